@@ -1,0 +1,232 @@
+//! Generation: OpenAI's chat and completion messages, with the few fields that rbee adds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Code, Fault};
+use crate::limits;
+use crate::sampling::SamplingFields;
+
+/// Who said a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatRole {
+    /// Instructions.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl ChatRole {
+    /// The word that chat templates know.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who said it.
+    pub role: ChatRole,
+    /// What was said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of `role`.
+    pub fn new(role: ChatRole, content: impl Into<String>) -> Self {
+        Self { role, content: content.into() }
+    }
+}
+
+/// The body of a chat request. Streaming is the only form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChatRequest {
+    /// The conversation, oldest first.
+    pub messages: Vec<Message>,
+    /// How tokens are chosen.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+}
+
+/// The body of a raw completion request: no chat template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompletionRequest {
+    /// What the model continues.
+    pub prompt: String,
+    /// How tokens are chosen.
+    #[serde(flatten)]
+    pub sampling: SamplingFields,
+}
+
+/// What a worker shall continue, once the route is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// A conversation for the model's chat template.
+    Chat(Vec<Message>),
+    /// Text as it is.
+    Raw(String),
+}
+
+impl Prompt {
+    /// Checks the bounds that hold before any tokenizer is asked.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for nothing to answer, `TOO_LARGE` over the limits.
+    pub fn check(&self) -> Result<(), Fault> {
+        let (count, bytes) = match self {
+            Self::Chat(messages) => {
+                (messages.len(), messages.iter().map(|m| m.content.len()).sum())
+            }
+            Self::Raw(text) => (usize::from(!text.is_empty()), text.len()),
+        };
+        if count == 0 {
+            return Err(Fault::new(Code::InvalidArgument, "the prompt is empty"));
+        }
+        if count > limits::MAX_MESSAGES {
+            let message = format!("a conversation has at most {} messages", limits::MAX_MESSAGES);
+            return Err(Fault::new(Code::TooLarge, message));
+        }
+        if bytes > limits::MAX_PROMPT_BYTES {
+            let over = bytes - limits::MAX_PROMPT_BYTES;
+            let message = format!(
+                "the prompt has {bytes} bytes, {over} more than the limit of {}",
+                limits::MAX_PROMPT_BYTES
+            );
+            return Err(Fault::new(Code::TooLarge, message).detail("over_bytes", over));
+        }
+        Ok(())
+    }
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended it, or a stop text came.
+    Stop,
+    /// `max_tokens` or the context's end.
+    Length,
+    /// A reason of a newer worker.
+    #[serde(other)]
+    Unknown,
+}
+
+impl FinishReason {
+    /// The word in `--json`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Text that one chunk adds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Part of the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
+    /// Part of the model's reasoning; not part of the answer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reasoning_content: String,
+}
+
+/// The one choice of a chunk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Always 0.
+    pub index: u32,
+    /// What a chat adds; empty in raw completions.
+    #[serde(default)]
+    pub delta: Delta,
+    /// What a raw completion adds; empty in chats.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// Ids of the tokens that this chunk stands for. A token whose text is held back (half a
+    /// character, the beginning of a stop text) comes with empty text; its text follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_ids: Vec<u32>,
+    /// Set in the last chunk.
+    #[serde(default)]
+    pub finish_reason: Option<FinishReason>,
+}
+
+/// Tokens that a request used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the answer, the end token not counted.
+    pub completion_tokens: u32,
+    /// Both.
+    pub total_tokens: u32,
+    /// Prompt tokens that were not computed because they were cached.
+    #[serde(default)]
+    pub cached_tokens: u32,
+}
+
+/// Where a request's time went, in milliseconds, measured by the worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct GenerationTimings {
+    /// Load of the worker's model; it was waited for only by the request that started it.
+    pub load_ms: f64,
+    /// From arrival at the worker to a free slot.
+    pub queue_ms: f64,
+    /// From the slot to the first token's logits.
+    pub prefill_ms: f64,
+    /// From there to the last token.
+    pub decode_ms: f64,
+}
+
+/// One event of a generation stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The request's id.
+    #[serde(default)]
+    pub id: String,
+    /// `chat.completion.chunk` or `text_completion`.
+    #[serde(default)]
+    pub object: String,
+    /// One, or none in a chunk that only carries usage.
+    #[serde(default)]
+    pub choices: Vec<Choice>,
+    /// Set in the last chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Set in the last chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timings: Option<GenerationTimings>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_chat_request_as_openai_clients_write_it() {
+        let text = r#"{"model":"x","stream":true,"messages":[{"role":"user","content":"hi"}],
+            "temperature":0,"stop":"END","user":"me"}"#;
+        let request: ChatRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(request.messages, [Message::new(ChatRole::User, "hi")]);
+        assert_eq!(request.sampling.temperature, Some(0.0));
+        assert_eq!(request.sampling.stop, ["END"]);
+    }
+
+    #[test]
+    fn an_empty_or_too_long_prompt_is_refused_by_how_much() {
+        assert!(Prompt::Raw(String::new()).check().is_err());
+        assert!(Prompt::Chat(Vec::new()).check().is_err());
+        let fault = Prompt::Raw("x".repeat(limits::MAX_PROMPT_BYTES + 7)).check().unwrap_err();
+        assert_eq!(fault.details["over_bytes"], 7);
+        assert!(Prompt::Raw("x".repeat(limits::MAX_PROMPT_BYTES)).check().is_ok());
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a hive keeps its sockets and files, as functions of the user's directories.
+//!
+//! Keeper and agent must find the same socket without asking each other, so the decision is here.
+
+use crate::ids::{BuildId, WorkerId};
+use crate::limits;
+
+/// Bytes of the longest worker id that an agent makes up, so that socket paths can be planned.
+pub const MAX_GENERATED_ID_BYTES: usize = 24;
+
+/// The runtime directory (sockets, lock, workers' records): `<state>/run`, or a directory of this
+/// user under `/tmp` when a socket's path would exceed [`limits::MAX_SOCKET_PATH_BYTES`].
+/// `state` is the program's own state directory, for example `/home/ada/.local/state/rbee`.
+pub fn runtime_dir(state: &str, uid: u32) -> String {
+    let preferred = format!("{state}/run");
+    let longest = preferred.len() + "/w/".len() + MAX_GENERATED_ID_BYTES + "/e.sock".len();
+    if longest <= limits::MAX_SOCKET_PATH_BYTES {
+        preferred
+    } else {
+        format!("/tmp/rbee-{uid}/run")
+    }
+}
+
+/// The agent's socket.
+pub fn agent_socket(runtime: &str) -> String {
+    format!("{runtime}/agent.sock")
+}
+
+/// The lock that the one agent of a hive and user holds for life.
+pub fn agent_lock(runtime: &str) -> String {
+    format!("{runtime}/agent.lock")
+}
+
+/// The directory that holds one directory a worker.
+pub fn workers_dir(runtime: &str) -> String {
+    format!("{runtime}/w")
+}
+
+/// One worker's directory: spec, record, sockets, stderr.
+pub fn worker_dir(runtime: &str, id: &WorkerId) -> String {
+    format!("{runtime}/w/{id}")
+}
+
+/// Where a build of the program is installed; `data` is the program's own data directory.
+pub fn installed_program(data: &str, build: &BuildId, target: &str) -> String {
+    format!("{data}/{build}/{target}/rbee")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_home_moves_the_sockets_to_tmp() {
+        assert_eq!(
+            runtime_dir("/home/ada/.local/state/rbee", 7),
+            "/home/ada/.local/state/rbee/run"
+        );
+        let long = format!("/home/{}/.local/state/rbee", "x".repeat(60));
+        assert_eq!(runtime_dir(&long, 7), "/tmp/rbee-7/run");
+        let id: WorkerId = "a".repeat(MAX_GENERATED_ID_BYTES).parse().unwrap();
+        for state in ["/home/ada/.local/state/rbee", long.as_str()] {
+            let socket = format!("{}/e.sock", worker_dir(&runtime_dir(state, u32::MAX), &id));
+            assert!(socket.len() <= limits::MAX_SOCKET_PATH_BYTES, "{socket}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Every bound of the protocol and of the parsers, with its unit and its reason.
+
+/// Bytes of one JSON body or of one NDJSON or SSE line. The longest legitimate message is a prompt.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// Bytes of all headers of one HTTP message.
+pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of a prompt: arguments, files and standard input together. It must fit a message after
+/// JSON has escaped it, so the body limit of the generation routes is [`MAX_GENERATE_BYTES`].
+pub const MAX_PROMPT_BYTES: usize = 1024 * 1024;
+/// Bytes of a generation request: a prompt in which every byte became a `\u00XX` escape, plus room
+/// for roles and parameters.
+pub const MAX_GENERATE_BYTES: usize = 6 * MAX_PROMPT_BYTES + 64 * 1024;
+/// Messages of one conversation.
+pub const MAX_MESSAGES: usize = 4096;
+/// Concurrent HTTP/2 streams on one connection: 1,000 chats and room for control requests.
+pub const MAX_STREAMS: u32 = 1100;
+/// Bytes that one unread HTTP/2 stream may hold back.
+pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Bytes of the connection window: no set of unread streams can fill it.
+pub const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS * STREAM_WINDOW_BYTES;
+/// Connections that an agent or a guard serves at once; a keeper needs one.
+pub const MAX_CONNECTIONS: usize = 1024;
+/// Refused requests a second after which an agent answers everything invalid with `RATE_LIMITED`.
+pub const MAX_REFUSALS_PER_SECOND: u32 = 50;
+
+/// Bytes of a hive name (RFC 1035, section 2.3.4).
+pub const MAX_HIVE_NAME_BYTES: usize = 253;
+/// Bytes of one label of a hive name (RFC 1035, section 2.3.4).
+pub const MAX_HIVE_LABEL_BYTES: usize = 63;
+/// Bytes of a worker id.
+pub const MAX_WORKER_ID_BYTES: usize = 64;
+/// Bytes of a model reference.
+pub const MAX_MODEL_REF_BYTES: usize = 512;
+/// Bytes of an alias of the configuration.
+pub const MAX_ALIAS_BYTES: usize = 64;
+/// Devices that one hive may report; a larger index is refused before anyone asks the hive.
+pub const MAX_DEVICE_INDEX: u32 = 255;
+/// Bytes of a path of a unix socket. The kernel's bound is 108 (104 on macOS), with the final NUL.
+pub const MAX_SOCKET_PATH_BYTES: usize = 100;
+
+/// Stop strings of one request.
+pub const MAX_STOPS: usize = 16;
+/// Bytes of one stop string.
+pub const MAX_STOP_BYTES: usize = 256;
+/// Tokens of context that anyone may ask for: the largest models known have 10 million.
+pub const MAX_CTX_SIZE: u32 = 16 * 1024 * 1024;
+/// Smallest context that a worker is started with: below it not even a question fits.
+pub const MIN_CTX_SIZE: u32 = 64;
+/// Sequences that one worker may decode at once.
+pub const MAX_SLOTS: u32 = 256;
+/// Requests that may wait at one worker before `QUEUE_FULL`.
+pub const MAX_QUEUE: usize = 512;
+/// Events that may wait for one slow reader before its stream is cut and it must take a snapshot.
+pub const MAX_EVENT_BACKLOG: usize = 1024;
+/// Tokens that may wait between the decode loop and the socket of their reader.
+pub const MAX_TOKEN_BACKLOG: usize = 256;
+/// Workers of one hive, running or remembered.
+pub const MAX_WORKERS: usize = 256;
+/// Finished workers that a hive remembers, so that their cause of death can be asked for.
+pub const MAX_FINISHED_WORKERS: usize = 64;
+
+/// Bytes of an engine's stderr that its guard keeps on disk.
+pub const MAX_STDERR_FILE_BYTES: u64 = 256 * 1024;
+/// Bytes of an engine's stderr that travel in an exit record.
+pub const MAX_STDERR_TAIL_BYTES: usize = 4 * 1024;
+/// Bytes of a spec, record or exit file of a worker.
+pub const MAX_RECORD_BYTES: u64 = 64 * 1024;
+/// Bytes of the configuration file.
+pub const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of a fault's message; the rest is cut with an ellipsis.
+pub const MAX_FAULT_MESSAGE_BYTES: usize = 4 * 1024;
+/// Hints, causes and details of one fault.
+pub const MAX_FAULT_ITEMS: usize = 16;
+
+/// Metadata entries of a GGUF file. Real files have fewer than 100.
+pub const MAX_GGUF_METADATA: u64 = 4096;
+/// Tensors of a GGUF file. The largest mixtures of experts have fewer than 5,000.
+pub const MAX_GGUF_TENSORS: u64 = 65_536;
+/// Elements of one GGUF array. The largest vocabularies have 262,144 entries and twice the merges.
+pub const MAX_GGUF_ARRAY: u64 = 4 * 1024 * 1024;
+/// Bytes of one GGUF string that is no chat template or token.
+pub const MAX_GGUF_STRING_BYTES: u64 = 1024 * 1024;
+/// Bytes of a GGUF key (the specification's own bound, 2^16 - 1).
+pub const MAX_GGUF_KEY_BYTES: u64 = 65_535;
+/// Bytes of all of a GGUF file's header: metadata and tensor table.
+pub const MAX_GGUF_HEADER_BYTES: u64 = 256 * 1024 * 1024;
+/// Dimensions of a GGUF tensor (`GGML_MAX_DIMS`).
+pub const MAX_GGUF_DIMENSIONS: u32 = 4;
+
+/// Bytes of a chat template.
+pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
+/// Bytes that a chat template may render: a prompt, its markup and tool descriptions.
+pub const MAX_RENDERED_BYTES: usize = 4 * MAX_PROMPT_BYTES;
+/// Instructions that a chat template may execute.
+pub const MAX_TEMPLATE_FUEL: u64 = 20_000_000;
+/// Nesting of a chat template's calls and values.
+pub const MAX_TEMPLATE_DEPTH: usize = 64;

@@ -1,0 +1,48 @@
+//! The part of the configuration that an agent reads: `[agent]` and `[timings]`.
+
+use serde::{Deserialize, Serialize};
+
+/// `[agent]` of `config.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentSettings {
+    /// Directories that `file:` models must lie in, after symbolic links are resolved. Empty:
+    /// every file that this user can read.
+    pub model_roots: Vec<String>,
+    /// Seconds without a request after which a worker is unloaded; -1 never, 0 at once.
+    pub keep_alive_s: i64,
+    /// Threads that a CPU worker computes with; absent: one for each core.
+    pub threads: Option<u32>,
+    /// Bytes of host memory that no worker may claim.
+    pub reserve_ram_bytes: u64,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self {
+            model_roots: Vec::new(),
+            keep_alive_s: 30 * 60,
+            threads: None,
+            reserve_ram_bytes: 2 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+impl AgentSettings {
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    /// The rule that is broken, with the key's name.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.keep_alive_s < -1 {
+            return Err("agent.keep_alive_s is -1, 0 or a number of seconds");
+        }
+        if self.threads.is_some_and(|n| n == 0 || n > 1024) {
+            return Err("agent.threads is a number from 1 to 1024");
+        }
+        if self.model_roots.iter().any(|root| !root.starts_with('/')) {
+            return Err("agent.model_roots has absolute paths only");
+        }
+        Ok(())
+    }
+}
