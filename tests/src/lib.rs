@@ -1,1 +1,11 @@
-//! rbee.
+//! What the suites share: a sandbox with a home of its own, honest waits, a plain HTTP client and
+//! synthetic models.
+
+pub mod http;
+pub mod procs;
+pub mod sandbox;
+pub mod synthetic;
+pub mod wait;
+
+pub use sandbox::{Finished, Sandbox};
+pub use wait::wait_until;

@@ -79,7 +79,7 @@ pub const MAX_GGUF_METADATA: u64 = 4096;
 pub const MAX_GGUF_TENSORS: u64 = 65_536;
 /// Elements of one GGUF array. The largest vocabularies have 262,144 entries and twice the merges.
 pub const MAX_GGUF_ARRAY: u64 = 4 * 1024 * 1024;
-/// Bytes of one GGUF string that is no chat template or token.
+/// Bytes of one GGUF string: a chat template, a licence, a token.
 pub const MAX_GGUF_STRING_BYTES: u64 = 1024 * 1024;
 /// Bytes of a GGUF key (the specification's own bound, 2^16 - 1).
 pub const MAX_GGUF_KEY_BYTES: u64 = 65_535;
@@ -87,6 +87,14 @@ pub const MAX_GGUF_KEY_BYTES: u64 = 65_535;
 pub const MAX_GGUF_HEADER_BYTES: u64 = 256 * 1024 * 1024;
 /// Dimensions of a GGUF tensor (`GGML_MAX_DIMS`).
 pub const MAX_GGUF_DIMENSIONS: u32 = 4;
+/// Bytes of a GGUF tensor's name (the specification's own bound).
+pub const MAX_GGUF_TENSOR_NAME_BYTES: u64 = 64;
+/// Transformer blocks of a model. The deepest known have 126.
+pub const MAX_MODEL_LAYERS: u32 = 1024;
+/// Attention heads of one block. The widest known have 128.
+pub const MAX_MODEL_HEADS: u32 = 4096;
+/// Elements of one axis of a model: embedding, feed-forward block, vocabulary.
+pub const MAX_MODEL_WIDTH: u32 = 4 * 1024 * 1024;
 
 /// Bytes of a chat template.
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
+use crate::fault::Code;
 use crate::ids::WorkerId;
 use crate::model_ref::ModelRef;
 
@@ -21,13 +22,8 @@ pub enum WorkerState {
     },
     /// It waits for requests.
     Ready,
-    /// It computes.
-    Busy {
-        /// Requests in a slot.
-        active: u32,
-        /// Requests that wait for one.
-        queued: u32,
-    },
+    /// It computes; [`WorkerInfo::active`] and [`WorkerInfo::queued`] say how much.
+    Busy,
     /// It finishes what it has and takes nothing new.
     Draining,
     /// It is on the stop ladder.
@@ -48,6 +44,9 @@ pub enum WorkerState {
     Failed {
         /// Why; untrusted text.
         why: String,
+        /// The code of the fault that it ended with, when it said one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
     },
     /// A state of a newer hive.
     #[serde(other)]
@@ -61,7 +60,7 @@ impl WorkerState {
             Self::Starting => "starting",
             Self::Loading { .. } => "loading",
             Self::Ready => "ready",
-            Self::Busy { .. } => "busy",
+            Self::Busy => "busy",
             Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
@@ -79,7 +78,7 @@ impl WorkerState {
 
     /// Whether a request may be sent to it now.
     pub fn is_routable(&self) -> bool {
-        matches!(self, Self::Ready | Self::Busy { .. })
+        matches!(self, Self::Ready | Self::Busy)
     }
 
     /// Whether it will be routable if nothing goes wrong.
@@ -214,4 +213,32 @@ pub struct StopReply {
     pub stopped: Vec<StoppedWorker>,
     /// What did not end; empty when all is well.
     pub left: Vec<WorkerId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_worker_is_read_back_as_it_was() {
+        let info = WorkerInfo {
+            id: "demo-1".parse().unwrap(),
+            spec: WorkerSpec {
+                model: ModelRef::Demo,
+                device: Device::CPU,
+                ctx_size: 512,
+                slots: 1,
+                keep_alive_s: -1,
+            },
+            state: WorkerState::Busy,
+            pid: Some(7),
+            model_ctx: 512,
+            active: 1,
+            queued: 2,
+            memory_bytes: None,
+            unload_in_s: None,
+        };
+        let json = serde_json::to_string(&info).unwrap();
+        assert_eq!(serde_json::from_str::<WorkerInfo>(&json).unwrap(), info, "{json}");
+    }
 }

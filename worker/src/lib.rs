@@ -1,1 +1,30 @@
-//! rbee.
+//! One model on one device: the engine, its HTTP face, and the guard that outlives it.
+
+pub mod cli;
+pub mod engine;
+mod guard;
+mod log;
+mod platform;
+mod server;
+
+use std::process::ExitCode;
+
+use wire::BuildId;
+
+/// Runs `rbee worker …`. `build` is what this program was built from.
+///
+/// A failure is one line of JSON, `{"fault":{…}}`, the last on standard error.
+pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
+    let outcome = match args.command {
+        cli::Command::Serve(args) => server::run(&args, build),
+        cli::Command::Guard(args) => guard::run(&args.dir, build),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(fault) => {
+            // Standard error is the only place left; when it is gone, the exit code tells.
+            let _ = log::write_fault(&mut std::io::stderr().lock(), &fault);
+            ExitCode::FAILURE
+        }
+    }
+}

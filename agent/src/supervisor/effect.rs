@@ -1,0 +1,64 @@
+//! What the supervisor wants done.
+
+use wire::event::Event;
+use wire::worker::{SpawnReply, StopReply, WorkerInfo, WorkerSpec};
+use wire::{Fault, WorkerId};
+
+use super::input::Token;
+
+/// The answer to an [`super::Ask`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To `Look`.
+    Look {
+        /// The hive's revision.
+        revision: u64,
+        /// Every worker, finished ones included.
+        workers: Vec<WorkerInfo>,
+        /// Whether new workers and requests are taken.
+        accepting: bool,
+    },
+    /// To `Spawn`.
+    Spawned(Box<SpawnReply>),
+    /// To `Slot`: it is yours until you leave.
+    Granted,
+    /// To `Cancel`: the request holds no slot.
+    Cancelled,
+    /// To `Stop` and `Down`.
+    Stopped(StopReply),
+    /// No.
+    Refused(Box<Fault>),
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Start a guard with an engine.
+    Start {
+        /// Which worker.
+        id: WorkerId,
+        /// What for.
+        spec: WorkerSpec,
+        /// Context that the model itself was trained for.
+        model_ctx: u32,
+        /// The model's file.
+        path: String,
+    },
+    /// Tell a guard to walk the stop ladder.
+    StopGuard(WorkerId),
+    /// Kill a guard that does not answer, and its engine; their identities are checked first.
+    Kill(WorkerId),
+    /// Take a slot back from its bearer, who shall tell its client why.
+    Revoke {
+        /// The token that it asked with.
+        token: Token,
+        /// Why.
+        fault: Box<Fault>,
+    },
+    /// Tell everyone who reads events.
+    Publish(Event),
+    /// Answer a question.
+    Reply(Token, Answer),
+    /// End the agent.
+    Exit,
+}

@@ -1,0 +1,136 @@
+//! What happens to a hive: everything that the supervisor is told.
+
+use std::time::Duration;
+
+use wire::device::Device;
+use wire::gguf::ModelShape;
+use wire::guard::{ExitRecord, GuardSpec};
+use wire::status::EngineStatus;
+use wire::{ModelRef, RequestId, WorkerId};
+
+/// Time since the agent's start. Only differences are used.
+pub type Moment = Duration;
+
+/// Names one question to the supervisor, so that its answer finds the way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// A worker that somebody wants, with everything that was found out about its model.
+#[derive(Debug, Clone)]
+pub struct SpawnAsk {
+    /// Which model.
+    pub model: ModelRef,
+    /// What shall compute; absent: the hive's best.
+    pub device: Option<Device>,
+    /// Tokens of context; absent: the default for this model.
+    pub ctx_size: Option<u32>,
+    /// Seconds of idleness before it is unloaded; absent: the hive's default.
+    pub keep_alive_s: Option<i64>,
+    /// Whether a worker that runs or loads will do.
+    pub reuse: bool,
+    /// The model's file, canonical and absolute.
+    pub path: String,
+    /// What the file's header says.
+    pub shape: ModelShape,
+    /// Bytes of host memory that are free now.
+    pub available_bytes: u64,
+    /// First candidate for the six hexadecimal digits of the worker's id.
+    pub seed: u32,
+}
+
+/// A question that gets exactly one answer.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// The hive as it is now.
+    Look,
+    /// A worker, started or found.
+    Spawn(Box<SpawnAsk>),
+    /// A slot of a worker for a request.
+    Slot {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which request.
+        request: RequestId,
+    },
+    /// The end of one request.
+    Cancel(RequestId),
+    /// The end of one worker.
+    Stop {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long its active requests may go on.
+        drain: Duration,
+    },
+    /// The end of all workers and of the agent.
+    Down {
+        /// How long active requests may go on.
+        drain: Duration,
+    },
+}
+
+/// How an engine ended.
+#[derive(Debug, Clone)]
+pub enum End {
+    /// Its guard recorded it.
+    Recorded(ExitRecord),
+    /// Its guard is gone too; what was left of the engine has been killed.
+    Unseen {
+        /// The last lines that it wrote; untrusted text.
+        stderr_tail: String,
+    },
+    /// Its guard could not be started.
+    NotStarted {
+        /// Why.
+        why: String,
+    },
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Somebody asks.
+    Ask(Token, Ask),
+    /// The bearer of a slot, or one who waited for it, is gone.
+    Left {
+        /// The token that it asked with.
+        token: Token,
+        /// Whether the engine said by itself that it is done with the request.
+        done: bool,
+    },
+    /// A guard of an earlier agent was found alive, or dead with its record.
+    Adopted(Box<GuardSpec>),
+    /// A guard says that its engine runs.
+    Running {
+        /// Which worker.
+        worker: WorkerId,
+        /// The engine's process.
+        pid: u32,
+    },
+    /// An engine said how it is.
+    Engine {
+        /// Which worker.
+        worker: WorkerId,
+        /// What it said.
+        status: EngineStatus,
+    },
+    /// An engine has ended.
+    Ended {
+        /// Which worker.
+        worker: WorkerId,
+        /// How.
+        end: Box<End>,
+    },
+    /// What the operating system says of an engine's memory.
+    Memory {
+        /// Which worker.
+        worker: WorkerId,
+        /// Resident bytes.
+        bytes: u64,
+    },
+    /// A keeper connected.
+    Connected,
+    /// A keeper's connection ended.
+    Disconnected,
+    /// Time passed.
+    Tick,
+}

@@ -1,0 +1,120 @@
+//! The processes of a sandbox and the sockets of this machine, read from /proc.
+
+use std::path::Path;
+
+/// What a process of the program is, told by its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// `rbee agent serve`.
+    Agent,
+    /// `rbee worker guard`.
+    Guard,
+    /// `rbee worker serve`.
+    Engine,
+    /// Anything else that names the sandbox.
+    Other,
+}
+
+/// One living process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Process id.
+    pub pid: i32,
+    /// What it is.
+    pub role: Role,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+/// The living processes (zombies left out) whose arguments name a path under `dir`.
+pub fn under(dir: &Path) -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let dir = dir.to_string_lossy().into_owned();
+    let mut found: Vec<Process> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| read(pid, &dir))
+        .collect();
+    found.sort_by_key(|process| (process.role, process.pid));
+    found
+}
+
+fn read(pid: i32, dir: &str) -> Option<Process> {
+    let raw = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let args: Vec<String> = raw
+        .split(|&b| b == 0)
+        .filter(|arg| !arg.is_empty())
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect();
+    if !args.iter().any(|arg| arg.contains(dir)) {
+        return None;
+    }
+    let has = |word: &str| args.iter().any(|arg| arg == word);
+    let role = match () {
+        () if has("agent") && has("serve") => Role::Agent,
+        () if has("worker") && has("guard") => Role::Guard,
+        () if has("worker") && has("serve") => Role::Engine,
+        () => Role::Other,
+    };
+    Some(Process { pid, role, args })
+}
+
+/// Whether a process exists and is no zombie.
+pub fn is_alive(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// Sends a signal to one process.
+///
+/// # Panics
+/// When the pid is not positive: 0 and negative ones would signal groups.
+pub fn signal(pid: i32, signal: rustix::process::Signal) {
+    assert!(pid > 1, "a pid, not a group");
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        // An Err means that it has just ended by itself; the caller waits for its effect anyway.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Bytes of a process's memory that are its own and resident, from `VmRSS`.
+pub fn resident_bytes(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Inodes of the listening TCP and bound UDP sockets that one of `pids` holds.
+pub fn listeners_of(pids: &[i32]) -> Vec<String> {
+    let listening = listening_inodes();
+    pids.iter().flat_map(|&pid| sockets_of(pid)).filter(|inode| listening.contains(inode)).collect()
+}
+
+fn sockets_of(pid: i32) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter_map(|link| {
+            let link = link.to_str()?;
+            Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect()
+}
+
+/// Every listening TCP and every UDP socket of this network namespace, by inode.
+pub fn listening_inodes() -> Vec<String> {
+    let mut inodes = Vec::new();
+    for (table, tcp) in [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)] {
+        let text = std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            // Field 3 is the state (0A is LISTEN), field 9 the inode (proc_net_tcp(5)).
+            if let (Some(state), Some(inode)) = (fields.get(3), fields.get(9))
+                && (!tcp || *state == "0A")
+            {
+                inodes.push((*inode).to_owned());
+            }
+        }
+    }
+    inodes.sort();
+    inodes
+}

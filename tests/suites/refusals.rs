@@ -1,0 +1,242 @@
+//! Bad input from a person, a file or a peer: a typed error with its exit code and a hint.
+
+use std::io::Write;
+
+use rbee_tests::sandbox::Finished;
+use rbee_tests::{Sandbox, http, synthetic};
+
+/// A refusal: the code, an `error:` line, a hint, and nothing left running that was not there.
+#[track_caller]
+fn refused(finished: Finished, code: i32) -> Finished {
+    let finished = finished.expect_code(code);
+    assert!(finished.stdout.is_empty(), "nothing on stdout: {}", finished.stdout);
+    assert!(finished.stderr.contains("error:"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+    finished
+}
+
+#[test]
+fn wrong_words_are_usage_errors_before_anything_starts() {
+    let sandbox = Sandbox::new();
+    let lines: &[&[&str]] = &[
+        &["run", "-m", "invalid-format", "hi"],
+        &["run", "-m", "hf:!@#$%/x", "hi"],
+        &["run", "-m", "file:../../etc/passwd", "hi"],
+        &["run", "-m", "demo", "--device", "quantum", "hi"],
+        &["run", "-m", "demo", "--device", "cuda:-1", "hi"],
+        &["run", "-m", "demo", "--temperature", "3", "hi"],
+        &["run", "-m", "demo", "--temperature", "NaN", "hi"],
+        &["run", "-m", "demo", "--top-p", "1.5", "hi"],
+        &["run", "-m", "demo", "--ctx-size", "0", "hi"],
+        &["run", "-m", "demo", "--max-tokens", "0", "hi"],
+        &["run", "-m", "demo", "--stop", "", "hi"],
+        &["run", "-m", "demo", "--hive", "a_b", "hi"],
+        &["run", "-m", "demo", "--deadline", "soon", "hi"],
+        &["run", "-m", "demo"],
+        &["run", "demo", "hi"],
+        &["run", "hf:org/repo", "hi"],
+        &["worker", "stop", "; rm -rf /"],
+        &["worker", "stop", "under_score"],
+        &["frobnicate"],
+    ];
+    for args in lines {
+        let finished = sandbox.rbee(args).expect_code(2);
+        assert!(finished.stderr.contains("error:"), "{args:?}: {}", finished.stderr);
+        assert!(!finished.stderr.contains('\u{1b}'), "{args:?}: {}", finished.stderr);
+    }
+    assert!(sandbox.processes().is_empty(), "nothing was started");
+}
+
+#[test]
+fn a_model_as_first_word_is_answered_with_the_right_line() {
+    let sandbox = Sandbox::with_config("[aliases]\ntiny = \"demo\"\n");
+    for word in ["demo", "tiny", "hf:org/repo"] {
+        let finished = refused(sandbox.rbee(&["run", word, "hello there"]), 2);
+        let line = format!("rbee run -m {word} \"hello there\"");
+        assert!(finished.stderr.contains(&line), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn models_that_are_not_there_or_not_models_have_their_codes() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.home().to_string_lossy().into_owned();
+    std::fs::write(sandbox.home().join("text.gguf"), "this is not a model").expect("a file");
+    std::fs::write(sandbox.home().join("short.gguf"), b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f")
+        .expect("a file");
+    for model in [
+        format!("file:{home}/absent.gguf"),
+        "./absent.gguf".to_owned(),
+        "hf:org/repo".to_owned(),
+        format!("file:{home}/text.gguf"),
+        "./short.gguf".to_owned(),
+        format!("file:{home}"),
+    ] {
+        let finished = refused(sandbox.rbee(&["run", "-m", &model, "hi"]), 20);
+        assert!(finished.stderr.contains("hint:"), "{model}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn every_truncation_of_a_model_is_refused() {
+    let sandbox = Sandbox::new();
+    let whole = sandbox.home().join("whole.gguf");
+    synthetic::write(&whole, &synthetic::TINY).expect("a model");
+    let bytes = std::fs::read(&whole).expect("readable");
+    let lengths = [0, 3, 4, 8, 16, 24, 40, 300, 2000, bytes.len() / 2, bytes.len() - 1];
+    for length in lengths {
+        std::fs::write(sandbox.home().join("cut.gguf"), &bytes[..length]).expect("a file");
+        let finished = refused(sandbox.rbee(&["run", "-m", "./cut.gguf", "hi"]), 20);
+        assert!(!finished.stderr.contains("crash"), "{length}: {}", finished.stderr);
+    }
+    let _ = sandbox.rbee(&["run", "-m", "./whole.gguf", "-n", "2", "hi"]).expect_code(0);
+}
+
+#[test]
+fn a_context_that_does_not_fit_says_by_how_much() {
+    let sandbox = Sandbox::new();
+    let long = "hive ".repeat(4000);
+    let finished = refused(sandbox.rbee_with_stdin(&["run", "-m", "demo"], long.as_bytes()), 24);
+    let says_how_many = finished.stderr.split_whitespace().any(|word| word.parse::<u32>().is_ok());
+    assert!(says_how_many, "{}", finished.stderr);
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hi"]).expect_code(0);
+}
+
+#[test]
+fn a_prompt_over_a_mebibyte_is_refused_while_it_is_read() {
+    let sandbox = Sandbox::new();
+    let long = vec![b'a'; 3 * 1024 * 1024];
+    let finished = sandbox.rbee_with_stdin(&["run", "-m", "demo"], &long);
+    assert!(finished.code.is_some_and(|code| code == 2 || code == 24), "{finished:?}");
+    assert!(sandbox.processes().is_empty(), "nothing was started for it");
+    let binary = sandbox.rbee_with_stdin(&["run", "-m", "demo"], b"\xff\xfe\x00");
+    let _ = binary.expect_code(2);
+}
+
+#[test]
+fn devices_that_this_build_lacks_are_named_never_replaced() {
+    let sandbox = Sandbox::new();
+    for device in ["cuda:0", "metal:0"] {
+        let finished = refused(sandbox.rbee(&["run", "-m", "demo", "--device", device, "hi"]), 21);
+        assert!(finished.stderr.contains("cpu"), "what there is: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_context_beyond_the_model_is_refused() {
+    let sandbox = Sandbox::new();
+    let finished = sandbox.rbee(&["run", "-m", "demo", "--ctx-size", "1000000", "hi"]);
+    assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
+    assert!(finished.stderr.contains("hint:"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_broken_configuration_is_named_by_line_for_every_command() {
+    for (toml, word) in [
+        ("default_model = 7\n", "default_model"),
+        ("[agent]\nkeep_alive = 3\n", "keep_alive"),
+        ("[timings]\nheartbeat_ms = 0\n", "heartbeat_ms"),
+        ("[aliases]\nx = \"nonsense\"\n", "aliases"),
+        ("oops", "line 1"),
+    ] {
+        let sandbox = Sandbox::with_config(toml);
+        for command in [&["ps"][..], &["config", "check"], &["run", "-m", "demo", "hi"]] {
+            let finished = sandbox.rbee(command).expect_code(3);
+            assert!(finished.stderr.contains(word), "{toml:?}: {}", finished.stderr);
+            assert!(finished.stderr.contains("config.toml"), "{}", finished.stderr);
+        }
+        assert!(sandbox.processes().is_empty());
+    }
+}
+
+/// A hive with its agent running, asked over its socket without the keeper.
+fn hive() -> Sandbox {
+    let sandbox = Sandbox::new();
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hello"]).expect_code(0);
+    sandbox
+}
+
+#[test]
+fn the_agent_refuses_what_a_keeper_would_never_send() {
+    let sandbox = hive();
+    let socket = sandbox.agent_socket();
+    let ask = |method: &str, path: &str, body: &str| {
+        http::request(&socket, method, path, body.as_bytes()).expect("the agent answers")
+    };
+    let id = sandbox.workers()[0]["id"].as_str().expect("an id").to_owned();
+    let chat = format!("/v1/workers/{id}/chat/completions");
+    let cases = [
+        ("POST", "/v1/workers/spawn", "{", 400),
+        ("POST", "/v1/workers/spawn", "{\"model\":\"file:/../x\"}", 400),
+        ("POST", "/v1/workers/spawn", "{\"model\":\"demo\",\"device\":\"quantum\"}", 400),
+        ("POST", "/v1/workers/spawn", "{\"model\":\"demo\\u001b[31m\"}", 400),
+        ("POST", "/v1/workers/under_score/stop", "{}", 400),
+        ("POST", "/v1/workers/no-such-worker/stop", "{}", 404),
+        ("POST", "/v1/workers/no-such-worker/chat/completions", "{\"messages\":[]}", 400),
+        ("POST", chat.as_str(), "{\"messages\":[]}", 400),
+        ("POST", chat.as_str(), "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":9}", 400),
+        ("POST", chat.as_str(), "{\"messages\":[{\"role\":\"wizard\",\"content\":\"x\"}]}", 400),
+        ("GET", "/v1/nothing", "", 404),
+        ("DELETE", "/v1/hello", "", 404),
+    ];
+    for (method, path, body, status) in cases {
+        let response = ask(method, path, body);
+        let shown = String::from_utf8_lossy(&response.body).into_owned();
+        assert_eq!(response.status, status, "{method} {path} {body}: {shown}");
+        let error = &response.json()["error"];
+        assert!(error["code"].is_string() && error["message"].is_string(), "{path}: {shown}");
+        assert!(error["correlation_id"].is_string(), "{path}: {shown}");
+        assert!(!shown.contains("wizard") && !shown.contains("u001b"), "no echo: {shown}");
+    }
+    assert_eq!(ask("GET", "/health/live", "").status, 200);
+}
+
+#[test]
+fn oversized_bodies_and_headers_are_refused_unread() {
+    let sandbox = hive();
+    let socket = sandbox.agent_socket();
+    let big = vec![b' '; 10 * 1024 * 1024];
+    for path in ["/v1/workers/spawn", "/v1/down", "/v1/workers/x/chat/completions"] {
+        let response = http::request(&socket, "POST", path, &big).expect("an answer");
+        assert_eq!(response.status, 413, "{path}");
+        assert_eq!(response.error_code(), "TOO_LARGE", "{path}");
+    }
+    let mut stream = http::open(&socket, "GET", "/v1/hello\r\nx-long: ", b"").expect("connects");
+    let _ = stream.write_all(&vec![b'a'; 64 * 1024]);
+    assert_eq!(http::request(&socket, "GET", "/v1/hello", b"").expect("alive").status, 200);
+}
+
+#[test]
+fn garbage_on_the_socket_harms_nobody() {
+    let sandbox = hive();
+    let socket = sandbox.agent_socket();
+    for garbage in [&b"\0\0\0\xff\xff\xff"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish", b"GET", b"\n"] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("connects");
+        let _ = stream.write_all(garbage);
+    }
+    // Half a frame, then silence, held open while others work.
+    let mut half = std::os::unix::net::UnixStream::connect(&socket).expect("connects");
+    half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x40").expect("half a frame");
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hello"]).expect_code(0);
+}
+
+#[test]
+fn a_flood_of_bad_requests_is_limited_and_good_ones_pass() {
+    let sandbox = hive();
+    let socket = sandbox.agent_socket();
+    let codes: Vec<u16> = (0..400)
+        .map(|_| http::request(&socket, "POST", "/v1/workers/spawn", b"{").expect("answers").status)
+        .collect();
+    assert!(codes.contains(&400) && codes.contains(&429), "{codes:?}");
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hello"]).expect_code(0);
+}
+
+#[test]
+fn the_same_refusals_hold_in_json() {
+    let sandbox = Sandbox::new();
+    let finished = sandbox.rbee(&["run", "--json", "-m", "file:/absent.gguf", "hi"]).expect_code(20);
+    let line = finished.json_lines().pop().expect("an event");
+    assert_eq!(line["event"], "error");
+    assert_eq!(line["code"], "MODEL_NOT_FOUND");
+    assert!(line["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{line}");
+}

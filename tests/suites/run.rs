@@ -1,0 +1,273 @@
+//! `run` and its neighbours as a person types them, against the real program in an empty home.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rbee_tests::procs::{self, Role};
+use rbee_tests::sandbox::{self, PATIENCE};
+use rbee_tests::{Sandbox, wait_until};
+use rustix::process::Signal;
+
+const QUESTION: &str = "What is a hive?";
+
+#[test]
+fn the_first_command_answers_in_an_empty_home() {
+    let sandbox = Sandbox::new();
+    let before = procs::listening_inodes();
+    let asked = sandbox.rbee(&["run", QUESTION]).expect_code(0);
+    assert!(asked.stdout.contains("machine"), "an answer about hives: {}", asked.stdout);
+    assert!(asked.stderr.contains("demo"), "says that the demo model answers: {}", asked.stderr);
+    let pids: Vec<i32> = sandbox.processes().iter().map(|process| process.pid).collect();
+    assert_eq!(pids.len(), 3, "agent, guard, engine: {:?}", sandbox.processes());
+    assert_eq!(procs::listeners_of(&pids), Vec::<String>::new(), "no process listens");
+    sandbox.down();
+    assert!(!sandbox.agent_socket().exists(), "no socket is left");
+    // Other programs of this machine come and go; ours added none, which is asserted above.
+    drop(before);
+}
+
+#[test]
+fn a_second_run_finds_the_model_warm() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.rbee(&["run", "--json", "-m", "demo", QUESTION]).expect_code(0);
+    let engine = sandbox.pid_of(Role::Engine);
+    let second = sandbox.rbee(&["run", "--json", "-m", "demo", QUESTION]).expect_code(0);
+    assert_eq!(sandbox.pid_of(Role::Engine), engine, "the same process");
+    let placed = |finished: &sandbox::Finished| finished.json_lines()[0].clone();
+    assert_eq!(placed(&first)["event"], "placed");
+    assert_eq!(placed(&first)["reused"], false);
+    assert_eq!(placed(&second)["reused"], true);
+    assert_eq!(placed(&first)["worker"], placed(&second)["worker"]);
+}
+
+#[test]
+fn json_events_tell_the_whole_story_and_the_text_is_the_same() {
+    let sandbox = Sandbox::new();
+    let plain = sandbox.rbee(&["run", "-m", "demo", "--temperature", "0", QUESTION]).expect_code(0);
+    let json = sandbox
+        .rbee(&["run", "-m", "demo", "--temperature", "0", "--json", QUESTION])
+        .expect_code(0);
+    let lines = json.json_lines();
+    assert_eq!(lines.len(), json.stdout.lines().count(), "every line is JSON");
+    let (placed, done) = (&lines[0], lines.last().expect("lines"));
+    assert_eq!(placed["hive"], "local");
+    assert_eq!(placed["device"], "cpu");
+    assert_eq!(placed["model"], "demo");
+    assert_eq!(done["event"], "done");
+    assert_eq!(done["finish_reason"], "stop");
+    let tokens: Vec<_> = lines.iter().filter(|line| line["event"] == "token").collect();
+    assert!(tokens.iter().all(|token| token["id"].is_u64()));
+    let text: String = tokens.iter().filter_map(|token| token["text"].as_str()).collect();
+    assert_eq!(text.trim(), plain.stdout.trim());
+    let usage = &done["usage"];
+    let prompt = usage["prompt_tokens"].as_u64().expect("a count");
+    let completion = usage["completion_tokens"].as_u64().expect("a count");
+    assert!(prompt > 4 && completion > 4);
+    assert_eq!(usage["total_tokens"], prompt + completion);
+    assert_eq!(usage["cached_tokens"], 0);
+    assert_eq!(tokens.len() as u64, completion, "a token event a token");
+    for part in ["load_ms", "queue_ms", "prefill_ms", "decode_ms"] {
+        assert!(done["timings"][part].as_f64().is_some_and(|ms| ms >= 0.0), "{part}: {done}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_and_another_seed_another() {
+    let sandbox = Sandbox::new();
+    let run = |seed: &str| {
+        let args =
+            ["run", "-m", "demo", "--raw", "--temperature", "2", "--seed", seed, "-n", "24", "The"];
+        sandbox.rbee(&args).expect_code(0).stdout
+    };
+    let first = run("7");
+    assert_eq!(first, run("7"));
+    assert!(["8", "9", "10"].iter().any(|seed| run(seed) != first), "a seed has an effect");
+}
+
+#[test]
+fn arguments_come_before_stdin_and_either_is_enough() {
+    let sandbox = Sandbox::new();
+    let ask = |args: &[&str], input: &[u8]| {
+        let mut all = vec!["run", "-m", "demo", "--temperature", "0"];
+        all.extend_from_slice(args);
+        sandbox.rbee_with_stdin(&all, input).expect_code(0).stdout
+    };
+    let by_argument = ask(&[QUESTION], b"");
+    assert_eq!(ask(&[], QUESTION.as_bytes()), by_argument);
+    assert_eq!(ask(&["--prompt", QUESTION], b""), by_argument);
+    assert_eq!(ask(&["What", "is", "a", "hive?"], b""), by_argument);
+
+    let json = |args: &[&str], input: &[u8]| {
+        let mut all = vec!["run", "-m", "demo", "--raw", "--json", "-n", "1"];
+        all.extend_from_slice(args);
+        let finished = sandbox.rbee_with_stdin(&all, input).expect_code(0);
+        let done = finished.json_lines().pop().expect("done");
+        done["usage"]["prompt_tokens"].as_u64().expect("a count")
+    };
+    let both = json(&["summarise:"], b"the quick brown fox");
+    assert!(both > json(&["summarise:"], b""), "stdin is part of the prompt");
+    assert!(both > json(&[], b"the quick brown fox"), "and so are the arguments");
+}
+
+#[test]
+fn a_file_is_part_of_the_prompt() {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.home().join("question.txt"), QUESTION).expect("a file");
+    let args = ["run", "-m", "demo", "--temperature", "0"];
+    let by_file = sandbox.rbee(&[&args[..], &["-f", "question.txt"]].concat()).expect_code(0);
+    let by_argument = sandbox.rbee(&[&args[..], &[QUESTION]].concat()).expect_code(0);
+    assert_eq!(by_file.stdout, by_argument.stdout);
+    let missing = sandbox.rbee(&[&args[..], &["-f", "absent.txt"]].concat());
+    assert!(missing.code.is_some_and(|code| code != 0));
+    assert!(missing.stderr.contains("absent.txt"), "{}", missing.stderr);
+}
+
+#[test]
+fn the_token_bound_ends_the_answer_and_says_so() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--json", "--ignore-eos", "--max-tokens", "5", QUESTION];
+    let lines = sandbox.rbee(&args).expect_code(0).json_lines();
+    let done = lines.last().expect("done");
+    assert_eq!(done["finish_reason"], "length");
+    assert_eq!(done["usage"]["completion_tokens"], 5);
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_and_is_not_in_it() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--temperature", "0"];
+    let whole = sandbox.rbee(&[&args[..], &[QUESTION]].concat()).expect_code(0).stdout;
+    let third = whole.split_whitespace().nth(3).expect("four words").to_owned();
+    let cut = sandbox.rbee(&[&args[..], &["--stop", &third, QUESTION]].concat()).expect_code(0);
+    let expected = whole.split(&third).next().expect("a beginning");
+    assert_eq!(cut.stdout.trim_end(), expected.trim_end());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_run_cleanly() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1500", QUESTION];
+    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
+    let mut head = [0u8; 20];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut head).expect("20 bytes");
+    drop(child.stdout.take());
+    let finished = sandbox::finish(child);
+    assert_eq!(finished.code, Some(141), "stderr: {}", finished.stderr);
+    assert!(!finished.stderr.contains("error"), "quiet: {}", finished.stderr);
+    let _ = sandbox.wait_for_state("ready");
+}
+
+#[test]
+fn ctrl_c_leaves_a_warm_idle_worker() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", QUESTION];
+    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
+    let mut head = [0u8; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut head).expect("a first byte");
+    let engine = sandbox.pid_of(Role::Engine);
+    procs::signal(i32::try_from(child.id()).expect("a pid"), Signal::INT);
+    let finished = sandbox::finish(child).expect_code(130);
+    assert!(!finished.stderr.contains("error"), "{}", finished.stderr);
+    // The keeper waited for the acknowledgement: the slot is free at once.
+    assert_eq!(sandbox.workers()[0]["active"], 0);
+    let _ = sandbox.wait_for_state("ready");
+    assert_eq!(sandbox.pid_of(Role::Engine), engine);
+    let again = sandbox.rbee(&["run", "-m", "demo", "--json", QUESTION]).expect_code(0);
+    assert_eq!(again.json_lines()[0]["reused"], true);
+}
+
+#[test]
+fn a_killed_keeper_frees_its_slot_within_a_second() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", QUESTION];
+    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
+    let mut head = [0u8; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut head).expect("a first byte");
+    child.kill().expect("kill -9");
+    let killed = Instant::now();
+    let _ = child.wait();
+    wait_until("the slot is free", PATIENCE, || {
+        (sandbox.workers().first()?.get("active")? == 0).then_some(())
+    });
+    // Threefold slack for a busy machine.
+    assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
+}
+
+#[test]
+fn two_runs_at_once_share_one_worker() {
+    let sandbox = Sandbox::new();
+    let args = ["run", "-m", "demo", "--temperature", "0", QUESTION];
+    let spawn = || sandbox.command(&args).spawn().expect("rbee starts");
+    let children: Vec<_> = (0..4).map(|_| spawn()).collect();
+    let answers: Vec<_> =
+        children.into_iter().map(|child| sandbox::finish(child).expect_code(0).stdout).collect();
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+    let _ = sandbox.pid_of(Role::Engine);
+    let _ = sandbox.pid_of(Role::Agent);
+}
+
+#[test]
+fn ps_and_worker_list_have_the_documented_fields() {
+    let sandbox = Sandbox::new();
+    let idle = sandbox.rbee(&["ps", "--json"]).expect_code(0);
+    assert_eq!(idle.stdout.trim(), "[]");
+    assert!(sandbox.processes().is_empty(), "looking starts nothing");
+    let _ = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
+    let rows: serde_json::Value =
+        serde_json::from_str(&sandbox.rbee(&["ps", "--json"]).expect_code(0).stdout).expect("JSON");
+    let row = rows[0].as_object().expect("an object");
+    let mut keys: Vec<_> = row.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    let mut expected = [
+        "hive", "id", "pid", "model", "device", "state", "slots", "active", "queued",
+        "memory_bytes", "keep_alive_s",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(row["pid"].as_i64(), Some(i64::from(sandbox.pid_of(Role::Engine))));
+    let resident = procs::resident_bytes(sandbox.pid_of(Role::Engine)).expect("it lives");
+    let shown = row["memory_bytes"].as_u64().expect("a figure");
+    assert!(shown > resident / 2 && shown < resident * 2, "{shown} of {resident}");
+    let table = sandbox.rbee(&["ps"]).expect_code(0).stdout;
+    assert!(table.contains("demo") && table.contains("ready") && table.contains("cpu"), "{table}");
+    assert!(!table.contains('\u{1b}'), "no colour in a pipe");
+}
+
+#[test]
+fn chat_keeps_the_conversation() {
+    let sandbox = Sandbox::new();
+    let lines = format!("{QUESTION}\nhello\n/quit\n");
+    let chat = sandbox.rbee_with_stdin(&["chat", "-m", "demo", "--temperature", "0"], lines.as_bytes());
+    let chat = chat.expect_code(0);
+    let alone = sandbox.rbee(&["run", "-m", "demo", "--temperature", "0", QUESTION]).expect_code(0);
+    assert!(chat.stdout.contains(alone.stdout.trim()), "{}", chat.stdout);
+}
+
+#[test]
+fn doctor_finds_nothing_wrong_and_proves_that_nothing_listens() {
+    let sandbox = Sandbox::new();
+    let _ = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
+    let doctor = sandbox.rbee(&["doctor", "--json"]).expect_code(0);
+    let checks: Vec<serde_json::Value> = serde_json::from_str(&doctor.stdout).expect("an array");
+    assert!(checks.iter().all(|check| check["verdict"] != "failed"), "{checks:?}");
+    assert!(checks.iter().any(|check| check["name"].as_str().is_some_and(|n| n.contains("listen"))));
+}
+
+#[test]
+fn a_run_without_a_keeper_environment_writes_only_under_its_home() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["run", "-m", "demo", QUESTION]);
+    let scratch = tempfile::tempdir().expect("a directory");
+    command.env("TMPDIR", scratch.path()).stdin(Stdio::null());
+    let _ = sandbox::finish(command.spawn().expect("rbee starts")).expect_code(0);
+    let left = std::fs::read_dir(scratch.path()).expect("readable").count();
+    assert_eq!(left, 0, "nothing in TMPDIR");
+    let mut top: Vec<_> = std::fs::read_dir(sandbox.home())
+        .expect("readable")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    top.sort();
+    let allowed = [".cache", ".config", ".local"];
+    assert!(top.iter().all(|name| allowed.contains(&name.as_str())), "{top:?}");
+}

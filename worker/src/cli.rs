@@ -1,0 +1,61 @@
+//! The command line of the worker role: what an agent types, hidden from people's help.
+
+use std::path::PathBuf;
+
+use clap::value_parser;
+use wire::{Device, limits};
+
+/// One model in one process, and its guard.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which part of the role.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The parts of the worker role.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Load a model and serve it on a unix socket.
+    #[command(hide = true)]
+    Serve(ServeArgs),
+    /// Start an engine, watch it, and keep the cause of its end.
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+/// `rbee worker serve`. It ends at once when its standard input closes: whoever started it holds
+/// the other end.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Unix socket to serve on; it must not exist yet.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// GGUF file to load.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Tokens of context of each slot.
+    #[arg(long, value_parser = value_parser!(u32)
+        .range(i64::from(limits::MIN_CTX_SIZE)..=i64::from(limits::MAX_CTX_SIZE)))]
+    pub ctx_size: u32,
+    /// Sequences to decode at once.
+    #[arg(long, value_parser = value_parser!(u32).range(1..=i64::from(limits::MAX_SLOTS)))]
+    pub slots: u32,
+    /// What computes: cpu.
+    #[arg(long)]
+    pub device: Device,
+    /// Threads to compute with; absent: one for each core.
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Milliseconds between two lines of a status stream on which nothing changes.
+    #[arg(long, default_value_t = 3000, value_parser = value_parser!(u64).range(1..=86_400_000))]
+    pub heartbeat_ms: u64,
+}
+
+/// `rbee worker guard`.
+#[derive(Debug, clap::Args)]
+pub struct GuardArgs {
+    /// Directory of the worker, with its spec.json.
+    #[arg(long)]
+    pub dir: PathBuf,
+}

@@ -1,0 +1,204 @@
+//! HTTP/1.1 on a unix socket that only this user can reach, with a bound on everything.
+
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, HeaderValue};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use wire::{Code, Fault, limits};
+
+use super::reply::Refusal;
+
+/// Bytes that one connection reads ahead: a header of the limit, or a piece of a body.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Headers of one message; our own have fewer than ten.
+const MAX_HEADERS: usize = 64;
+/// From a connection's first byte to the end of its headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two attempts to accept when the process has no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket. Its file is removed with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds `path`, which must not exist: a socket that is there may have a living owner. The
+    /// file's mode is 0600; until it is set, the directory (0700) and the check of every peer's
+    /// user keep others out.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a path that no socket can have, else `IO_ERROR`.
+    pub fn bind(path: &Path) -> Result<Self, Fault> {
+        if path.as_os_str().len() > limits::MAX_SOCKET_PATH_BYTES {
+            let message =
+                format!("a socket's path has at most {} bytes", limits::MAX_SOCKET_PATH_BYTES);
+            return Err(Fault::new(Code::InvalidArgument, message));
+        }
+        let failed = |error: std::io::Error| {
+            Fault::new(Code::Io, format!("cannot bind the socket {}", path.display())).cause(error)
+        };
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        let socket = Self { listener, path: path.to_owned() };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Accepts connections of this user for ever and serves each of them with `router`.
+    pub async fn serve(self, router: Router, line: Arc<Line>) {
+        let own = rustix::process::geteuid().as_raw();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) if !is_of(&stream, own) => {
+                    tracing::warn!("refused a connection of another user");
+                }
+                Ok((stream, _)) => match Ticket::admit(&line) {
+                    Some(ticket) => {
+                        tokio::spawn(converse(stream, router.clone(), ticket));
+                    }
+                    None => tracing::warn!("refused a connection over the limit"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // It may be gone already: the directory's owner removes it too.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn is_of(stream: &UnixStream, uid: u32) -> bool {
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == uid)
+}
+
+/// What a socket and its owner tell each other: how many connections are open, and that it ends.
+#[derive(Debug)]
+pub struct Line {
+    open: watch::Sender<usize>,
+    closing: watch::Sender<bool>,
+}
+
+impl Line {
+    /// A line with no connection.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { open: watch::Sender::new(0), closing: watch::Sender::new(false) })
+    }
+
+    /// How many connections are open; marked as changed whenever one comes or goes.
+    pub fn connections(&self) -> watch::Receiver<usize> {
+        self.open.subscribe()
+    }
+
+    /// Lets every connection finish what it has, and end. Waits until all have ended, at most
+    /// `bound`; with `expects_a_reader`, also until the first has come.
+    pub async fn close(&self, bound: Duration, expects_a_reader: bool) {
+        self.closing.send_replace(true);
+        let mut open = self.open.subscribe();
+        let drained = async {
+            if expects_a_reader {
+                // An error is impossible: `self` holds the sender.
+                let _ = open.wait_for(|open| *open > 0).await;
+            }
+            let _ = open.wait_for(|open| *open == 0).await;
+        };
+        let _ = tokio::time::timeout(bound, drained).await;
+    }
+}
+
+/// One open connection.
+struct Ticket(Arc<Line>);
+
+impl Ticket {
+    fn admit(line: &Arc<Line>) -> Option<Self> {
+        let admitted = line.open.send_if_modified(|open| {
+            let free = *open < limits::MAX_CONNECTIONS;
+            *open += usize::from(free);
+            free
+        });
+        admitted.then(|| Self(line.clone()))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse(stream: UnixStream, router: Router, ticket: Ticket) {
+    let mut closing = ticket.0.closing.subscribe();
+    let is_closing = closing.clone();
+    let has_served = Arc::new(AtomicBool::new(false));
+    let served = has_served.clone();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        served.store(true, Ordering::Relaxed);
+        let answer = answer(router.call(request));
+        let is_closing = is_closing.clone();
+        async move {
+            let mut response = answer.await;
+            if *is_closing.borrow() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(usize::try_from(limits::MAX_HEADER_BYTES).unwrap_or(READ_BUFFER_BYTES))
+        .max_buf_size(READ_BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // A peer that breaks off or breaks HTTP ends its own connection and nothing else.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    // A connection whose first request is still on its way gets its answer, and is closed by it.
+    if has_served.load(Ordering::Relaxed) {
+        connection.as_mut().graceful_shutdown();
+    }
+    let _ = connection.await;
+}
+
+/// The response, or `INTERNAL` when the handler panicked: one bad request ends nobody else's.
+async fn answer<E>(response: impl Future<Output = Result<Response, E>>) -> Response {
+    match AssertUnwindSafe(response).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        _ => {
+            tracing::error!("a request handler panicked");
+            Refusal(Fault::new(Code::Internal, "a defect of rbee ended this request"))
+                .into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
