@@ -3,6 +3,13 @@
 //! `cargo bench --workspace --bench local` on any machine. Ratios come from pairs measured in turn
 //! in one run, so that a busy machine slows both sides.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a benchmark prints, and ends where it cannot measure"
+)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,7 +56,10 @@ fn cold() {
         })
         .collect();
     let most = worst(&times);
-    println!("cold run of demo, whole process    median {:7.1} ms   worst {most:7.1} ms", median(times));
+    println!(
+        "cold run of demo, whole process    median {:7.1} ms   worst {most:7.1} ms",
+        median(times)
+    );
 }
 
 /// The first token of a warm `run`, beyond what the worker says it needed itself.
@@ -65,7 +75,10 @@ fn warm() {
         })
         .collect();
     let most = worst(&added);
-    println!("warm run, added to first token     median {:7.1} ms   worst {most:7.1} ms", median(added));
+    println!(
+        "warm run, added to first token     median {:7.1} ms   worst {most:7.1} ms",
+        median(added)
+    );
 }
 
 /// When the tokens of one answer came.
@@ -115,8 +128,19 @@ fn hop() {
     let tokens = TOKENS.to_string();
     let reference = format!("file:{}", model.display());
     let args = [
-        "run", "-m", &reference, "--ctx-size", "1024", "--raw", "--json", "--temperature", "0",
-        "--ignore-eos", "--max-tokens", &tokens, "hello",
+        "run",
+        "-m",
+        &reference,
+        "--ctx-size",
+        "1024",
+        "--raw",
+        "--json",
+        "--temperature",
+        "0",
+        "--ignore-eos",
+        "--max-tokens",
+        &tokens,
+        "hello",
     ];
     let _ = sandbox.rbee(&args).expect_code(0);
     let engine = engine_socket(&sandbox);

@@ -22,7 +22,9 @@ impl Response {
 
     /// The `error.code` of a refusal.
     pub fn error_code(&self) -> String {
-        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+        let json = self.json();
+        let code = json.pointer("/error/code").and_then(serde_json::Value::as_str);
+        code.unwrap_or_default().to_owned()
     }
 
     /// The values of an event stream, its `[DONE]` left out.

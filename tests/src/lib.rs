@@ -1,6 +1,8 @@
 //! What the suites share: a sandbox with a home of its own, honest waits, a plain HTTP client and
 //! synthetic models.
 
+#![expect(clippy::expect_used, reason = "what goes wrong here is a failed test")]
+
 pub mod http;
 pub mod procs;
 pub mod sandbox;

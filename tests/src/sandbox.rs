@@ -50,7 +50,6 @@ impl Default for Sandbox {
     }
 }
 
-#[expect(clippy::expect_used, reason = "a sandbox that cannot be made is a failed test")]
 impl Sandbox {
     /// An empty home.
     pub fn new() -> Self {
@@ -168,7 +167,6 @@ impl Drop for Sandbox {
 ///
 /// # Panics
 /// When its pipes cannot be read.
-#[expect(clippy::expect_used, reason = "a child that cannot be read is a failed test")]
 pub fn finish(mut child: Child) -> Finished {
     let mut stderr_pipe = child.stderr.take();
     let reader = std::thread::spawn(move || {
@@ -195,13 +193,11 @@ pub fn finish(mut child: Child) -> Finished {
 ///
 /// # Panics
 /// When it was not built.
-#[expect(clippy::expect_used, reason = "without the program there is nothing to test")]
 pub fn program() -> PathBuf {
     let suite = std::env::current_exe().expect("the suite's own path");
-    let program = suite
+    suite
         .ancestors()
         .map(|dir| dir.join("rbee"))
         .find(|path| path.is_file())
-        .expect("the program: run `cargo build --release` first");
-    program
+        .expect("the program: run `cargo build --release` first")
 }

@@ -116,7 +116,8 @@ impl Header {
 
     fn tensor(&mut self, name: &str, shape: &[u32], kind: u32) {
         put_text(&mut self.tensors, name);
-        self.tensors.extend_from_slice(&(shape.len() as u32).to_le_bytes());
+        self.tensors
+            .extend_from_slice(&u32::try_from(shape.len()).unwrap_or(u32::MAX).to_le_bytes());
         for &side in shape {
             self.tensors.extend_from_slice(&u64::from(side).to_le_bytes());
         }
@@ -217,7 +218,7 @@ fn tensors(shape: &Shape) -> Vec<(String, Vec<u32>, u32)> {
     all
 }
 
-/// Writes a qwen2 model of `shape` with random Q8_0 weights from a fixed seed.
+/// Writes a qwen2 model of `shape` with random `Q8_0` weights from a fixed seed.
 ///
 /// # Errors
 /// When the file cannot be written.

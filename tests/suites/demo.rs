@@ -1,5 +1,11 @@
 //! The demo model, scored through the whole program with greedy decoding.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
+
 use std::path::Path;
 
 use rbee_tests::{Sandbox, http};
@@ -59,7 +65,12 @@ impl Asked {
         let socket = self.sandbox.agent_socket();
         let response = http::request(&socket, "POST", &self.path, body.to_string().as_bytes())
             .expect("the agent answers");
-        assert_eq!(response.status, 200, "{question:?}: {}", String::from_utf8_lossy(&response.body));
+        assert_eq!(
+            response.status,
+            200,
+            "{question:?}: {}",
+            String::from_utf8_lossy(&response.body)
+        );
         response
             .events()
             .iter()
@@ -93,10 +104,14 @@ fn the_demo_model_knows_rbee_and_admits_what_it_does_not_know() {
         topics.topic.iter().flat_map(|t| t.trained.iter().map(|q| (q.as_str(), t.answer.as_str()))),
     );
     let held_out = asked.score(
-        topics.topic.iter().flat_map(|t| t.held_out.iter().map(|q| (q.as_str(), t.answer.as_str()))),
+        topics
+            .topic
+            .iter()
+            .flat_map(|t| t.held_out.iter().map(|q| (q.as_str(), t.answer.as_str()))),
     );
-    let unseen =
-        asked.score(topics.refusal.held_out.unseen.iter().map(|q| (q.as_str(), topics.refusal.answer.as_str())));
+    let unseen = asked.score(
+        topics.refusal.held_out.unseen.iter().map(|q| (q.as_str(), topics.refusal.answer.as_str())),
+    );
     println!("trained {trained:.1} %, held out {held_out:.1} %, refused {unseen:.1} %");
     assert!(trained >= 95.0, "trained wordings: {trained:.1} %");
     assert!(held_out >= 80.0, "held-out wordings: {held_out:.1} %");

@@ -1,5 +1,11 @@
 //! What is started is watched, found again and stopped, whoever is killed.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
+
 use std::time::{Duration, Instant};
 
 use rbee_tests::procs::{self, Role};
@@ -28,7 +34,9 @@ fn each_part_may_be_killed_and_the_next_run_works() {
         procs::signal(pid, Signal::KILL);
         wait_until("it is dead", PATIENCE, || (!procs::is_alive(pid)).then_some(()));
         answers(&sandbox);
-        wait_until("one of each again", PATIENCE, || (sandbox.processes().len() == 3).then_some(()));
+        wait_until("one of each again", PATIENCE, || {
+            (sandbox.processes().len() == 3).then_some(())
+        });
     }
     sandbox.down();
 }
@@ -37,11 +45,8 @@ fn each_part_may_be_killed_and_the_next_run_works() {
 fn a_killed_agent_loses_no_loaded_model() {
     let sandbox = Sandbox::new();
     warm(&sandbox);
-    let (agent, guard, engine) = (
-        sandbox.pid_of(Role::Agent),
-        sandbox.pid_of(Role::Guard),
-        sandbox.pid_of(Role::Engine),
-    );
+    let (agent, guard, engine) =
+        (sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Guard), sandbox.pid_of(Role::Engine));
     procs::signal(agent, Signal::KILL);
     wait_until("the agent is dead", PATIENCE, || (!procs::is_alive(agent)).then_some(()));
     let asked = sandbox.rbee(&["run", "-m", "demo", "--json", QUESTION]).expect_code(0);
@@ -88,7 +93,7 @@ fn down_leaves_no_process_and_no_socket() {
     assert!(said.stderr.contains("demo") || said.stdout.contains("demo"), "says what it stopped");
     let sockets: Vec<_> = files_under(&sandbox.home().join(".local/state/rbee/run"))
         .into_iter()
-        .filter(|path| path.ends_with(".sock"))
+        .filter(|path| std::path::Path::new(path).extension().is_some_and(|ext| ext == "sock"))
         .collect();
     assert_eq!(sockets, Vec::<String>::new());
     let _ = sandbox.rbee(&["down"]).expect_code(0);
@@ -100,7 +105,11 @@ fn files_under(dir: &std::path::Path) -> Vec<String> {
         .flatten()
         .flat_map(|entry| {
             let path = entry.path();
-            if path.is_dir() { files_under(&path) } else { vec![path.to_string_lossy().into_owned()] }
+            if path.is_dir() {
+                files_under(&path)
+            } else {
+                vec![path.to_string_lossy().into_owned()]
+            }
         })
         .collect()
 }
@@ -145,7 +154,8 @@ fn a_worker_is_stopped_by_its_id() {
 
 #[test]
 fn an_idle_worker_is_unloaded_and_an_idle_agent_leaves() {
-    let sandbox = Sandbox::with_config("[agent]\nkeep_alive_s = 1\n[timings]\nidle_exit_ms = 700\n");
+    let sandbox =
+        Sandbox::with_config("[agent]\nkeep_alive_s = 1\n[timings]\nidle_exit_ms = 700\n");
     warm(&sandbox);
     wait_until("nothing runs any more", PATIENCE, || sandbox.processes().is_empty().then_some(()));
     assert!(!sandbox.agent_socket().exists());
@@ -157,7 +167,9 @@ fn an_orphaned_engine_ends_by_itself() {
     let sandbox = Sandbox::with_config("[timings]\norphan_timeout_ms = 700\n");
     warm(&sandbox);
     procs::signal(sandbox.pid_of(Role::Agent), Signal::KILL);
-    wait_until("guard and engine are gone", PATIENCE, || sandbox.processes().is_empty().then_some(()));
+    wait_until("guard and engine are gone", PATIENCE, || {
+        sandbox.processes().is_empty().then_some(())
+    });
     answers(&sandbox);
 }
 

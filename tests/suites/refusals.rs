@@ -1,5 +1,11 @@
 //! Bad input from a person, a file or a peer: a typed error with its exit code and a hint.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
+
 use std::io::Write;
 
 use rbee_tests::sandbox::Finished;
@@ -62,8 +68,11 @@ fn models_that_are_not_there_or_not_models_have_their_codes() {
     let sandbox = Sandbox::new();
     let home = sandbox.home().to_string_lossy().into_owned();
     std::fs::write(sandbox.home().join("text.gguf"), "this is not a model").expect("a file");
-    std::fs::write(sandbox.home().join("short.gguf"), b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f")
-        .expect("a file");
+    std::fs::write(
+        sandbox.home().join("short.gguf"),
+        b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f",
+    )
+    .expect("a file");
     for model in [
         format!("file:{home}/absent.gguf"),
         "./absent.gguf".to_owned(),
@@ -174,7 +183,12 @@ fn the_agent_refuses_what_a_keeper_would_never_send() {
         ("POST", "/v1/workers/no-such-worker/stop", "{}", 404),
         ("POST", "/v1/workers/no-such-worker/chat/completions", "{\"messages\":[]}", 400),
         ("POST", chat.as_str(), "{\"messages\":[]}", 400),
-        ("POST", chat.as_str(), "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":9}", 400),
+        (
+            "POST",
+            chat.as_str(),
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":9}",
+            400,
+        ),
         ("POST", chat.as_str(), "{\"messages\":[{\"role\":\"wizard\",\"content\":\"x\"}]}", 400),
         ("GET", "/v1/nothing", "", 404),
         ("DELETE", "/v1/hello", "", 404),
@@ -210,7 +224,9 @@ fn oversized_bodies_and_headers_are_refused_unread() {
 fn garbage_on_the_socket_harms_nobody() {
     let sandbox = hive();
     let socket = sandbox.agent_socket();
-    for garbage in [&b"\0\0\0\xff\xff\xff"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish", b"GET", b"\n"] {
+    for garbage in
+        [&b"\0\0\0\xff\xff\xff"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish", b"GET", b"\n"]
+    {
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("connects");
         let _ = stream.write_all(garbage);
     }
@@ -234,7 +250,8 @@ fn a_flood_of_bad_requests_is_limited_and_good_ones_pass() {
 #[test]
 fn the_same_refusals_hold_in_json() {
     let sandbox = Sandbox::new();
-    let finished = sandbox.rbee(&["run", "--json", "-m", "file:/absent.gguf", "hi"]).expect_code(20);
+    let finished =
+        sandbox.rbee(&["run", "--json", "-m", "file:/absent.gguf", "hi"]).expect_code(20);
     let line = finished.json_lines().pop().expect("an event");
     assert_eq!(line["event"], "error");
     assert_eq!(line["code"], "MODEL_NOT_FOUND");

@@ -1,5 +1,11 @@
 //! `run` and its neighbours as a person types them, against the real program in an empty home.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
+
 use std::io::Read;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -220,8 +226,17 @@ fn ps_and_worker_list_have_the_documented_fields() {
     let mut keys: Vec<_> = row.keys().map(String::as_str).collect();
     keys.sort_unstable();
     let mut expected = [
-        "hive", "id", "pid", "model", "device", "state", "slots", "active", "queued",
-        "memory_bytes", "keep_alive_s",
+        "hive",
+        "id",
+        "pid",
+        "model",
+        "device",
+        "state",
+        "slots",
+        "active",
+        "queued",
+        "memory_bytes",
+        "keep_alive_s",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -238,7 +253,8 @@ fn ps_and_worker_list_have_the_documented_fields() {
 fn chat_keeps_the_conversation() {
     let sandbox = Sandbox::new();
     let lines = format!("{QUESTION}\nhello\n/quit\n");
-    let chat = sandbox.rbee_with_stdin(&["chat", "-m", "demo", "--temperature", "0"], lines.as_bytes());
+    let chat =
+        sandbox.rbee_with_stdin(&["chat", "-m", "demo", "--temperature", "0"], lines.as_bytes());
     let chat = chat.expect_code(0);
     let alone = sandbox.rbee(&["run", "-m", "demo", "--temperature", "0", QUESTION]).expect_code(0);
     assert!(chat.stdout.contains(alone.stdout.trim()), "{}", chat.stdout);
@@ -251,7 +267,9 @@ fn doctor_finds_nothing_wrong_and_proves_that_nothing_listens() {
     let doctor = sandbox.rbee(&["doctor", "--json"]).expect_code(0);
     let checks: Vec<serde_json::Value> = serde_json::from_str(&doctor.stdout).expect("an array");
     assert!(checks.iter().all(|check| check["verdict"] != "failed"), "{checks:?}");
-    assert!(checks.iter().any(|check| check["name"].as_str().is_some_and(|n| n.contains("listen"))));
+    assert!(
+        checks.iter().any(|check| check["name"].as_str().is_some_and(|n| n.contains("listen")))
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The conventions of this code, as tests: who may use whom, sizes, words, first lines.
 
+#![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -109,7 +111,8 @@ fn long_functions(name: &str, text: &str) -> Vec<String> {
 
 /// Dependencies named in a crate's manifest, development ones too when asked.
 fn dependencies(krate: &str, development: bool) -> Vec<String> {
-    let manifest = std::fs::read_to_string(root().join(krate).join("Cargo.toml")).expect("manifest");
+    let manifest =
+        std::fs::read_to_string(root().join(krate).join("Cargo.toml")).expect("manifest");
     let manifest: toml::Table = manifest.parse().expect("TOML");
     let mut tables = vec!["dependencies"];
     if development {
@@ -141,7 +144,10 @@ fn crates_depend_only_along_the_arrows() {
         assert_none(&format!("{krate} does not know these"), &odd);
     }
     for krate in ["wire", "agent", "worker", "keeper"] {
-        assert!(!dependencies(krate, true).contains(&"rbee-tests".to_owned()), "nothing uses tests");
+        assert!(
+            !dependencies(krate, true).contains(&"rbee-tests".to_owned()),
+            "nothing uses tests"
+        );
     }
 }
 
@@ -162,9 +168,13 @@ fn mentions(dirs: &[&str], except: &[&str], words: &[&str]) -> Vec<String> {
     found
 }
 
+/// A rule, the directories it holds in, the files exempt from it, and the words it bans.
+type Room =
+    (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 #[test]
 fn each_library_stays_in_its_room() {
-    let rooms: &[(&str, &[&str], &[&str], &[&str])] = &[
+    let rooms: &[Room] = &[
         (
             "candle lives in the engine",
             &["wire/src", "agent/src", "worker/src", "keeper/src"],
@@ -244,7 +254,8 @@ fn versions_stand_in_one_place() {
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(table) = manifest.get(table).and_then(|t| t.as_table()) else { continue };
             for (name, value) in table {
-                let from_workspace = value.get("workspace").is_some_and(|v| v.as_bool() == Some(true));
+                let from_workspace =
+                    value.get("workspace").is_some_and(|v| v.as_bool() == Some(true));
                 assert!(from_workspace, "{krate}: {name} takes its version from the workspace");
             }
         }

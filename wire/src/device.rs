@@ -157,7 +157,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_is_written_back_to_itself(text in "(cpu|cuda|metal|\\PC{0,4})(:\\PC{0,4}|:[0-9]{1,4})?") {
+        fn what_is_accepted_is_written_back_to_itself(
+            text in "(cpu|cuda|metal|\\PC{0,4})(:\\PC{0,4}|:[0-9]{1,4})?",
+        ) {
             if let Ok(device) = text.parse::<Device>() {
                 prop_assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
             }

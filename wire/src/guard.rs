@@ -105,7 +105,6 @@ pub struct ExitRecord {
 /// One line of a guard's `GET /rbee/v1/guard`: at once, on every change, and as heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "one line at a time; never stored in bulk")]
 pub enum GuardStatus {
     /// The engine runs.
     Running(GuardRecord),

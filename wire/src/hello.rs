@@ -104,8 +104,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agreement_is_symmetric_and_inside_both(a in 0u32..9, b in 0u32..9, c in 0u32..9, d in 0u32..9) {
-            let (left, right) = (ProtocolRange { min: a, max: b }, ProtocolRange { min: c, max: d });
+        fn agreement_is_symmetric_and_inside_both(
+            a in 0u32..9, b in 0u32..9, c in 0u32..9, d in 0u32..9,
+        ) {
+            let left = ProtocolRange { min: a, max: b };
+            let right = ProtocolRange { min: c, max: d };
             prop_assume!(a <= b && c <= d);
             let agreed = left.agree(right).ok();
             prop_assert_eq!(agreed, right.agree(left).ok());

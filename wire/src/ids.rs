@@ -219,7 +219,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]
-        fn no_text_panics_and_what_is_accepted_keeps_its_promise(text in "\\PC{0,80}|[a-z0-9.-]{0,260}") {
+        fn no_text_panics_and_what_is_accepted_keeps_its_promise(
+            text in "\\PC{0,80}|[a-z0-9.-]{0,260}",
+        ) {
             if let Ok(name) = text.parse::<HiveName>() {
                 prop_assert!(name.as_str().len() <= 253 && name.as_str().is_ascii());
                 prop_assert_eq!(name.as_str(), text.as_str());

@@ -242,8 +242,10 @@ mod tests {
                 ..Default::default()
             };
             if let Ok(s) = Sampling::try_from(&fields) {
-                prop_assert!((0.0..=2.0).contains(&s.temperature) && (0.0..=1.0).contains(&s.top_p));
-                prop_assert!((0.0..=1.0).contains(&s.min_p) && (0.0..=2.0).contains(&s.repeat_penalty));
+                prop_assert!((0.0..=2.0).contains(&s.temperature));
+                prop_assert!((0.0..=1.0).contains(&s.top_p));
+                prop_assert!((0.0..=1.0).contains(&s.min_p));
+                prop_assert!((0.0..=2.0).contains(&s.repeat_penalty));
             }
         }
     }

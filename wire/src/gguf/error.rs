@@ -202,13 +202,19 @@ impl GgufError {
         if matches!(self, Self::NeedMore { .. }) {
             return Fault::new(Code::Internal, self.to_string());
         }
-        if self.is_unsupported() {
-            return Fault::new(Code::ModelUnsupported, self.to_string())
-                .hint("llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M");
-        }
-        Fault::new(Code::ModelCorrupt, self.to_string()).hint(
-            "sha256sum FILE.gguf  # compare with its source, and fetch it again if it differs",
-        )
+        let code = if self.is_unsupported() { Code::ModelUnsupported } else { Code::ModelCorrupt };
+        Fault::new(code, self.to_string()).hint(match self {
+            Self::UnknownTensorKind { .. } => {
+                "llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M"
+            }
+            Self::Version(_) | Self::BigEndian => {
+                "convert_hf_to_gguf.py MODEL_DIR --outfile OUT.gguf  # llama.cpp's, for version 3"
+            }
+            Self::NestedArray { .. } | Self::LayersDiffer { .. } => {
+                "rbee run -m file:/path/to/another/model.gguf PROMPT"
+            }
+            _ => "sha256sum FILE.gguf  # compare with its source, and fetch it again if it differs",
+        })
     }
 }
 

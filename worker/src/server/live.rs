@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wire::{Fault, ndjson};
+use wire::ndjson;
 
 /// Between two lines that differ only in progress: ten a second.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
@@ -60,9 +60,6 @@ impl<T: Live> Reader<T> {
         Some(self.value.borrow_and_update().clone())
     }
 }
-
-/// What a body of lines fails with; it ends the connection.
-pub type LineError = Fault;
 
 #[cfg(test)]
 mod tests;

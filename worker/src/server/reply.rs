@@ -1,7 +1,7 @@
 //! How requests are read and refused: bounded bodies, and a fault for every mistake.
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,7 +9,8 @@ use http::header::{CONNECTION, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use wire::fault::ErrorEnvelope;
-use wire::{Code, Fault, routes};
+use wire::hello::{Hello, Role, worker_protocol};
+use wire::{BuildId, Code, Fault, routes};
 
 /// A fault as an HTTP response: its code's status and an [`ErrorEnvelope`].
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub fn with_refusals<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Rou
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Fault> {
     let too_large =
         || Fault::new(Code::TooLarge, format!("the body is longer than {limit} bytes"));
-    let announced = http_body::Body::size_hint(&body).lower();
+    let announced = body.size_hint().lower();
     if usize::try_from(announced).map_or(true, |bytes| bytes > limit) {
         return Err(too_large());
     }
@@ -73,6 +74,18 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
         let at = format!("at line {} column {}", error.line(), error.column());
         Fault::new(Code::InvalidArgument, format!("the body {problem}, {at}"))
     })
+}
+
+/// What this program says of itself.
+pub fn hello(role: Role, build: &BuildId) -> Hello {
+    Hello {
+        role,
+        protocol: worker_protocol::SPOKEN,
+        build: build.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        features: Vec::new(),
+    }
 }
 
 /// A streaming response. Its connection carries nothing after it, so that the stream's end is the

@@ -1,0 +1,302 @@
+//! Ends: drained, stopped, idle, stalled, silent, crashed.
+
+use std::time::Duration;
+
+use wire::event::Event;
+use wire::worker::{Exit, StopReply, StoppedWorker, WorkerState};
+use wire::{Code, Fault, WorkerId, limits};
+
+use super::effect::{Answer, Effect};
+use super::input::{End, Moment, Token};
+use super::requests::{crashed, refuse};
+use super::worker::{Life, Reason, Worker};
+use super::{StopWaiter, Supervisor};
+
+/// What a guard gets on top of its ladder before it is taken for dead, and what the kernel gets
+/// to end what was killed.
+const LADDER_MARGIN: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    pub(super) fn stop_one(
+        &mut self,
+        token: Token,
+        id: &WorkerId,
+        drain: Duration,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(worker) = self.workers.get(id) else {
+            out.push(refuse(token, Self::no_such_worker(id)));
+            return;
+        };
+        if !worker.is_alive() {
+            let exit = worker.exit.unwrap_or(Exit::Unseen);
+            let stopped = StoppedWorker { id: id.clone(), exit, killed: false, took_ms: 0 };
+            let reply = StopReply { stopped: vec![stopped], left: Vec::new() };
+            out.push(Effect::Reply(token, Answer::Stopped(reply)));
+            self.forget(id, out);
+            return;
+        }
+        self.begin_end(id, Reason::Told, now + drain, out);
+        self.wait_for_ends(token, now, [id.clone()].into());
+    }
+
+    pub(super) fn stop_all(
+        &mut self,
+        token: Token,
+        drain: Duration,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        self.down = true;
+        let alive = |worker: &&Worker| worker.is_alive();
+        let ids: Vec<WorkerId> =
+            self.workers.values().filter(alive).map(|worker| worker.id.clone()).collect();
+        for id in &ids {
+            self.begin_end(id, Reason::Told, now + drain, out);
+        }
+        self.wait_for_ends(token, now, ids.into_iter().collect());
+        self.answer_stops(out);
+    }
+
+    fn wait_for_ends(
+        &mut self,
+        token: Token,
+        since: Moment,
+        pending: std::collections::BTreeSet<WorkerId>,
+    ) {
+        let (stopped, left) = (Vec::new(), Vec::new());
+        self.stops.push(StopWaiter { token, since, pending, stopped, left });
+    }
+
+    /// Lets a worker take nothing new; it is stopped when it has nothing left, or at `until`.
+    pub(super) fn begin_end(
+        &mut self,
+        id: &WorkerId,
+        reason: Reason,
+        until: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        match &mut worker.life {
+            Life::Stopping { .. } | Life::Finished(_) => return,
+            // The more impatient of two wins.
+            Life::Draining(before) => *before = (*before).min(until),
+            life => *life = Life::Draining(until),
+        }
+        worker.reason = Some(worker.reason.unwrap_or(reason));
+        for ticket in worker.queue.take_waiting() {
+            let message = format!("worker {id} is being stopped");
+            out.push(refuse(ticket.token, Fault::new(Code::ShuttingDown, message)));
+        }
+    }
+
+    /// Sends a drained worker, or one whose time to drain is over, down its guard's ladder.
+    pub(super) fn finish_draining(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Life::Draining(until) = worker.life else { return };
+        if !worker.queue.has_no_bearer() && now < until {
+            return;
+        }
+        worker.life = Life::Stopping { since: now, killed: None };
+        for ticket in worker.queue.bearers() {
+            let message = format!("worker {id} was stopped before the answer was complete");
+            let fault = Box::new(Fault::new(Code::ShuttingDown, message));
+            out.push(Effect::Revoke { token: ticket.token, fault });
+        }
+        out.push(Effect::StopGuard(id.clone()));
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        id: &WorkerId,
+        end: &End,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) else {
+            return;
+        };
+        let (exit, killed) = match end {
+            End::Recorded(record) => (Some(record.exit), record.killed),
+            End::Unseen { .. } => (Some(Exit::Unseen), true),
+            End::NotStarted { .. } => (None, false),
+        };
+        let state = final_state(worker, end);
+        let fault = match &state {
+            WorkerState::Crashed { exit, stderr_tail } => crashed(id, *exit, stderr_tail),
+            WorkerState::Failed { why, code } => Fault::new(
+                code.clone().unwrap_or(Code::WorkerCrashed),
+                format!("worker {id} failed: {why}"),
+            ),
+            _ => Fault::new(Code::ShuttingDown, format!("worker {id} was stopped")),
+        };
+        for ticket in worker.queue.bearers() {
+            let fault = Box::new(fault.clone());
+            out.push(Effect::Revoke { token: ticket.token, fault });
+        }
+        for ticket in worker.queue.take_waiting() {
+            out.push(refuse(ticket.token, fault.clone()));
+        }
+        worker.queue.clear();
+        worker.exit = exit;
+        worker.life = Life::Finished(state.clone());
+        self.finished.push(id.clone());
+        self.publish(id, now, out);
+        self.note_end(id, exit.unwrap_or(Exit::Unseen), killed, now, out);
+        if state == WorkerState::Stopped {
+            self.forget(id, out);
+        }
+    }
+
+    fn note_end(
+        &mut self,
+        id: &WorkerId,
+        exit: Exit,
+        killed: bool,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        for stop in &mut self.stops {
+            if stop.pending.remove(id) {
+                let took = now.saturating_sub(stop.since).as_millis();
+                let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
+                stop.stopped.push(StoppedWorker { id: id.clone(), exit, killed, took_ms });
+            }
+        }
+        self.answer_stops(out);
+    }
+
+    fn answer_stops(&mut self, out: &mut Vec<Effect>) {
+        self.stops.retain_mut(|stop| {
+            if !stop.pending.is_empty() {
+                return true;
+            }
+            let reply = StopReply {
+                stopped: std::mem::take(&mut stop.stopped),
+                left: std::mem::take(&mut stop.left),
+            };
+            out.push(Effect::Reply(stop.token, Answer::Stopped(reply)));
+            false
+        });
+    }
+
+    pub(super) fn tick(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let ids: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        for id in &ids {
+            self.watch_voice(id, now, out);
+            self.watch_load(id, now, out);
+            self.watch_ladder(id, now, out);
+            self.unload_if_idle(id, now, out);
+            if let Some(worker) = self.workers.get_mut(id) {
+                worker.queue.expire(now.saturating_sub(self.timings.cancel_ack));
+            }
+        }
+    }
+
+    fn watch_voice(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        if !matches!(worker.life, Life::Loading { .. } | Life::Serving | Life::Draining(_)) {
+            return;
+        }
+        let silence = now.saturating_sub(worker.heard);
+        worker.stale = silence >= self.timings.stale;
+        if silence >= self.timings.dead {
+            self.begin_end(id, Reason::Silent, now, out);
+        }
+    }
+
+    fn watch_load(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get(id) else { return };
+        let loads = matches!(worker.life, Life::Starting | Life::Loading { .. });
+        if loads && now.saturating_sub(worker.progressed) >= self.timings.load_stall {
+            self.begin_end(id, Reason::LoadStalled, now, out);
+        }
+    }
+
+    /// A guard that does not end its engine in its ladder's time is killed with it; what even
+    /// then does not end is reported as left.
+    fn watch_ladder(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let ladder = self.timings.stop_ask + self.timings.stop_term + LADDER_MARGIN;
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Life::Stopping { since, killed } = &mut worker.life else { return };
+        match killed {
+            None if now.saturating_sub(*since) >= ladder => {
+                *killed = Some(now);
+                out.push(Effect::Kill(id.clone()));
+            }
+            Some(at) if now.saturating_sub(*at) >= 2 * LADDER_MARGIN => {
+                let why = "its process did not end after SIGKILL".to_owned();
+                worker.life = Life::Finished(WorkerState::Failed { why, code: None });
+                worker.queue.clear();
+                self.finished.push(id.clone());
+                for stop in &mut self.stops {
+                    if stop.pending.remove(id) {
+                        stop.left.push(id.clone());
+                    }
+                }
+                self.answer_stops(out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends a worker that nobody used for its `keep_alive`.
+    pub(super) fn unload_if_idle(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let unload_at = self.workers.get(id).and_then(Worker::unload_at);
+        if unload_at.is_some_and(|at| now >= at) {
+            self.begin_end(id, Reason::Idle, now, out);
+        }
+    }
+
+    /// Forgets the oldest finished workers beyond what is remembered.
+    pub(super) fn forget_old(&mut self, out: &mut Vec<Effect>) {
+        while self.finished.len() > limits::MAX_FINISHED_WORKERS {
+            let Some(oldest) = self.finished.first().cloned() else { return };
+            self.forget(&oldest, out);
+        }
+    }
+
+    fn forget(&mut self, id: &WorkerId, out: &mut Vec<Effect>) {
+        self.finished.retain(|other| other != id);
+        if self.workers.remove(id).is_some() {
+            self.revision += 1;
+            let event = Event::WorkerGone { revision: self.revision, id: id.clone() };
+            out.push(Effect::Publish(event));
+        }
+    }
+}
+
+/// What a worker is once its engine has ended, by what was wanted and what was seen.
+fn final_state(worker: &Worker, end: &End) -> WorkerState {
+    let failed = |why: &str, code| WorkerState::Failed { why: why.to_owned(), code };
+    let on_ladder = matches!(worker.life, Life::Stopping { .. });
+    match worker.reason {
+        Some(Reason::LoadStalled) => {
+            let why = match &worker.life_at_end {
+                Some(far) => format!("its load made no progress ({far})"),
+                None => "its load made no progress".to_owned(),
+            };
+            return failed(&why, Some(Code::Stalled));
+        }
+        Some(Reason::Silent) => {
+            return failed("it said nothing for too long and was ended", Some(Code::Stalled));
+        }
+        Some(Reason::Told | Reason::Idle) if on_ladder => return WorkerState::Stopped,
+        _ => {}
+    }
+    match end {
+        End::NotStarted { why } => failed(why, Some(Code::WorkerCrashed)),
+        End::Unseen { stderr_tail } => {
+            WorkerState::Crashed { exit: Exit::Unseen, stderr_tail: stderr_tail.clone() }
+        }
+        End::Recorded(record) if record.told => WorkerState::Stopped,
+        End::Recorded(record) => match &record.fault {
+            Some(fault) => failed(&fault.message, Some(fault.code.clone())),
+            None => WorkerState::Crashed {
+                exit: record.exit,
+                stderr_tail: record.stderr_tail.clone(),
+            },
+        },
+    }
+}

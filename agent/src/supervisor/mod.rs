@@ -1,0 +1,239 @@
+//! The hive's truth: which workers there are, who may use them, and when they end.
+//!
+//! A pure state machine. [`Supervisor::update`] takes one [`Input`] and the time and returns what
+//! shall be done; processes, sockets, files and clocks are the executor's.
+
+pub mod effect;
+pub mod input;
+pub mod queue;
+pub mod worker;
+
+mod ending;
+mod requests;
+mod spawning;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::event::Event;
+use wire::guard::GuardSpec;
+use wire::settings::AgentSettings;
+use wire::status::{EnginePhase, EngineStatus};
+use wire::worker::{StoppedWorker, WorkerInfo};
+use wire::{Code, Fault, RequestId, Timings, WorkerId};
+
+pub use effect::{Answer, Effect};
+pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+use worker::{Life, Reason, Worker};
+
+/// How long a worker with a short `keep_alive` waits for the request that it was started for.
+const FIRST_REQUEST_GRACE: Moment = Moment::from_secs(60);
+
+/// Somebody who waits for workers to end.
+#[derive(Debug)]
+struct StopWaiter {
+    token: Token,
+    since: Moment,
+    pending: BTreeSet<WorkerId>,
+    stopped: Vec<StoppedWorker>,
+    left: Vec<WorkerId>,
+}
+
+/// Somebody who waits for a cancelled request's slot.
+#[derive(Debug)]
+struct CancelWaiter {
+    token: Token,
+    since: Moment,
+    request: RequestId,
+}
+
+/// All of a hive.
+#[derive(Debug)]
+pub struct Supervisor {
+    timings: Timings,
+    settings: AgentSettings,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Finished workers, oldest first.
+    finished: Vec<WorkerId>,
+    stops: Vec<StopWaiter>,
+    cancels: Vec<CancelWaiter>,
+    revision: u64,
+    connections: usize,
+    idle_since: Moment,
+    last_input: Moment,
+    down: bool,
+    exited: bool,
+}
+
+impl Supervisor {
+    /// A hive without workers.
+    pub fn new(timings: Timings, settings: AgentSettings) -> Self {
+        Self {
+            timings,
+            settings,
+            workers: BTreeMap::new(),
+            finished: Vec::new(),
+            stops: Vec::new(),
+            cancels: Vec::new(),
+            revision: 0,
+            connections: 0,
+            idle_since: Moment::ZERO,
+            last_input: Moment::ZERO,
+            down: false,
+            exited: false,
+        }
+    }
+
+    /// Takes one input and says what shall be done, in this order.
+    pub fn update(&mut self, input: Input, now: Moment) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.forgive_own_absence(now);
+        match input {
+            Input::Ask(token, ask) => self.answer(token, ask, now, &mut out),
+            Input::Left { token, done } => self.leave(token, done, now, &mut out),
+            Input::Adopted(spec) => self.adopt(*spec, now),
+            Input::Running { worker, pid } => self.running(&worker, pid),
+            Input::Engine { worker, status } => self.heard(&worker, &status, now, &mut out),
+            Input::Ended { worker, end } => self.ended(&worker, &end, now, &mut out),
+            Input::Memory { worker, bytes } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.memory_bytes = Some(bytes);
+                }
+            }
+            Input::Connected => self.connections += 1,
+            Input::Disconnected => self.connections = self.connections.saturating_sub(1),
+            Input::Tick => self.tick(now, &mut out),
+        }
+        self.settle(now, &mut out);
+        out
+    }
+
+    fn answer(&mut self, token: Token, ask: Ask, now: Moment, out: &mut Vec<Effect>) {
+        match ask {
+            Ask::Look => out.push(Effect::Reply(token, self.look(now))),
+            Ask::Spawn(ask) => {
+                let answer = self.spawn(*ask, now, out);
+                out.push(Effect::Reply(token, answer));
+            }
+            Ask::Slot { worker, request } => self.take_slot(token, &worker, request, now, out),
+            Ask::Cancel(request) => self.cancel(token, request, now, out),
+            Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
+            Ask::Down { drain } => self.stop_all(token, drain, now, out),
+        }
+    }
+
+    fn look(&self, now: Moment) -> Answer {
+        let workers = self.workers.values().map(|worker| worker.info(now)).collect();
+        Answer::Look { revision: self.revision, workers, accepting: !self.down }
+    }
+
+    /// When this process itself did not run (a stopped process, a suspended machine), its silence
+    /// is not the workers'.
+    fn forgive_own_absence(&mut self, now: Moment) {
+        let absent = now.saturating_sub(self.last_input);
+        self.last_input = now;
+        if absent < self.timings.stale / 2 {
+            return;
+        }
+        for worker in self.workers.values_mut() {
+            worker.heard = worker.heard.max(now);
+            worker.progressed = worker.progressed.max(now);
+        }
+    }
+
+    fn adopt(&mut self, guard: GuardSpec, now: Moment) {
+        let GuardSpec { id, spec, model_ctx, .. } = guard;
+        // What it takes is already missing from the free memory, or was admitted before.
+        let worker = Worker::new(id.clone(), spec, model_ctx, 0, now);
+        self.workers.entry(id).or_insert(worker);
+    }
+
+    fn running(&mut self, id: &WorkerId, pid: u32) {
+        if let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) {
+            worker.pid = Some(pid);
+        }
+    }
+
+    fn heard(&mut self, id: &WorkerId, status: &EngineStatus, now: Moment, out: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) else {
+            return;
+        };
+        worker.heard = now;
+        worker.stale = false;
+        worker.engine_active = status.active;
+        worker.queue.engine_says(status.active);
+        match (&worker.life, &status.phase) {
+            (
+                Life::Starting | Life::Loading { .. },
+                EnginePhase::Loading { bytes_done, bytes_total },
+            ) => {
+                let loading = Life::Loading { bytes_done: *bytes_done, bytes_total: *bytes_total };
+                if worker.life != loading {
+                    worker.progressed = now;
+                    worker.life = loading;
+                }
+            }
+            (Life::Starting | Life::Loading { .. }, EnginePhase::Serving) => {
+                worker.life = Life::Serving;
+                worker.idle_since = now;
+                worker.promised_until = now + FIRST_REQUEST_GRACE;
+            }
+            // Somebody else told the engine to end: nothing new goes there.
+            (Life::Serving, EnginePhase::Draining) => {
+                self.begin_end(id, Reason::Told, now + self.timings.drain, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything that follows from the state alone, after every input.
+    fn settle(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let ids: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        for id in &ids {
+            self.grant(id, out);
+            self.finish_draining(id, now, out);
+            self.publish(id, now, out);
+        }
+        self.answer_cancels(now, out);
+        self.forget_old(out);
+        let busy = self.connections > 0 || self.workers.values().any(Worker::is_alive);
+        if busy {
+            self.idle_since = now;
+        }
+        let idle = now.saturating_sub(self.idle_since) >= self.timings.idle_exit;
+        let ended = self.down && !self.workers.values().any(Worker::is_alive);
+        if (idle || ended) && !self.exited {
+            self.exited = true;
+            self.down = true;
+            out.push(Effect::Exit);
+        }
+    }
+
+    /// Tells readers of events of a worker that changed. Memory and countdowns are telemetry.
+    fn publish(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        let info = worker.info(now);
+        let told = worker.published.as_ref().is_some_and(|old| same_but_telemetry(old, &info));
+        if !told {
+            self.revision += 1;
+            worker.published = Some(info.clone());
+            out.push(Effect::Publish(Event::Worker { revision: self.revision, worker: info }));
+        }
+    }
+
+    fn shutting_down() -> Fault {
+        Fault::new(Code::ShuttingDown, "the agent is shutting down")
+            .hint("rbee ps  # starts a new agent once this one has ended")
+    }
+
+    fn no_such_worker(id: &WorkerId) -> Fault {
+        Fault::new(Code::WorkerNotFound, format!("there is no worker {id}"))
+            .hint("rbee ps  # lists the workers")
+    }
+}
+
+fn same_but_telemetry(a: &WorkerInfo, b: &WorkerInfo) -> bool {
+    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued)
+        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued)
+}

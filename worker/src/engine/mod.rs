@@ -1,0 +1,227 @@
+//! The engine: one model on this machine's processors, and the thread that computes with it.
+//!
+//! [`load`] reads a GGUF file, [`Engine::start`] moves the model onto its own thread, and every
+//! [`Job`] gets its answer as a stream of [`Piece`]s. Nothing in here knows of HTTP, of processes
+//! or of other hives.
+
+mod decoder;
+mod detokenizer;
+mod queue;
+mod reasoning;
+mod sampler;
+mod scheduler;
+mod sequence;
+mod stop;
+mod template;
+#[cfg(test)]
+mod testing;
+mod tokenizer;
+mod weights;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use wire::generate::{FinishReason, GenerationTimings, Prompt, Usage};
+use wire::sampling::Sampling;
+use wire::{Code, Fault, RequestId, limits};
+
+use decoder::Weights;
+use queue::Queue;
+use template::Template;
+use tokenizer::Tokenizer;
+use weights::MappedModel;
+
+/// What [`load`] needs to know.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// A GGUF file.
+    pub path: PathBuf,
+    /// Tokens of context of each slot.
+    pub ctx_size: u32,
+    /// Threads to compute with; absent: one for each physical core. candle sizes its pools once a
+    /// process, from `RAYON_NUM_THREADS`; a number that the pools do not have is refused.
+    pub threads: Option<usize>,
+}
+
+/// Weights, tokenizer and chat template of one model.
+pub struct Model {
+    weights: Weights,
+    tokenizer: Tokenizer,
+    template: Result<Template, Fault>,
+    ctx_size: usize,
+    load_time: Duration,
+}
+
+impl Model {
+    /// How long [`load`] took.
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+}
+
+/// Reads a model. Blocks for as long as the disk takes; `progress` hears of bytes done and in all.
+///
+/// # Errors
+/// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` and `MODEL_UNSUPPORTED` for the file, `INVALID_ARGUMENT` for
+/// a context or a number of threads that cannot be.
+pub fn load(
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Model, Fault> {
+    let started = Instant::now();
+    if let Some(threads) = options.threads {
+        check_threads(threads)?;
+    }
+    let file = MappedModel::open(&options.path)?;
+    let ctx_size = decoder::check_context(&file.header, options.ctx_size)?;
+    let tokenizer = Tokenizer::from_header(&file.header)?;
+    let template = Template::from_header(&file.header, &tokenizer);
+    let weights = Weights::load(&file, progress)?;
+    if tokenizer.len() > weights.vocabulary() {
+        let message = format!(
+            "the tokenizer has {} tokens, but the model only {} embeddings",
+            tokenizer.len(),
+            weights.vocabulary()
+        );
+        return Err(Fault::new(Code::ModelCorrupt, message));
+    }
+    let load_time = started.elapsed();
+    Ok(Model { weights, tokenizer, template, ctx_size, load_time })
+}
+
+/// Refuses a number of threads that candle's pools will not have.
+fn check_threads(threads: usize) -> Result<(), Fault> {
+    let pool = candle_core::utils::get_num_threads();
+    if pool == threads {
+        return Ok(());
+    }
+    let message = format!("this process computes with {pool} threads, not with {threads}");
+    let hint = format!("RAYON_NUM_THREADS={threads} rbee worker serve …");
+    Err(Fault::new(Code::InvalidArgument, message).hint(hint))
+}
+
+/// One request for the engine.
+#[derive(Debug)]
+pub struct Job {
+    /// Whose it is, in every log line and fault of it.
+    pub id: RequestId,
+    /// What the model shall continue.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// When it fails with `DEADLINE_EXCEEDED`.
+    pub deadline: Option<Instant>,
+    /// When it reached the worker.
+    pub arrived: Instant,
+    /// Where its answer goes; bounded by [`limits::MAX_TOKEN_BACKLOG`]. A closed channel cancels
+    /// the job before the next token.
+    pub pieces: mpsc::Sender<Piece>,
+}
+
+/// A part of an answer. `Finished` or `Failed` is the last one; a stream that ends without either
+/// belongs to an engine that is gone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// One token. Its text may be empty while half a character or the beginning of a stop text is
+    /// held back; what is held when the model ends its answer comes with the end token's id.
+    Token {
+        /// The token.
+        id: u32,
+        /// What it adds to the answer.
+        text: String,
+        /// What it adds to the model's reasoning.
+        reasoning: String,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// Tokens that it used.
+        usage: Usage,
+        /// Where its time went.
+        timings: GenerationTimings,
+    },
+    /// There will be no more.
+    Failed(Fault),
+}
+
+/// How much an engine has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Requests in a slot.
+    pub active: u32,
+    /// Requests that wait for one.
+    pub queued: u32,
+}
+
+/// A handle on a running engine. The model lives on a thread of its own, which ends when every
+/// handle is dropped or [`Engine::close`] was called, and all accepted jobs are done.
+#[derive(Clone)]
+pub struct Engine {
+    handle: Arc<Handle>,
+}
+
+/// Closes the queue when the last [`Engine`] goes.
+struct Handle {
+    queue: Arc<Queue>,
+    occupancy: watch::Receiver<Occupancy>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Engine {
+    /// Starts the engine's thread and allocates the caches of its slots.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a number of slots other than 1, `IO_ERROR` when the thread cannot be
+    /// started.
+    pub fn start(model: Model, slots: u32) -> Result<Self, Fault> {
+        if slots != 1 {
+            let message = format!("this engine decodes one sequence at a time, not {slots}");
+            return Err(Fault::new(Code::InvalidArgument, message).hint("--slots 1"));
+        }
+        let (queue, occupancy) = Queue::new();
+        let queue = Arc::new(queue);
+        scheduler::start(model, Arc::clone(&queue))?;
+        Ok(Self { handle: Arc::new(Handle { queue, occupancy }) })
+    }
+
+    /// Hands a job to the engine. Never blocks.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL` when [`limits::MAX_QUEUE`] jobs wait, `SHUTTING_DOWN` after
+    /// [`Engine::close`] or when the engine's thread is gone.
+    pub fn submit(&self, job: Job) -> Result<(), Fault> {
+        self.handle.queue.submit(job)
+    }
+
+    /// Follows how much the engine has to do. Its sender is gone when the engine's thread is.
+    pub fn occupancy(&self) -> watch::Receiver<Occupancy> {
+        self.handle.occupancy.clone()
+    }
+
+    /// Takes no new jobs. What was accepted before is finished.
+    pub fn close(&self) {
+        self.handle.queue.close();
+    }
+}
+
+/// A fault of this program, with what the library said.
+fn internal(what: &str, error: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::Internal, format!("{what} failed")).cause(error).hint("rbee doctor")
+}
+
+/// Checks at compile time what the API promises.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    const fn is_shared<T: Clone + Send + Sync>() {}
+    is_send::<Model>();
+    is_shared::<Engine>();
+    assert!(limits::MAX_QUEUE > 0);
+};

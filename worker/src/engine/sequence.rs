@@ -1,0 +1,197 @@
+//! One request in its slot: its tokens, what of them is computed, and what became of them.
+
+use wire::generate::FinishReason;
+use wire::sampling::Sampling;
+use wire::{Code, Fault};
+
+use super::decoder::Row;
+use super::detokenizer::Detokenizer;
+use super::reasoning::Splitter;
+use super::sampler::Sampler;
+use super::stop::StopMatcher;
+use super::tokenizer::Tokenizer;
+
+/// Tokens of a prompt that are computed at once; between two chunks a request can be cancelled.
+pub(super) const CHUNK: usize = 256;
+
+/// A prompt that is ready to be computed.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The prompt's tokens.
+    pub tokens: Vec<u32>,
+    /// Sorts the answer's text.
+    pub splitter: Splitter,
+}
+
+/// A request that has a slot. Knows nothing of channels, threads or time.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    slot: usize,
+    tokens: Vec<u32>,
+    /// Tokens whose keys and values are in the cache.
+    computed: usize,
+    prompt_len: usize,
+    /// Tokens of prompt and answer at which it ends.
+    last_len: usize,
+    ignore_eos: bool,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    splitter: Splitter,
+    stop: StopMatcher,
+}
+
+/// What one more token came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Advance {
+    /// The token.
+    pub token: u32,
+    /// What it adds to the answer.
+    pub text: String,
+    /// What it adds to the reasoning.
+    pub reasoning: String,
+    /// Why the answer ends here, if it does.
+    pub finish: Option<FinishReason>,
+    /// Whether it is the model's end of its answer, and no part of it.
+    pub is_end: bool,
+}
+
+impl Sequence {
+    /// Takes a prompt into `slot`, whose cache has room for `ctx_size` tokens.
+    ///
+    /// # Errors
+    /// `CONTEXT_OVERFLOW` when no room is left for an answer, `INVALID_ARGUMENT` for no token.
+    pub(super) fn new(
+        slot: usize,
+        prepared: Prepared,
+        mut sampling: Sampling,
+        ctx_size: usize,
+    ) -> Result<Self, Fault> {
+        let Prepared { tokens, splitter } = prepared;
+        let prompt_len = tokens.len();
+        if prompt_len == 0 {
+            return Err(Fault::new(Code::InvalidArgument, "the prompt has no token"));
+        }
+        if prompt_len >= ctx_size {
+            let over = prompt_len + 1 - ctx_size;
+            let message = format!(
+                "the prompt has {prompt_len} tokens, {over} more than a context of {ctx_size} has \
+                 room for"
+            );
+            return Err(Fault::new(Code::ContextOverflow, message)
+                .detail("over_tokens", over)
+                .detail("prompt_tokens", prompt_len)
+                .detail("ctx_size", ctx_size)
+                .hint(format!("rbee run --ctx-size {} …", (prompt_len + 1).next_power_of_two())));
+        }
+        let wanted = sampling.max_tokens.and_then(|max| usize::try_from(max).ok());
+        let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(ctx_size);
+        let stop = StopMatcher::new(std::mem::take(&mut sampling.stop));
+        let ignore_eos = sampling.ignore_eos;
+        let mut sampler = Sampler::new(sampling);
+        tokens.iter().for_each(|token| sampler.observe(*token));
+        Ok(Self {
+            slot,
+            tokens,
+            computed: 0,
+            prompt_len,
+            last_len,
+            ignore_eos,
+            sampler,
+            detokenizer: Detokenizer::default(),
+            splitter,
+            stop,
+        })
+    }
+
+    /// Tokens of the prompt.
+    pub(super) fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
+    /// Tokens of the answer.
+    pub(super) fn answer_len(&self) -> usize {
+        self.tokens.len() - self.prompt_len
+    }
+
+    /// The next rows to compute: a chunk of the prompt, or the last token.
+    pub(super) fn next_rows(&self) -> Vec<Row> {
+        let rows = self.tokens.iter().enumerate().skip(self.computed).take(CHUNK);
+        rows.map(|(position, &token)| Row { token, position, slot: self.slot }).collect()
+    }
+
+    /// Notes that `rows` are in the cache; whether the last one's logits choose the next token.
+    pub(super) fn note_computed(&mut self, rows: usize) -> bool {
+        self.computed += rows;
+        self.is_due()
+    }
+
+    /// Whether `rows` more computed rows reach the end of what is known.
+    pub(super) fn needs_logits_after(&self, rows: usize) -> bool {
+        self.computed + rows == self.tokens.len()
+    }
+
+    fn is_due(&self) -> bool {
+        self.computed == self.tokens.len()
+    }
+
+    /// Chooses the next token from the logits of the last one.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the logits are no numbers.
+    pub(super) fn advance(
+        &mut self,
+        logits: &mut [f32],
+        tokenizer: &Tokenizer,
+    ) -> Result<Advance, Fault> {
+        let banned = if self.ignore_eos { tokenizer.end_tokens() } else { &[] };
+        let token = self.sampler.pick(logits, banned)?;
+        if tokenizer.end_tokens().contains(&token) {
+            return Ok(self.end(token));
+        }
+        self.sampler.observe(token);
+        self.tokens.push(token);
+        let parts = self.splitter.push(&self.detokenizer.push(&tokenizer.bytes_of(token)));
+        let released = self.stop.push(&parts.text);
+        let mut advance = Advance {
+            token,
+            text: released.text,
+            reasoning: parts.reasoning,
+            finish: released.stopped.then_some(FinishReason::Stop),
+            is_end: false,
+        };
+        if advance.finish.is_none() && self.tokens.len() >= self.last_len {
+            advance.finish = Some(FinishReason::Length);
+            self.flush(&mut advance);
+        }
+        Ok(advance)
+    }
+
+    /// The model ended its answer.
+    fn end(&mut self, token: u32) -> Advance {
+        let mut advance = Advance {
+            token,
+            text: String::new(),
+            reasoning: String::new(),
+            finish: Some(FinishReason::Stop),
+            is_end: true,
+        };
+        self.flush(&mut advance);
+        advance
+    }
+
+    /// Lets go of what the three stages hold back.
+    fn flush(&mut self, advance: &mut Advance) {
+        let half = self.detokenizer.finish();
+        let parts = [self.splitter.push(&half), self.splitter.finish()];
+        for part in parts {
+            advance.reasoning.push_str(&part.reasoning);
+            let released = self.stop.push(&part.text);
+            advance.text.push_str(&released.text);
+            if released.stopped {
+                advance.finish = Some(FinishReason::Stop);
+                return;
+            }
+        }
+        advance.text.push_str(&self.stop.finish());
+    }
+}

@@ -1,0 +1,256 @@
+//! The guard: parent of one engine, keeper of the cause of its end, whoever else has died.
+//!
+//! It is a session leader, so that nothing that ends its agent ends it too. The decisions are
+//! [`ladder`]'s, the engine's process is [`process`]'s; this file drives both. Nobody records the
+//! end of a guard that was killed itself: its engine's standard input closes then, and its agent
+//! sees the connection close.
+
+mod ask;
+mod face;
+mod files;
+mod ladder;
+mod process;
+mod stderr;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::guard::files::{ENGINE_SOCKET, EXIT, GUARD_SOCKET, RECORD};
+use wire::guard::{
+    ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
+};
+use wire::worker::Exit;
+use wire::{BuildId, Code, Fault};
+
+use crate::platform;
+use crate::server::socket::{Line, Socket};
+use face::Face;
+use ladder::{Effect, Ending, Input, Ladder, Waits};
+use process::Process;
+use stderr::{Log, Pump};
+
+/// How long a guard whose engine has ended waits for its readers to take the last line, and for a
+/// first one to come.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// What a shell answers for a program that is not there (POSIX.1-2024, 2.8.2 of the shell).
+const EXIT_NO_PROGRAM: i32 = 127;
+/// What a shell answers for a program that cannot be run.
+const EXIT_NOT_RUNNABLE: i32 = 126;
+
+/// Runs `rbee worker guard --dir DIR` until the engine has ended and its readers know.
+///
+/// # Errors
+/// A spec that cannot be read, or a socket that cannot be bound: no engine was started then.
+pub fn run(dir: &Path, build: BuildId) -> Result<ExitCode, Fault> {
+    // Refused only to the leader of a process group, as a shell makes one: it leads already.
+    let _ = rustix::process::setsid();
+    let spec = files::read_spec(dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::new(Code::Io, "cannot start the guard").cause(error))?;
+    let guard = Guard { dir: dir.to_owned(), spec, build };
+    runtime.block_on(guard.watch_over_engine())
+}
+
+/// A guard before and after its engine's life.
+struct Guard {
+    dir: PathBuf,
+    spec: GuardSpec,
+    build: BuildId,
+}
+
+/// An engine that runs.
+struct Engine {
+    process: Process,
+    ended: oneshot::Receiver<()>,
+    stderr: Pump,
+}
+
+/// An engine that does not run, and why.
+struct NotStarted {
+    exit: Exit,
+    fault: Fault,
+}
+
+impl Guard {
+    async fn watch_over_engine(self) -> Result<ExitCode, Fault> {
+        let socket = Socket::bind(&self.dir.join(GUARD_SOCKET))?;
+        let signals = Signals::listen()
+            .map_err(|error| Fault::new(Code::Io, "cannot listen to signals").cause(error))?;
+        let line = Line::new();
+        let (stop, stops) = mpsc::channel(1);
+        let (first, started) = match self.start() {
+            Ok((engine, record)) => (GuardStatus::Running(record), Some(engine)),
+            Err(NotStarted { exit, fault }) => {
+                let record = self.record_end(
+                    exit,
+                    Ending { told: false, killed: false },
+                    String::new(),
+                    Some(fault),
+                );
+                (GuardStatus::Ended(record), None)
+            }
+        };
+        let code = if started.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        let (status, follow) = watch::channel(first);
+        let heartbeat = self.spec.timings.heartbeat;
+        let face = Face { build: self.build.clone(), status: follow, stop, heartbeat };
+        tokio::spawn(socket.serve(face::router(face), line.clone()));
+        if let Some(engine) = started {
+            let record = self.drive(engine, line.connections(), stops, signals).await;
+            status.send_replace(GuardStatus::Ended(record));
+        }
+        line.close(FAREWELL, true).await;
+        // An engine that was killed could not remove its own.
+        let _ = std::fs::remove_file(self.dir.join(ENGINE_SOCKET));
+        Ok(code)
+    }
+
+    /// Starts the engine and leaves the record of it.
+    fn start(&self) -> Result<(Engine, GuardRecord), NotStarted> {
+        let program = &self.spec.engine.program;
+        let refused = |exit| {
+            move |error: io::Error| {
+                let code = match error.kind() {
+                    io::ErrorKind::StorageFull => Code::DiskFull,
+                    _ => Code::WorkerCrashed,
+                };
+                let fault = Fault::new(code, format!("the engine {program} could not be started"));
+                NotStarted { exit, fault: fault.cause(error) }
+            }
+        };
+        let log = Log::create(&self.dir).map_err(refused(Exit::Code(EXIT_NOT_RUNNABLE)))?;
+        let (process, outlets) = Process::start(&self.spec.engine).map_err(|error| {
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            let code = if missing { EXIT_NO_PROGRAM } else { EXIT_NOT_RUNNABLE };
+            refused(Exit::Code(code))(error)
+        })?;
+        let record = self.record(process.identity());
+        match record.and_then(|r| files::write(&self.dir, RECORD, &r).map(|()| r)) {
+            Ok(record) => {
+                let stderr = Pump::start(outlets.stderr, log);
+                Ok((Engine { process, ended: outlets.ended, stderr }, record))
+            }
+            // Without a record no later agent could find this engine.
+            Err(error) => Err(refused(process.reap())(error)),
+        }
+    }
+
+    fn record(&self, engine: ProcessIdentity) -> io::Result<GuardRecord> {
+        let pid = std::process::id();
+        Ok(GuardRecord {
+            version: RECORD_VERSION,
+            id: self.spec.id.clone(),
+            nonce: self.spec.nonce.clone(),
+            build: self.build.clone(),
+            guard: ProcessIdentity { pid, start_time: platform::start_time(pid)? },
+            engine,
+        })
+    }
+
+    /// Walks the ladder when it has to, until the engine has ended; then records its end.
+    async fn drive(
+        &self,
+        engine: Engine,
+        mut connections: watch::Receiver<usize>,
+        mut stops: mpsc::Receiver<()>,
+        mut signals: Signals,
+    ) -> ExitRecord {
+        let Engine { process, mut ended, stderr } = engine;
+        let waits = Waits::new(&self.spec.timings, self.spec.engine.can_be_asked);
+        let mut ladder = Ladder::new(waits, Instant::now());
+        let (refuse, mut refusals) = mpsc::channel(1);
+        let ending = loop {
+            let input = tokio::select! {
+                _ = &mut ended => Input::EngineExited,
+                Some(()) = stops.recv() => Input::StopAsked,
+                () = signals.next() => Input::StopAsked,
+                Some(()) = refusals.recv() => Input::AskFailed,
+                Ok(()) = connections.changed() => {
+                    Input::Connections(*connections.borrow_and_update())
+                }
+                () = sleep_until(ladder.wakes_at()) => Input::Tick,
+            };
+            match ladder.on(input, Instant::now()) {
+                Some(Effect::Ask) => {
+                    tokio::spawn(ask_engine(self.dir.join(ENGINE_SOCKET), refuse.clone()));
+                }
+                Some(Effect::Terminate) => process.terminate(),
+                Some(Effect::Kill) => process.kill(),
+                None => {}
+            }
+            if let Some(ending) = ladder.ending() {
+                break ending;
+            }
+        };
+        let exit = process.reap();
+        let mut stderr = stderr.finish().await;
+        self.record_end(exit, ending, stderr.tail(), stderr.fault())
+    }
+
+    fn record_end(
+        &self,
+        exit: Exit,
+        ending: Ending,
+        stderr_tail: String,
+        fault: Option<Fault>,
+    ) -> ExitRecord {
+        let record = ExitRecord {
+            version: RECORD_VERSION,
+            id: self.spec.id.clone(),
+            exit,
+            told: ending.told,
+            killed: ending.killed,
+            stderr_tail,
+            fault,
+        };
+        // A full disk must not keep the news from whoever is connected.
+        let _ = files::write(&self.dir, EXIT, &record);
+        record
+    }
+}
+
+/// Asks the engine; tells the ladder only of a failure, for a success is seen by the engine's end.
+async fn ask_engine(socket: PathBuf, refuse: mpsc::Sender<()>) {
+    if ask::ask(&socket).await.is_err() {
+        // Nobody waits for it when the engine has ended meanwhile.
+        let _ = refuse.send(()).await;
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that ask a guard for its end.
+struct Signals {
+    terminate: Signal,
+    hangup: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
