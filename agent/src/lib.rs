@@ -1,1 +1,87 @@
-//! rbee.
+//! The daemon on a hive: it supervises workers and talks to keepers over its unix socket.
+
+pub mod cli;
+
+mod admission;
+mod client;
+mod daemon;
+mod dirs;
+mod executor;
+mod inventory;
+mod platform;
+mod session;
+mod settings;
+mod start;
+mod store;
+mod supervisor;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+use wire::{BuildId, Code, Fault, ndjson};
+
+use crate::cli::{Args, Command, ServeArgs};
+use crate::dirs::Dirs;
+
+/// Threads of the daemon: it moves small messages, the engines compute.
+const THREADS: usize = 2;
+/// Detail of the fault of a daemon that found another one running.
+const ANOTHER_RUNS: &str = "another_agent_runs";
+
+/// A fault as the last line that a part of the agent writes to its standard error.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    fault: Fault,
+}
+
+/// Runs the agent role: `start` or `serve`. `build` is what this program was built from.
+pub fn main(args: Args, build: BuildId) -> ExitCode {
+    let outcome = match args.command {
+        Command::Start => start(),
+        Command::Serve(args) => serve(args, build),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            let line = ndjson::encode(&Report { fault }).unwrap_or_default();
+            // Without a standard error there is nobody left to tell.
+            let _unheard = std::io::stderr().write_all(&line);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), Fault> {
+    let dirs = Dirs::find()?;
+    dirs.prepare()?;
+    let settings = settings::load(&dirs.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let hello = runtime.map_err(no_runtime)?.block_on(start::start(&dirs, &settings))?;
+    let line = ndjson::encode(&hello)?;
+    std::io::stdout().write_all(&line).map_err(|error| {
+        Fault::new(Code::Io, "the greeting could not be written").caused_by(&error)
+    })?;
+    Ok(())
+}
+
+fn serve(args: ServeArgs, build: BuildId) -> Result<(), Fault> {
+    if args.detach {
+        rustix::process::setsid().map_err(|error| {
+            Fault::new(Code::AgentFailed, "the agent cannot leave its session").cause(error)
+        })?;
+    }
+    let dirs = Dirs::find()?;
+    let settings = settings::load(&dirs.config)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    let runtime = runtime.map_err(no_runtime)?;
+    let outcome = runtime.block_on(daemon::serve(build, dirs, settings));
+    // A read of a hanging file system must not keep the daemon from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+fn no_runtime(error: std::io::Error) -> Fault {
+    Fault::new(Code::AgentFailed, "the agent cannot start its threads").cause(error)
+}

@@ -22,8 +22,10 @@ pub mod files {
     pub const GUARD_SOCKET: &str = "g.sock";
     /// The engine's socket.
     pub const ENGINE_SOCKET: &str = "e.sock";
-    /// What the engine wrote on stderr, bounded.
+    /// What the engine wrote on stderr last, bounded.
     pub const STDERR: &str = "stderr.log";
+    /// What it wrote before that; both files together have the bound.
+    pub const STDERR_OLDER: &str = "stderr.log.1";
 }
 
 /// A program and its arguments. Never a shell line.

@@ -20,6 +20,8 @@ pub const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = MAX_STREAMS * STREAM_WINDOW_BYTES;
 /// Connections that an agent or a guard serves at once; a keeper needs one.
 pub const MAX_CONNECTIONS: usize = 1024;
+/// Milliseconds of the longest wait or deadline that anyone may ask for: a day.
+pub const MAX_WAIT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Refused requests a second after which an agent answers everything invalid with `RATE_LIMITED`.
 pub const MAX_REFUSALS_PER_SECOND: u32 = 50;
 

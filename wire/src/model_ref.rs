@@ -79,7 +79,8 @@ fn parse_file(path: &str) -> Result<ModelRef, InvalidModelRef> {
     if !path.starts_with('/') || path.ends_with('/') || escapes {
         return Err(InvalidModelRef::Path);
     }
-    Ok(ModelRef::File(path.to_owned()))
+    // Several slashes are one; kept, they would be read as `file://` when they are written back.
+    Ok(ModelRef::File(format!("/{}", path.trim_start_matches('/'))))
 }
 
 impl FromStr for ModelRef {
@@ -140,7 +141,9 @@ mod tests {
         for text in same {
             assert_eq!(text.parse::<ModelRef>().unwrap().to_string(), text);
         }
-        assert_eq!("file:///a.gguf".parse::<ModelRef>().unwrap(), ModelRef::File("/a.gguf".into()));
+        for same in ["file:/a.gguf", "file:///a.gguf", "file:////a.gguf", "file://///a.gguf"] {
+            assert_eq!(same.parse::<ModelRef>().unwrap(), ModelRef::File("/a.gguf".into()));
+        }
     }
 
     #[test]

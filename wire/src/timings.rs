@@ -80,14 +80,15 @@ mod millis {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    use crate::limits;
+
     pub fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
         match u64::deserialize(from)? {
-            ms @ 1..=DAY_MS => Ok(Duration::from_millis(ms)),
+            ms @ 1..=limits::MAX_WAIT_MS => Ok(Duration::from_millis(ms)),
             _ => Err(serde::de::Error::custom("a time is 1 to 86400000 milliseconds")),
         }
     }

@@ -6,6 +6,7 @@ mod guard;
 mod log;
 mod platform;
 mod server;
+mod signals;
 
 use std::process::ExitCode;
 

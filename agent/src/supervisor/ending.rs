@@ -208,9 +208,15 @@ impl Supervisor {
 
     fn watch_load(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
         let Some(worker) = self.workers.get(id) else { return };
-        let loads = matches!(worker.life, Life::Starting | Life::Loading { .. });
-        if loads && now.saturating_sub(worker.progressed) >= self.timings.load_stall {
-            self.begin_end(id, Reason::LoadStalled, now, out);
+        let reason = match worker.life {
+            Life::Starting => Reason::LoadStalled { bytes_done: 0, bytes_total: 0 },
+            Life::Loading { bytes_done, bytes_total } => {
+                Reason::LoadStalled { bytes_done, bytes_total }
+            }
+            _ => return,
+        };
+        if now.saturating_sub(worker.progressed) >= self.timings.load_stall {
+            self.begin_end(id, reason, now, out);
         }
     }
 
@@ -272,11 +278,10 @@ fn final_state(worker: &Worker, end: &End) -> WorkerState {
     let failed = |why: &str, code| WorkerState::Failed { why: why.to_owned(), code };
     let on_ladder = matches!(worker.life, Life::Stopping { .. });
     match worker.reason {
-        Some(Reason::LoadStalled) => {
-            let why = match &worker.life_at_end {
-                Some(far) => format!("its load made no progress ({far})"),
-                None => "its load made no progress".to_owned(),
-            };
+        Some(Reason::LoadStalled { bytes_done, bytes_total }) => {
+            let why = format!(
+                "its load made no progress at {bytes_done} of {bytes_total} bytes and was ended"
+            );
             return failed(&why, Some(Code::Stalled));
         }
         Some(Reason::Silent) => {

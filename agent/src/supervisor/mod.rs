@@ -192,6 +192,9 @@ impl Supervisor {
         let ids: Vec<WorkerId> = self.workers.keys().cloned().collect();
         for id in &ids {
             self.grant(id, out);
+            if let Some(worker) = self.workers.get_mut(id).filter(|w| !w.queue.is_empty()) {
+                worker.idle_since = now;
+            }
             self.finish_draining(id, now, out);
             self.publish(id, now, out);
         }

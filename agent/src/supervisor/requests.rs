@@ -66,9 +66,6 @@ impl Supervisor {
             if !worker.queue.leave(token, done, worker.engine_active, now) {
                 continue;
             }
-            if worker.queue.is_empty() {
-                worker.idle_since = now;
-            }
             let id = worker.id.clone();
             self.unload_if_idle(&id, now, out);
             return;

@@ -41,7 +41,12 @@ pub enum Reason {
     /// Nobody used it.
     Idle,
     /// Its load made no progress.
-    LoadStalled,
+    LoadStalled {
+        /// Bytes of weights read.
+        bytes_done: u64,
+        /// Bytes of weights in all.
+        bytes_total: u64,
+    },
     /// It said nothing for too long.
     Silent,
 }

@@ -97,3 +97,33 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(taken).map_err(|_| GgufError::BadText { what, at })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_over_its_limit_is_refused_although_the_file_is_longer() {
+        let cursor = Cursor::new(b"GGUF", 1 << 40);
+        let limit = limits::MAX_GGUF_HEADER_BYTES;
+        assert_eq!(cursor.expect(limit, "x"), Err(GgufError::NeedMore { at_least: limit }));
+        let bytes = limit + 1;
+        let over = GgufError::TooLong { what: "header", at: 0, bytes, limit };
+        assert_eq!(cursor.expect(bytes, "x"), Err(over));
+    }
+
+    #[test]
+    fn no_length_wraps_around() {
+        let mut cursor = Cursor::new(b"GGUF", 4);
+        cursor.take(2, "x").unwrap();
+        assert_eq!(cursor.expect(u64::MAX, "x"), Err(GgufError::Truncated { what: "x", at: 2 }));
+        assert_eq!(cursor.take(2, "x"), Ok(&b"UF"[..]));
+    }
+
+    #[test]
+    fn bytes_behind_the_end_of_the_file_are_not_read() {
+        let mut cursor = Cursor::new(b"GGUF and more", 4);
+        assert_eq!(cursor.take(4, "x"), Ok(&b"GGUF"[..]));
+        assert_eq!(cursor.take(1, "x"), Err(GgufError::Truncated { what: "x", at: 4 }));
+    }
+}

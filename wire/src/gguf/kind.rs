@@ -9,7 +9,7 @@ macro_rules! kinds {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum TensorKind {
             $(
-                #[doc = concat!("ggml's `", $name, "`: ", $elements, " elements in ", $bytes, " bytes.")]
+                #[doc = concat!("`", $name, "`: ", $elements, " elements in ", $bytes, " bytes.")]
                 $variant,
             )*
         }

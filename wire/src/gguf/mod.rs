@@ -16,6 +16,10 @@ pub use kind::TensorKind;
 pub use shape::ModelShape;
 pub use value::{Array, Metadata, Value};
 
+/// Families (`general.architecture`) that our engine runs: an agent refuses every other before it
+/// starts a worker for it.
+pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3"];
+
 /// A checked header: names are unique, tensors lie within the file and share no byte.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {

@@ -161,7 +161,8 @@ proptest! {
             prop_assert_eq!(&header.metadata[key], &field.value());
         }
         prop_assert_eq!(header.tensors.len(), file.tensors.len());
-        for ((read, tensor), offset) in header.tensors.iter().zip(&file.tensors).zip(&written.offsets) {
+        let expected = file.tensors.iter().zip(&written.offsets);
+        for (read, (tensor, offset)) in header.tensors.iter().zip(expected) {
             prop_assert_eq!(read.name.as_bytes(), &tensor.name[..]);
             prop_assert_eq!(&read.shape, &tensor.shape);
             prop_assert_eq!(read.kind.id(), tensor.kind);

@@ -212,7 +212,7 @@ impl File {
             next = (offset.saturating_add(tensor.bytes())).next_multiple_of(self.alignment);
             bytes.extend((tensor.name.len() as u64).to_le_bytes());
             bytes.extend(&tensor.name);
-            bytes.extend((tensor.shape.len() as u32).to_le_bytes());
+            bytes.extend(u32::try_from(tensor.shape.len()).unwrap().to_le_bytes());
             bytes.extend(tensor.shape.iter().flat_map(|extent| extent.to_le_bytes()));
             bytes.extend(tensor.kind.to_le_bytes());
             bytes.extend(offset.to_le_bytes());

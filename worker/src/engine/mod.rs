@@ -66,10 +66,7 @@ impl Model {
 /// # Errors
 /// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` and `MODEL_UNSUPPORTED` for the file, `INVALID_ARGUMENT` for
 /// a context or a number of threads that cannot be.
-pub fn load(
-    options: &LoadOptions,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Model, Fault> {
+pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, Fault> {
     let started = Instant::now();
     if let Some(threads) = options.threads {
         check_threads(threads)?;

@@ -143,7 +143,8 @@ impl Queue {
         state.closed = true;
         state.active = 0;
         for job in state.waiting.drain(..) {
-            let fault = Fault::new(Code::WorkerCrashed, "the engine ended before the request began");
+            let fault =
+                Fault::new(Code::WorkerCrashed, "the engine ended before the request began");
             let _ = job.pieces.try_send(Piece::Failed(fault.of_request(job.id)));
         }
         self.publish(&state);

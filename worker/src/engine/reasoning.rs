@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_template_that_opens_the_tag_itself_is_followed() {
-        let (text, reasoning) = feed(Splitter::for_chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
+        let (text, reasoning) =
+            feed(Splitter::for_chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
         assert_eq!((text.as_str(), reasoning.as_str()), ("Yes", "well"));
     }
 
@@ -167,7 +168,10 @@ mod tests {
     #[test]
     fn an_answer_without_tags_passes_unchanged() {
         for answer in ["  plain", "a <think> in the middle", "<thin air", "<", ""] {
-            assert_eq!(feed(Splitter::for_chat(false), &[answer]), (answer.to_owned(), String::new()));
+            assert_eq!(
+                feed(Splitter::for_chat(false), &[answer]),
+                (answer.to_owned(), String::new())
+            );
         }
         let raw = "<think>raw</think>";
         assert_eq!(feed(Splitter::for_raw(), &[raw]), (raw.to_owned(), String::new()));

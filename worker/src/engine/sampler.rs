@@ -175,7 +175,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn open() -> Sampling {
-        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: Some(7), ..Sampling::default() }
+        Sampling {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            seed: Some(7),
+            ..Sampling::default()
+        }
     }
 
     fn draws(sampling: Sampling, logits: &[f32], count: usize) -> Vec<u32> {

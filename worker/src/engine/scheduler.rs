@@ -127,7 +127,8 @@ impl Scheduler {
             Prompt::Chat(messages) => {
                 let template = self.template.as_ref().map_err(Clone::clone)?;
                 let shield = self.tokenizer.shield(messages, template.source())?;
-                let rendered = template.render(&shield.protect(messages), std::time::SystemTime::now())?;
+                let rendered =
+                    template.render(&shield.protect(messages), std::time::SystemTime::now())?;
                 let is_open = rendered.trim_end().ends_with(super::reasoning::OPEN);
                 let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;
                 Ok(Prepared { tokens, splitter: Splitter::for_chat(is_open) })

@@ -63,7 +63,8 @@ async fn stop(State(face): State<Arc<Face>>) -> Response {
     let ended = status.wait_for(Live::is_last).await.map(|status| status.clone());
     match ended {
         Ok(GuardStatus::Ended(record)) => Json(record).into_response(),
-        _ => Refusal(Fault::new(Code::Internal, "the guard ended before its engine"))
-            .into_response(),
+        _ => {
+            Refusal(Fault::new(Code::Internal, "the guard ended before its engine")).into_response()
+        }
     }
 }

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::guard::files::{ENGINE_SOCKET, EXIT, GUARD_SOCKET, RECORD};
 use wire::guard::{
@@ -28,6 +27,7 @@ use wire::{BuildId, Code, Fault};
 
 use crate::platform;
 use crate::server::socket::{Line, Socket};
+use crate::signals::Signals;
 use face::Face;
 use ladder::{Effect, Ending, Input, Ladder, Waits};
 use process::Process;
@@ -80,8 +80,7 @@ struct NotStarted {
 impl Guard {
     async fn watch_over_engine(self) -> Result<ExitCode, Fault> {
         let socket = Socket::bind(&self.dir.join(GUARD_SOCKET))?;
-        let signals = Signals::listen()
-            .map_err(|error| Fault::new(Code::Io, "cannot listen to signals").cause(error))?;
+        let signals = Signals::listen()?;
         let line = Line::new();
         let (stop, stops) = mpsc::channel(1);
         let (first, started) = match self.start() {
@@ -227,30 +226,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The signals that ask a guard for its end.
-struct Signals {
-    terminate: Signal,
-    hangup: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -39,16 +39,18 @@ impl Recent {
     /// The last lines for a person: at most [`limits::MAX_STDERR_TAIL_BYTES`] of them, whole lines
     /// where one fits, control characters neutralised.
     pub fn tail(&mut self) -> String {
-        let recent = self.0.make_contiguous();
-        let tail = match recent.len().checked_sub(limits::MAX_STDERR_TAIL_BYTES) {
-            None | Some(0) => &*recent,
-            Some(cut) => {
-                let tail = recent.get(cut..).unwrap_or_default();
-                let line = tail.iter().position(|&b| b == b'\n').map_or(0, |end| end + 1);
-                tail.get(line..).filter(|lines| !lines.is_empty()).unwrap_or(tail)
-            }
+        let text = text::for_terminal(&String::from_utf8_lossy(self.0.make_contiguous()));
+        let Some(mut cut) = text.len().checked_sub(limits::MAX_STDERR_TAIL_BYTES) else {
+            return text;
         };
-        shortened(text::for_terminal(&String::from_utf8_lossy(tail)))
+        while !text.is_char_boundary(cut) {
+            cut += 1;
+        }
+        let tail = text.get(cut..).unwrap_or_default();
+        match tail.split_once('\n') {
+            Some((_, lines)) if !lines.is_empty() => lines.to_owned(),
+            _ => tail.to_owned(),
+        }
     }
 
     /// The fault in the last line, if the engine wrote one.
@@ -57,17 +59,6 @@ impl Recent {
         let last = recent.trim_ascii_end().rsplit(|&b| b == b'\n').next()?;
         serde_json::from_slice(last).ok().map(|FaultLine { fault }| fault)
     }
-}
-
-/// Neutralising replaces one byte by up to three; what is then too long loses its beginning.
-fn shortened(mut tail: String) -> String {
-    if let Some(mut cut) = tail.len().checked_sub(limits::MAX_STDERR_TAIL_BYTES) {
-        while !tail.is_char_boundary(cut) {
-            cut += 1;
-        }
-        tail.drain(..cut);
-    }
-    tail
 }
 
 /// Reads an engine's standard error until its end.
@@ -131,7 +122,7 @@ impl Log {
     /// Begins an empty log in `dir`.
     pub fn create(dir: &Path) -> io::Result<Self> {
         let path = dir.join(files::STDERR);
-        let older = dir.join(format!("{}.1", files::STDERR));
+        let older = dir.join(files::STDERR_OLDER);
         Ok(Self { file: create(&path)?, path, older, written: 0 })
     }
 
@@ -168,8 +159,8 @@ mod tests {
 
     #[test]
     fn the_tail_is_whole_lines_of_the_end_and_harmless() {
-        let text: String = (0..5000).map(|n| format!("line {n} \u{1b}[2J\n")).collect();
-        let tail = recent(&text).tail();
+        let lines: Vec<String> = (0..5000).map(|n| format!("line {n} \u{1b}[2J\n")).collect();
+        let tail = recent(&lines.concat()).tail();
         assert!(tail.starts_with("line "), "{tail:?}");
         assert!(tail.ends_with("line 4999 \u{fffd}[2J\n"), "{tail:?}");
     }

@@ -47,7 +47,9 @@ impl<T: Live> Reader<T> {
     /// Waits until a line is due. `None` when the value's owner is gone.
     async fn next(&mut self) -> Option<T> {
         if let Some((sent, at)) = &self.sent {
-            if let Ok(changed) = tokio::time::timeout_at(*at + self.heartbeat, self.value.changed()).await {
+            if let Ok(changed) =
+                tokio::time::timeout_at(*at + self.heartbeat, self.value.changed()).await
+            {
                 changed.ok()?;
             }
             if sent.is_progress() {

@@ -45,8 +45,7 @@ pub fn with_refusals<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Rou
 /// # Errors
 /// `TOO_LARGE` over the limit, `INVALID_ARGUMENT` when the body breaks off.
 pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Fault> {
-    let too_large =
-        || Fault::new(Code::TooLarge, format!("the body is longer than {limit} bytes"));
+    let too_large = || Fault::new(Code::TooLarge, format!("the body is longer than {limit} bytes"));
     let announced = body.size_hint().lower();
     if usize::try_from(announced).map_or(true, |bytes| bytes > limit) {
         return Err(too_large());

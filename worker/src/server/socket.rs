@@ -69,12 +69,13 @@ impl Socket {
                 Ok((stream, _)) if !is_of(&stream, own) => {
                     tracing::warn!("refused a connection of another user");
                 }
-                Ok((stream, _)) => match Ticket::admit(&line) {
-                    Some(ticket) => {
+                Ok((stream, _)) => {
+                    if let Some(ticket) = Ticket::admit(&line) {
                         tokio::spawn(converse(stream, router.clone(), ticket));
+                    } else {
+                        tracing::warn!("refused a connection over the limit");
                     }
-                    None => tracing::warn!("refused a connection over the limit"),
-                },
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -190,14 +191,11 @@ async fn converse(stream: UnixStream, router: Router, ticket: Ticket) {
 
 /// The response, or `INTERNAL` when the handler panicked: one bad request ends nobody else's.
 async fn answer<E>(response: impl Future<Output = Result<Response, E>>) -> Response {
-    match AssertUnwindSafe(response).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        _ => {
-            tracing::error!("a request handler panicked");
-            Refusal(Fault::new(Code::Internal, "a defect of rbee ended this request"))
-                .into_response()
-        }
+    if let Ok(Ok(response)) = AssertUnwindSafe(response).catch_unwind().await {
+        return response;
     }
+    tracing::error!("a request handler panicked");
+    Refusal(Fault::new(Code::Internal, "a defect of rbee ended this request")).into_response()
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+//! `rbee agent serve`: the daemon from its lock to its end.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use wire::hello::{Hello, Role, agent_protocol};
+use wire::{BuildId, Code, Fault, layout};
+
+use crate::dirs::Dirs;
+use crate::executor::process::Setup;
+use crate::executor::{Executor, Handle, adopt};
+use crate::inventory::Inventory;
+use crate::session::{self, Hive, server};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::supervisor::{Ask, Supervisor};
+
+/// Daily log files that are kept.
+const KEPT_LOGS: usize = 7;
+
+/// Runs until it is told to end or nobody needs it.
+///
+/// # Errors
+/// `AGENT_FAILED` when it cannot run here.
+pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(), Fault> {
+    // Everything that this process and its children make is private.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    dirs.prepare()?;
+    let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
+    let _log = open_log(&dirs.log)?;
+    let timings = settings.timings.clone();
+    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
+    let executing = tokio::spawn(executor.run());
+    let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
+    adopt::adopt_all(&workers, &handle).await.map_err(|error| cannot("look for workers", &error))?;
+
+    let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
+    let listener = server::bind(&socket).map_err(|error| cannot("listen", &error))?;
+    let store = Store::new(dirs.models(), &settings.agent.model_roots);
+    let drain = timings.down_drain;
+    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), timings);
+    let router = session::router(hive.into());
+    spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
+    tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
+    server::serve(listener, router, handle).await;
+    let _panicked = executing.await;
+    // Still under the lock: nobody else's socket can be there.
+    let _gone = std::fs::remove_file(&socket);
+    tracing::info!("agent ends");
+    Ok(())
+}
+
+fn cannot(what: &str, error: &std::io::Error) -> Fault {
+    Fault::new(Code::AgentFailed, format!("the agent cannot {what}")).caused_by(error)
+}
+
+fn hello(build: BuildId) -> Hello {
+    Hello {
+        role: Role::Agent,
+        protocol: agent_protocol::SPOKEN,
+        build,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        features: Vec::new(),
+    }
+}
+
+fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
+    let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
+    let program = program.to_str().ok_or_else(|| {
+        Fault::new(Code::AgentFailed, "the path of this program is not UTF-8")
+    })?;
+    Ok(Setup {
+        program: program.to_owned(),
+        workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),
+        timings: settings.timings.clone(),
+        threads: settings.agent.threads,
+    })
+}
+
+/// Takes the lock that the one agent of a hive and user holds for life.
+fn lock(path: &Path) -> Result<File, Fault> {
+    let file = File::create(path).map_err(|error| cannot("open its lock", &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = "an agent of this user already runs";
+            Err(Fault::new(Code::AgentFailed, message)
+                .detail(crate::ANOTHER_RUNS, true)
+                .hint("rbee ps  # is answered by it"))
+        }
+        Err(TryLockError::Error(error)) => Err(cannot("take its lock", &error)),
+    }
+}
+
+/// Logs go to daily files of JSON lines; the guard writes what is buffered when it is dropped.
+fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
+    let appender = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("agent")
+        .filename_suffix("jsonl")
+        .max_log_files(KEPT_LOGS)
+        .build(dir)
+        .map_err(|error| {
+            Fault::new(Code::AgentFailed, "the agent cannot open its log").caused_by(&error)
+        })?;
+    let (writer, guard) = tracing_appender::non_blocking(appender);
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(writer)
+        .finish();
+    // A second subscriber in one process can only be a test's own.
+    let _other = tracing::subscriber::set_global_default(subscriber);
+    Ok(guard)
+}
+
+/// SIGTERM and SIGINT are `down`; SIGHUP, which a closing terminal sends, changes nothing.
+fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = hangup.recv() => continue,
+            };
+            tracing::info!(signal = name, "ending");
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.ask(Ask::Down { drain }).await });
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,334 @@
+//! Does what the supervisor wants: it owns the processes, the timers and everyone who waits.
+
+pub mod adopt;
+pub mod guard;
+pub mod process;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+use wire::event::Event;
+use wire::worker::WorkerSpec;
+use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
+
+use self::process::Setup;
+use crate::platform;
+use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
+
+/// Messages that may wait for the supervisor; beyond that, senders wait.
+const INPUT_BACKLOG: usize = 1024;
+/// The supervisor sees time pass at least this often.
+const TICK: Duration = Duration::from_millis(250);
+/// What a guard's process gets on top of its ladder before nobody waits for it any more.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+/// One input on its way to the supervisor, with the ways back to whoever sent it.
+#[derive(Debug)]
+pub struct Message {
+    input: Input,
+    reply: Option<(Token, oneshot::Sender<Answer>)>,
+    revoke: Option<(Token, oneshot::Sender<Fault>)>,
+}
+
+impl Message {
+    /// News; no answer is wanted.
+    pub fn tell(input: Input) -> Self {
+        Self { input, reply: None, revoke: None }
+    }
+}
+
+/// A published event as every reader gets it.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The hive's revision with it.
+    pub revision: u64,
+    /// The NDJSON line.
+    pub line: Bytes,
+}
+
+/// How everyone else speaks with the supervisor.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inputs: mpsc::Sender<Message>,
+    next_token: Arc<AtomicU64>,
+    events: broadcast::Sender<Published>,
+    closing: watch::Receiver<bool>,
+}
+
+/// A request's right to a worker. Dropping it gives the slot back.
+#[derive(Debug)]
+pub struct Slot {
+    handle: Handle,
+    token: Token,
+    /// Whether the engine said by itself that it is done with the request.
+    pub done: bool,
+    /// Resolves when the slot is taken back, with the reason.
+    pub revoked: oneshot::Receiver<Fault>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let message = Message::tell(Input::Left { token: self.token, done: self.done });
+        if let Err(mpsc::error::TrySendError::Full(message)) =
+            self.handle.inputs.try_send(message)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let inputs = self.handle.inputs.clone();
+            runtime.spawn(async move {
+                let _agent_ends = inputs.send(message).await;
+            });
+        }
+    }
+}
+
+impl Handle {
+    fn token(&self) -> Token {
+        Token(self.next_token.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// What the supervisor refuses, `SHUTTING_DOWN` when it is gone.
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, Fault> {
+        let (token, (sender, receiver)) = (self.token(), oneshot::channel());
+        let input = Input::Ask(token, ask);
+        self.send(Message { input, reply: Some((token, sender)), revoke: None }).await?;
+        settle(receiver.await.map_err(|_gone| gone())?)
+    }
+
+    /// Tells of something that happened.
+    pub async fn tell(&self, input: Input) {
+        let _agent_ends = self.inputs.send(Message::tell(input)).await;
+    }
+
+    /// Waits for a slot of `worker`. Dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn slot(&self, worker: WorkerId, request: RequestId) -> Result<Slot, Fault> {
+        let token = self.token();
+        let (reply, answered) = oneshot::channel();
+        let (revoke, revoked) = oneshot::channel();
+        let message = Message {
+            input: Input::Ask(token, Ask::Slot { worker, request }),
+            reply: Some((token, reply)),
+            revoke: Some((token, revoke)),
+        };
+        self.send(message).await?;
+        let slot = Slot { handle: self.clone(), token, done: false, revoked };
+        settle(answered.await.map_err(|_gone| gone())?)?;
+        Ok(slot)
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Fault> {
+        self.inputs.send(message).await.map_err(|_gone| gone())
+    }
+
+    /// Every event from now on.
+    pub fn events(&self) -> broadcast::Receiver<Published> {
+        self.events.subscribe()
+    }
+
+    /// Turns true when the agent ends.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.clone()
+    }
+
+    /// Where workers' news go.
+    pub fn inputs(&self) -> guard::Inputs {
+        self.inputs.clone()
+    }
+}
+
+fn settle(answer: Answer) -> Result<Answer, Fault> {
+    match answer {
+        Answer::Refused(fault) => Err(*fault),
+        answer => Ok(answer),
+    }
+}
+
+fn gone() -> Fault {
+    Fault::new(Code::ShuttingDown, "the agent has ended")
+}
+
+/// The one task that owns the supervisor.
+#[derive(Debug)]
+pub struct Executor {
+    supervisor: Supervisor,
+    setup: Arc<Setup>,
+    started: Instant,
+    inputs: mpsc::Receiver<Message>,
+    handle: Handle,
+    closing: watch::Sender<bool>,
+    replies: HashMap<Token, oneshot::Sender<Answer>>,
+    revokes: HashMap<Token, oneshot::Sender<Fault>>,
+    /// Engines' processes, for their memory.
+    pids: HashMap<WorkerId, u32>,
+}
+
+impl Executor {
+    /// An executor, and the handle to speak with it.
+    pub fn new(supervisor: Supervisor, setup: Setup) -> (Self, Handle) {
+        let (sender, inputs) = mpsc::channel(INPUT_BACKLOG);
+        let (closing, is_closing) = watch::channel(false);
+        let handle = Handle {
+            inputs: sender,
+            next_token: Arc::new(AtomicU64::new(0)),
+            events: broadcast::Sender::new(limits::MAX_EVENT_BACKLOG),
+            closing: is_closing,
+        };
+        let executor = Self {
+            supervisor,
+            setup: Arc::new(setup),
+            started: Instant::now(),
+            inputs,
+            handle: handle.clone(),
+            closing,
+            replies: HashMap::new(),
+            revokes: HashMap::new(),
+            pids: HashMap::new(),
+        };
+        (executor, handle)
+    }
+
+    /// Runs until the supervisor ends the agent.
+    pub async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK.min(self.setup.timings.heartbeat));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measure = tokio::time::interval(self.setup.timings.telemetry);
+        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let message = tokio::select! {
+                Some(message) = self.inputs.recv() => message,
+                _ = tick.tick() => Message::tell(Input::Tick),
+                _ = measure.tick() => {
+                    self.measure();
+                    continue;
+                }
+            };
+            if self.take(message) {
+                self.closing.send_replace(true);
+                return;
+            }
+        }
+    }
+
+    /// Hands one message to the supervisor and does what follows. Whether the agent shall end.
+    fn take(&mut self, message: Message) -> bool {
+        self.replies.extend(message.reply);
+        self.revokes.extend(message.revoke);
+        match &message.input {
+            Input::Running { worker, pid } => {
+                self.pids.insert(worker.clone(), *pid);
+            }
+            Input::Ended { worker, .. } => {
+                self.pids.remove(worker);
+            }
+            Input::Left { token, .. } => {
+                self.revokes.remove(token);
+                self.replies.remove(token);
+            }
+            _ => {}
+        }
+        self.update(message.input)
+    }
+
+    fn update(&mut self, input: Input) -> bool {
+        let effects = self.supervisor.update(input, self.started.elapsed());
+        let mut exit = false;
+        for effect in effects {
+            match effect {
+                Effect::Exit => exit = true,
+                effect => self.perform(effect),
+            }
+        }
+        exit
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { id, spec, model_ctx, path } => self.start(id, spec, model_ctx, path),
+            Effect::StopGuard(id) => {
+                let timings = &self.setup.timings;
+                let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
+                let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
+                tracing::info!(worker = %id, "stopping");
+                tokio::spawn(guard::stop(socket, limit));
+            }
+            Effect::Kill(id) => {
+                let dir = self.setup.dir(&id);
+                tokio::spawn(async move {
+                    let read = move || process::read(&dir, wire::guard::files::RECORD);
+                    if let Ok(Some(record)) = tokio::task::spawn_blocking(read).await {
+                        process::kill(&record, STOP_MARGIN).await;
+                    }
+                });
+            }
+            Effect::Revoke { token, fault } => {
+                if let Some(revoke) = self.revokes.remove(&token) {
+                    // The bearer may have left in the meantime.
+                    let _left = revoke.send(*fault);
+                }
+            }
+            Effect::Publish(event) => self.publish(&event),
+            Effect::Reply(token, answer) => {
+                if let Some(reply) = self.replies.remove(&token) {
+                    // Whoever asked may be gone; a slot is then given back by its drop.
+                    let _left = reply.send(answer);
+                }
+            }
+            Effect::Exit => {}
+        }
+    }
+
+    fn start(&self, id: WorkerId, spec: WorkerSpec, model_ctx: u32, path: String) {
+        let (setup, inputs) = (Arc::clone(&self.setup), self.handle.inputs());
+        tokio::spawn(async move {
+            match setup.start(&id, &spec, model_ctx, &path).await {
+                Ok((place, child)) => {
+                    tracing::info!(worker = %id, model = %spec.model, "guard started");
+                    guard::tend(place, Some(child), inputs).await;
+                }
+                Err(error) => {
+                    let why = format!("its guard could not be started: {error}");
+                    let end = Box::new(End::NotStarted { why });
+                    guard::tell(&inputs, Input::Ended { worker: id, end }).await;
+                }
+            }
+        });
+    }
+
+    fn publish(&self, event: &Event) {
+        let revision = match event {
+            Event::Worker { revision, worker } => {
+                let state = worker.state.name();
+                tracing::info!(worker = %worker.id, state, pid = worker.pid, "worker changed");
+                *revision
+            }
+            Event::WorkerGone { revision, .. } => *revision,
+            _ => return,
+        };
+        match ndjson::encode(event) {
+            // Nobody may be listening.
+            Ok(line) => drop(self.handle.events.send(Published { revision, line: line.into() })),
+            Err(error) => tracing::error!(%error, "an event could not be encoded"),
+        }
+    }
+
+    fn measure(&mut self) {
+        let measured: Vec<(WorkerId, u64)> = self
+            .pids
+            .iter()
+            .filter_map(|(id, pid)| Some((id.clone(), platform::resident_bytes(*pid)?)))
+            .collect();
+        for (worker, bytes) in measured {
+            self.update(Input::Memory { worker, bytes });
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A worker's directory and the guard process that lives in it.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::process::{Child, Command};
+use wire::guard::{
+    EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
+};
+use wire::worker::WorkerSpec;
+use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
+
+use crate::platform;
+
+/// How often a process that should end is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What every worker of this agent is started with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// This program.
+    pub program: String,
+    /// The directory that holds a directory for each worker.
+    pub workers_dir: PathBuf,
+    /// All waits.
+    pub timings: Timings,
+    /// Threads of a CPU worker; absent: one for each core.
+    pub threads: Option<u32>,
+}
+
+/// One worker's directory.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Whose.
+    pub id: WorkerId,
+    /// Where.
+    pub dir: PathBuf,
+    /// What its guard repeats.
+    pub nonce: String,
+    /// All waits.
+    pub timings: Timings,
+}
+
+impl Setup {
+    /// Where the worker `id` lives.
+    pub fn dir(&self, id: &WorkerId) -> PathBuf {
+        self.workers_dir.join(id.as_str())
+    }
+
+    fn engine(&self, spec: &WorkerSpec, dir: &Path, model: &str) -> EngineCommand {
+        let socket = dir.join(files::ENGINE_SOCKET).to_string_lossy().into_owned();
+        let mut args: Vec<String> =
+            ["worker", "serve", "--socket", &socket, "--model", model].map(str::to_owned).into();
+        let mut option = |name: &str, value: String| args.extend([name.to_owned(), value]);
+        option("--ctx-size", spec.ctx_size.to_string());
+        option("--slots", spec.slots.to_string());
+        option("--device", spec.device.to_string());
+        option("--heartbeat-ms", self.timings.heartbeat.as_millis().to_string());
+        if let Some(threads) = self.threads {
+            option("--threads", threads.to_string());
+        }
+        EngineCommand { program: self.program.clone(), args, can_be_asked: true }
+    }
+
+    /// Makes a worker's directory and starts its guard.
+    ///
+    /// # Errors
+    /// Whatever the operating system refuses.
+    pub async fn start(
+        &self,
+        id: &WorkerId,
+        spec: &WorkerSpec,
+        model_ctx: u32,
+        model: &str,
+    ) -> io::Result<(Place, Child)> {
+        let dir = self.dir(id);
+        let guard = GuardSpec {
+            version: RECORD_VERSION,
+            id: id.clone(),
+            nonce: RequestId::random().to_string(),
+            spec: spec.clone(),
+            model_ctx,
+            engine: self.engine(spec, &dir, model),
+            timings: self.timings.clone(),
+        };
+        let place = Place::of(&guard, dir.clone());
+        tokio::task::spawn_blocking(move || write_spec(&dir, &guard))
+            .await
+            .map_err(io::Error::other)??;
+        let child = Command::new(&self.program)
+            .args(["worker", "guard", "--dir"])
+            .arg(&place.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok((place, child))
+    }
+}
+
+fn write_spec(dir: &Path, spec: &GuardSpec) -> io::Result<()> {
+    std::fs::create_dir(dir)?;
+    write_new(&dir.join(files::SPEC), spec)
+}
+
+fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let bytes = ndjson::encode(value).map_err(io::Error::other)?;
+    let part = path.with_extension("part");
+    std::fs::write(&part, bytes)?;
+    std::fs::rename(part, path)
+}
+
+impl Place {
+    /// The place of a guard that was started with `spec`.
+    pub fn of(spec: &GuardSpec, dir: PathBuf) -> Self {
+        let (id, nonce) = (spec.id.clone(), spec.nonce.clone());
+        Self { id, dir, nonce, timings: spec.timings.clone() }
+    }
+
+    /// The guard's socket.
+    pub fn guard_socket(&self) -> PathBuf {
+        self.dir.join(files::GUARD_SOCKET)
+    }
+
+    /// The engine's socket.
+    pub fn engine_socket(&self) -> PathBuf {
+        self.dir.join(files::ENGINE_SOCKET)
+    }
+
+    /// Whether a guard's record is of this worker and of this start of it.
+    pub fn owns(&self, record: &GuardRecord) -> bool {
+        record.id == self.id && record.nonce == self.nonce
+    }
+
+    /// The exit record on disk, if the guard lived to write it.
+    pub fn exit_record(&self) -> Option<ExitRecord> {
+        read(&self.dir, files::EXIT).filter(|record: &ExitRecord| record.id == self.id)
+    }
+
+    /// The processes, as the guard recorded them.
+    pub fn record(&self) -> Option<GuardRecord> {
+        read(&self.dir, files::RECORD).filter(|record| self.owns(record))
+    }
+
+    /// Removes the directory. What cannot be removed is left for the next agent.
+    pub fn remove(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+            tracing::warn!(worker = %self.id, %error, "a worker's directory could not be removed");
+        }
+    }
+
+    /// The last lines of the engine's stderr file.
+    pub fn stderr_tail(&self) -> String {
+        let Ok(bytes) = std::fs::read(self.dir.join(files::STDERR)) else { return String::new() };
+        let from = bytes.len().saturating_sub(limits::MAX_STDERR_TAIL_BYTES);
+        let tail = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned();
+        text::for_terminal(&tail)
+    }
+}
+
+/// Reads one of a worker's files; nothing when it is missing, too long or not what it should be.
+pub fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> Option<T> {
+    let file = std::fs::File::open(dir.join(name)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(limits::MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    if u64::try_from(bytes.len()).ok()? > limits::MAX_RECORD_BYTES {
+        return None;
+    }
+    ndjson::decode(&bytes).ok()
+}
+
+/// Waits until a process is gone, for at most `limit`. Whether it is.
+pub async fn wait_gone(process: ProcessIdentity, limit: Duration) -> bool {
+    let gone = async {
+        let mut look = tokio::time::interval(LOOK_AGAIN);
+        while platform::is_alive(process) {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(limit, gone).await.is_ok()
+}
+
+/// Kills what a record names, its engine's whole group first, and waits for its end.
+pub async fn kill(record: &GuardRecord, limit: Duration) {
+    tracing::warn!(
+        worker = %record.id, engine = record.engine.pid, guard = record.guard.pid, signal = "KILL",
+        "killing a worker that cannot be asked any more"
+    );
+    platform::kill_group(record.engine);
+    platform::kill(record.guard);
+    wait_gone(record.engine, limit).await;
+}

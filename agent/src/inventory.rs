@@ -1,0 +1,73 @@
+//! What computes here and how much memory it has.
+
+use sysinfo::{CpuRefreshKind, System};
+use wire::device::{Device, DeviceInfo};
+
+/// The hive's devices.
+#[derive(Debug, Clone)]
+pub struct Inventory {
+    cpu_name: Option<String>,
+}
+
+impl Inventory {
+    /// Looks at the machine once, for what does not change.
+    pub fn look() -> Self {
+        let name = System::new().ok().and_then(|mut system| {
+            system.refresh_cpu_list(CpuRefreshKind::nothing());
+            system.cpus().first().map(|cpu| cpu.brand().trim().to_owned())
+        });
+        Self { cpu_name: name.filter(|name| !name.is_empty()) }
+    }
+
+    /// Every device as it is now.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        let memory = host_memory();
+        vec![DeviceInfo {
+            device: Device::CPU,
+            name: self.cpu_name.clone(),
+            memory_total_bytes: memory.map(|memory| memory.total),
+            memory_used_bytes: memory.map(|memory| memory.total.saturating_sub(memory.available)),
+        }]
+    }
+
+    /// Bytes of host memory that nobody uses; nothing when the system does not say.
+    pub fn available_bytes(&self) -> Option<u64> {
+        host_memory().map(|memory| memory.available)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct HostMemory {
+    total: u64,
+    available: u64,
+}
+
+/// The host's memory, or this control group's when that is less.
+fn host_memory() -> Option<HostMemory> {
+    let mut system = System::new().ok()?;
+    system.refresh_memory();
+    let (total, available) = (system.total_memory(), system.available_memory());
+    if total == 0 {
+        return None;
+    }
+    Some(match system.cgroup_limits() {
+        // The group's own "free" counts cached files as used; the kernel gives those back.
+        Some(group) => HostMemory {
+            total: total.min(group.total_memory),
+            available: available.min(group.total_memory.saturating_sub(group.rss)),
+        },
+        None => HostMemory { total, available },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_memory_and_uses_some_of_it() {
+        let devices = Inventory::look().devices();
+        let total = devices[0].memory_total_bytes.unwrap();
+        assert!((1..total).contains(&devices[0].memory_used_bytes.unwrap()));
+    }
+}

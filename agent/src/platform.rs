@@ -1,0 +1,132 @@
+//! What only the operating system knows: processes, their memory, the sockets they hold.
+//!
+//! Linux, by `/proc` (proc(5)). Another system is a second version of this file.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal};
+use wire::guard::ProcessIdentity;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("the agent's platform module knows Linux only");
+
+/// The process of `pid` as it is now, unless it is gone or a zombie.
+pub fn identity(pid: u32) -> Option<ProcessIdentity> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (state, start_time) = parse_stat(&stat)?;
+    (state != 'Z' && state != 'X').then_some(ProcessIdentity { pid, start_time })
+}
+
+/// Whether that very process still runs.
+pub fn is_alive(process: ProcessIdentity) -> bool {
+    identity(process.pid) == Some(process)
+}
+
+/// State and start time (fields 3 and 22). The name before them may hold anything, so it is cut
+/// off at its last parenthesis.
+fn parse_stat(stat: &str) -> Option<(char, u64)> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let start_time = fields.nth(18)?.parse().ok()?;
+    Some((state, start_time))
+}
+
+/// Kills the process group that `leader` leads, if that very process still runs.
+pub fn kill_group(leader: ProcessIdentity) {
+    if is_alive(leader)
+        && let Some(pid) = raw_pid(leader.pid)
+    {
+        // Gone in between is as good as killed.
+        let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// Kills one process, if it still is that very process.
+pub fn kill(process: ProcessIdentity) {
+    if is_alive(process)
+        && let Some(pid) = raw_pid(process.pid)
+    {
+        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+fn raw_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+/// Bytes of a process's memory that are in RAM.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// How many TCP and UDP sockets a process holds.
+///
+/// # Errors
+/// Whatever `/proc` refuses; a process that is gone is not found.
+pub fn network_sockets(pid: u32) -> std::io::Result<usize> {
+    let mut held = BTreeSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A descriptor may be closed while the directory is read.
+        let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
+        let target = target.to_string_lossy();
+        let inode = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        held.extend(inode.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    let mut count = 0;
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        // A system without IPv6 lacks its tables.
+        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")) else {
+            continue;
+        };
+        count += inodes(&text).filter(|inode| held.contains(inode)).count();
+    }
+    Ok(count)
+}
+
+/// The inodes of a table of `/proc/net`: the tenth column, below a line of headings.
+fn inodes(table: &str) -> impl Iterator<Item = u64> + '_ {
+    table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(9)?.parse().ok())
+}
+
+/// Bytes that this user may still write below `path`.
+///
+/// # Errors
+/// Whatever statvfs(3) refuses.
+pub fn disk_free_bytes(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_with_parentheses_does_not_shift_the_fields() {
+        let fields: Vec<String> = (4..=24).map(|n| n.to_string()).collect();
+        let stat = format!("7 (a) Z 9 (b)) S {}", fields.join(" "));
+        assert_eq!(parse_stat(&stat), Some(('S', 22)));
+        assert_eq!(parse_stat("7 (a) S 4"), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_another_start_time_is_not_it() {
+        let me = identity(std::process::id()).unwrap();
+        assert!(is_alive(me));
+        assert!(!is_alive(ProcessIdentity { start_time: me.start_time + 1, ..me }));
+        assert!(resident_bytes(me.pid).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_listening_socket_is_seen() {
+        let before = network_sockets(std::process::id()).unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(network_sockets(std::process::id()).unwrap() > before);
+        drop(socket);
+    }
+}

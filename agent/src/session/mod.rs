@@ -1,0 +1,114 @@
+//! The agent's face: HTTP on its unix socket, for keepers and for `curl --unix-socket`.
+
+mod doctor;
+mod events;
+mod exchange;
+mod generate;
+mod limits;
+mod relay;
+mod workers;
+
+pub mod server;
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use wire::hello::Hello;
+use wire::{Code, Fault, Timings, routes};
+
+use self::exchange::{Refused, json};
+use self::limits::Refusals;
+use crate::dirs::Dirs;
+use crate::executor::Handle;
+use crate::inventory::Inventory;
+use crate::store::Store;
+use crate::supervisor::{Answer, Ask};
+
+/// What every request may need.
+#[derive(Debug)]
+pub struct Hive {
+    /// The way to the supervisor.
+    pub handle: Handle,
+    /// Who answers.
+    pub hello: Hello,
+    /// The models of this hive.
+    pub store: Arc<Store>,
+    /// The devices of this hive.
+    pub inventory: Inventory,
+    /// Where everything is.
+    pub dirs: Dirs,
+    /// All waits.
+    pub timings: Timings,
+    started: Instant,
+    refusals: Mutex<Refusals>,
+}
+
+impl Hive {
+    /// A hive that counts its time from now.
+    pub fn new(
+        handle: Handle,
+        hello: Hello,
+        places: (Dirs, Store),
+        inventory: Inventory,
+        timings: Timings,
+    ) -> Self {
+        let (dirs, store) = places;
+        Self {
+            handle,
+            hello,
+            store: Arc::new(store),
+            inventory,
+            dirs,
+            timings,
+            started: Instant::now(),
+            refusals: Mutex::new(Refusals::default()),
+        }
+    }
+}
+
+type Shared = State<Arc<Hive>>;
+
+/// All routes.
+pub fn router(hive: Arc<Hive>) -> Router {
+    Router::new()
+        .route(routes::HELLO, get(hello))
+        .route(routes::LIVE, get(|| async { StatusCode::OK }))
+        .route(routes::READY, get(ready))
+        .route(routes::EVENTS, get(events::events))
+        .route(routes::WORKERS_LIST, get(workers::list))
+        .route(routes::WORKERS_SPAWN, post(workers::spawn))
+        .route(routes::WORKER_STOP, post(workers::stop))
+        .route(routes::WORKER_CHAT, post(generate::chat))
+        .route(routes::WORKER_COMPLETE, post(generate::complete))
+        .route(routes::REQUEST_CANCEL, post(generate::cancel))
+        .route(routes::DOWN, post(workers::down))
+        .route(routes::DOCTOR, get(doctor::doctor))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&hive), exchange::correlate))
+        .with_state(hive)
+}
+
+async fn hello(State(hive): Shared) -> Result<Response, Refused> {
+    json(&hive.hello)
+}
+
+async fn ready(State(hive): Shared) -> Result<Response, Refused> {
+    match hive.handle.ask(Ask::Look).await? {
+        Answer::Look { accepting: true, .. } => Ok(StatusCode::OK.into_response()),
+        _ => Err(Fault::new(Code::ShuttingDown, "the agent is shutting down").into()),
+    }
+}
+
+async fn no_route() -> Refused {
+    Fault::new(Code::NotFound, "there is no such route").into()
+}
+
+async fn no_method() -> Refused {
+    Fault::new(Code::NotFound, "this route does not have this method").into()
+}

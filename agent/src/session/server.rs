@@ -1,0 +1,113 @@
+//! Serves the routes on the unix socket: one task a connection, bounded in number and in windows.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use wire::limits;
+
+use crate::executor::Handle;
+use crate::supervisor::Input;
+
+/// How long a client may take to send its request's head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long connections may take to end when the agent does.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Before another try, when the system is out of descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Binds the socket. The caller holds the agent's lock, so what lies there is stale.
+///
+/// # Errors
+/// Whatever the operating system refuses.
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until the agent ends, and then until open exchanges have had their time.
+pub async fn serve(listener: UnixListener, router: Router, handle: Handle) {
+    let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+    let mut closing = handle.closing();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next() => continue,
+            _closing = closing.wait_for(|closing| *closing) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        if !is_own_user(&stream) {
+            tracing::warn!("a connection of another user was closed");
+            continue;
+        }
+        // One too many is closed at once: its client sees that, and those who are here stay.
+        let Ok(permit) = Arc::clone(&free).try_acquire_owned() else { continue };
+        let (router, handle) = (router.clone(), handle.clone());
+        connections.spawn(async move {
+            handle.tell(Input::Connected).await;
+            connection(stream, router, &handle).await;
+            handle.tell(Input::Disconnected).await;
+            drop(permit);
+        });
+    }
+    let goodbye = async { while connections.join_next().await.is_some() {} };
+    // Whoever does not end in time is cut off when the set is dropped.
+    let _late = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+fn is_own_user(stream: &UnixStream) -> bool {
+    let own = rustix::process::getuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
+}
+
+async fn connection(stream: UnixStream, router: Router, handle: &Handle) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(usize::try_from(limits::MAX_HEADER_BYTES).unwrap_or(usize::MAX))
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(limits::MAX_STREAMS)
+        .max_header_list_size(limits::MAX_HEADER_BYTES);
+    let service = TowerToHyperService::new(router);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let mut closing = handle.closing();
+    tokio::select! {
+        ended = serving.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended with an error");
+            }
+            return;
+        }
+        _closing = closing.wait_for(|closing| *closing) => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    let _cut = serving.await;
+}

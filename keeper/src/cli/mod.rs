@@ -1,0 +1,280 @@
+//! The command line: what can be typed, and who does it.
+
+mod chat;
+mod completions;
+mod config;
+mod doctor;
+mod down;
+pub mod man;
+mod options;
+mod ps;
+mod run;
+mod teller;
+mod worker;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use wire::fault::ErrorEnvelope;
+use wire::text;
+
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::style::Style;
+
+/// Version, build and target: what `--version` says.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (build ",
+    env!("RBEE_BUILD_ID"),
+    ", ",
+    env!("RBEE_TARGET"),
+    ")"
+);
+
+/// Run language models on your own machines.
+///
+/// The first command that needs it starts an agent in the background; the agent starts a worker
+/// for each model, keeps it loaded between commands, and unloads it when nobody asks. `rbee down`
+/// ends all of it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rbee",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Chat(chat::Args),
+    Ps(ps::Args),
+    Worker(worker::Args),
+    Down(down::Args),
+    Doctor(doctor::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Parses the arguments, does what they say, and shows what failed.
+pub fn main(args: &[OsString]) -> Exit {
+    match parse(args) {
+        Ok(cli) => run(&cli),
+        Err(error) => refused(&error, args),
+    }
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let words = std::iter::once(OsString::from("rbee")).chain(args.iter().cloned());
+    let matches = Cli::command().version(LONG_VERSION).try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn run(cli: &Cli) -> Exit {
+    // These work without a valid configuration: two never need one, one helps to repair it.
+    let outcome = match &cli.command {
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+        Command::Config(args) if args.wants_only_the_path() => config::path(),
+        _ => return run_configured(cli),
+    };
+    shown(cli, outcome, &Style::plain())
+}
+
+fn run_configured(cli: &Cli) -> Exit {
+    let plain = Style::plain();
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(fault) => return shown(cli, Err(fault.into()), &plain),
+    };
+    // Held until the end: dropping it writes the rest of the log.
+    let log = match crate::log::start(&environment) {
+        Ok(log) => log,
+        Err(fault) => return shown(cli, Err(fault.into()), &plain),
+    };
+    let exit = match Context::load(environment) {
+        Ok(context) => shown(cli, dispatch(cli, &context), &context.style),
+        Err(fault) => shown(cli, Err(fault.into()), &plain),
+    };
+    drop(log);
+    exit
+}
+
+fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Run(args) => run::run(args, context),
+        Command::Chat(args) => chat::run(args, context),
+        Command::Ps(args) => ps::run(args, context),
+        Command::Worker(args) => worker::run(args, context),
+        Command::Down(args) => down::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Config(args) => config::run(args, context),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
+    }
+}
+
+/// How a script reads a command's output, when it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Json {
+    /// It does not.
+    Off,
+    /// One value.
+    Value,
+    /// One event a line.
+    Events,
+}
+
+impl Command {
+    fn json(&self) -> Json {
+        let (wanted, form) = match self {
+            Self::Run(args) => (args.json, Json::Events),
+            Self::Ps(args) => (args.json, Json::Value),
+            Self::Worker(args) => (args.json(), Json::Value),
+            Self::Down(args) => (args.json, Json::Value),
+            Self::Doctor(args) => (args.json, Json::Value),
+            Self::Chat(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => {
+                (false, Json::Off)
+            }
+        };
+        if wanted { form } else { Json::Off }
+    }
+}
+
+fn shown(cli: &Cli, outcome: Result<(), Failure>, style: &Style) -> Exit {
+    match outcome {
+        Ok(()) => Exit::Ok,
+        Err(failure) => show(&failure, cli.command.json(), style),
+    }
+}
+
+/// Shows a failure to the person, and to the script when one reads.
+fn show(failure: &Failure, json: Json, style: &Style) -> Exit {
+    if !failure.is_silent() {
+        let line = match json {
+            Json::Off => None,
+            Json::Value => {
+                serde_json::to_string(&ErrorEnvelope { error: failure.fault.clone() }).ok()
+            }
+            Json::Events => Some(failure.event().to_string()),
+        };
+        if let Some(line) = line {
+            // When standard output is closed too, the exit code still tells.
+            let _ = writeln!(io::stdout().lock(), "{line}");
+        }
+    }
+    // Nothing is left to tell when standard error is closed.
+    let _ = failure.write(&mut io::stderr().lock(), style);
+    failure.exit
+}
+
+/// What a command line that clap refuses is answered with. Help and versions come this way too.
+fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => Exit::Ok,
+            Err(error) => Failure::of_stdout(&error).exit,
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Exit::Usage
+        }
+        _ => {
+            let word = |index: usize| args.get(index).and_then(|word| word.to_str());
+            let json = match (args.iter().any(|word| word == "--json"), word(0)) {
+                (false, _) => Json::Off,
+                (true, Some("run")) => Json::Events,
+                (true, _) => Json::Value,
+            };
+            let failure = usage_failure(error, word(0));
+            show(&failure, json, &Style::plain())
+        }
+    }
+}
+
+/// A refused command line in the form of every other failure. A refused value is not repeated: it
+/// may hold control characters.
+fn usage_failure(error: &clap::Error, command: Option<&str>) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let rule = std::error::Error::source(error).map(ToString::to_string);
+    let failure = match (error.kind(), rule) {
+        (ErrorKind::ValueValidation, Some(rule)) => Failure::usage(format!("{argument}: {rule}")),
+        (ErrorKind::InvalidValue, _) => {
+            let values = context(ContextKind::ValidValue).unwrap_or_default();
+            Failure::usage(format!("{argument}: one of {values}"))
+        }
+        _ => {
+            let rendered = text::for_terminal(&error.render().to_string());
+            let first = rendered.lines().next().unwrap_or_default();
+            let failure = Failure::usage(first.strip_prefix("error: ").unwrap_or(first));
+            let tips = rendered.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+            tips.fold(failure, |mut failure, tip| {
+                failure.fault = failure.fault.cause(tip);
+                failure
+            })
+        }
+    };
+    let known = |name: &&str| Cli::command().find_subcommand(name).is_some();
+    match command.filter(known) {
+        Some(name) => failure.hint(format!("rbee {name} --help")),
+        None => failure.hint("rbee --help"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(words: &[&str]) -> Failure {
+        let args: Vec<OsString> = words.iter().map(OsString::from).collect();
+        usage_failure(&parse(&args).unwrap_err(), words.first().copied())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_refused_value_names_its_flag_and_rule_and_is_not_repeated() {
+        let failure = refusal(&["run", "-m", "demo", "--device", "quan\u{1b}tum", "hi"]);
+        assert_eq!(failure.exit, Exit::Usage);
+        let message = &failure.fault.message;
+        assert!(message.contains("--device") && message.contains("cuda:0"), "{message}");
+        assert!(!message.contains("quan"), "{message}");
+        assert_eq!(failure.fault.hints, ["rbee run --help"]);
+    }
+
+    #[test]
+    fn an_unknown_word_keeps_claps_advice() {
+        let failure = refusal(&["wroker", "list"]);
+        assert!(failure.fault.causes.iter().any(|tip| tip.contains("worker")), "{failure:?}");
+        assert_eq!(failure.fault.hints, ["rbee --help"]);
+        assert!(refusal(&["run", "--tempature", "1", "x"]).fault.message.contains("--tempature"));
+    }
+
+    #[test]
+    fn roles_are_not_commands_for_people() {
+        for words in [&["agent", "serve"][..], &["worker", "serve"], &["worker", "guard"]] {
+            assert_eq!(refusal(words).exit, Exit::Usage);
+        }
+        let help = Cli::command().render_long_help().to_string();
+        assert!(!help.contains("agent ") || !help.contains("  agent"), "{help}");
+    }
+}

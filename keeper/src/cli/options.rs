@@ -1,0 +1,203 @@
+//! Options that several commands share: which model, where, and how tokens are chosen.
+
+use std::time::Duration;
+
+use clap::value_parser;
+use wire::sampling::{Sampling, SamplingFields};
+use wire::{Code, Device, Fault, HiveName, ModelRef, limits};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::fleet::place::Want;
+use crate::model;
+
+/// Which model, and where.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Model to use: an alias, hf:org/repo[:quant], file:/path/on/the/hive.gguf, demo, or the path
+    /// of a GGUF file here. Without it: default_model of the configuration, else demo.
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// Only on this hive. This machine is `local`.
+    #[arg(long, value_name = "NAME")]
+    pub hive: Option<HiveName>,
+    /// Only on this device: cpu, cuda:N or metal:N.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
+    /// Tokens of context. Without it: the largest usual size that fits.
+    #[arg(long, value_name = "TOKENS", value_parser = value_parser!(u32)
+        .range(i64::from(limits::MIN_CTX_SIZE)..=i64::from(limits::MAX_CTX_SIZE)))]
+    pub ctx_size: Option<u32>,
+    /// How long the model stays loaded without requests: 30m, 1h, seconds, 0 (unload at once) or
+    /// -1 (forever).
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = keep_alive)]
+    pub keep_alive: Option<i64>,
+}
+
+/// How tokens are chosen. What is not given comes from `[run]` of the configuration.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// 0 always takes the most probable token; up to 2.
+    #[arg(long, value_name = "0..2")]
+    pub temperature: Option<f64>,
+    /// Only the K most probable tokens; 0 is all.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<u32>,
+    /// Only the most probable tokens with this probability in sum.
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    pub top_p: Option<f64>,
+    /// Only tokens with this part of the most probable one's probability.
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    pub min_p: Option<f64>,
+    /// Make tokens of the last text less probable; 1 is off.
+    #[arg(long, value_name = "0..2")]
+    pub repeat_penalty: Option<f64>,
+    /// Subtracted from every token that occurred.
+    #[arg(long, value_name = "-2..2", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f64>,
+    /// Subtracted for each time that a token occurred.
+    #[arg(long, value_name = "-2..2", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f64>,
+    /// The same seed gives the same text.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// Tokens to answer with at most.
+    #[arg(short = 'n', long, value_name = "TOKENS")]
+    pub max_tokens: Option<u32>,
+    /// End the answer before this text. May be repeated.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on when the model wants to end.
+    #[arg(long)]
+    pub ignore_eos: bool,
+}
+
+impl ModelArgs {
+    /// The model and where it shall be; the configuration fills what was not said.
+    ///
+    /// # Errors
+    /// `HIVE_NOT_FOUND`, or those of [`model::resolve`].
+    pub fn want(&self, context: &Context) -> Result<Want, Failure> {
+        if let Some(hive) = &self.hive
+            && *hive != HiveName::local()
+        {
+            return Err(Fault::new(Code::HiveNotFound, format!("there is no hive named {hive}"))
+                .cause("this machine is the only one, named local")
+                .hint("rbee ps")
+                .into());
+        }
+        Ok(Want {
+            model: self.model(context)?,
+            hive: self.hive.clone(),
+            device: self.device,
+            ctx_size: self.ctx_size.or(context.config.run.ctx_size),
+        })
+    }
+
+    fn model(&self, context: &Context) -> Result<ModelRef, Failure> {
+        let aliases = context.config.known_aliases();
+        if let Some(text) = &self.model {
+            return Ok(model::resolve(text, &aliases)?);
+        }
+        if let Some(name) = &context.config.default_model {
+            return name.resolve(&aliases).map_err(|error| Failure::usage(error.to_string()));
+        }
+        context.note("no model was named: the small demo model answers (choose one with -m)");
+        Ok(ModelRef::Demo)
+    }
+}
+
+impl SamplingArgs {
+    /// The checked fields; the configuration fills what was not said.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with the parameter and its range.
+    pub fn fields(&self, context: &Context) -> Result<SamplingFields, Failure> {
+        let defaults = context.config.run.sampling();
+        let fields = SamplingFields {
+            temperature: self.temperature.or(defaults.temperature),
+            top_k: self.top_k.or(defaults.top_k),
+            top_p: self.top_p.or(defaults.top_p),
+            min_p: self.min_p.or(defaults.min_p),
+            repeat_penalty: self.repeat_penalty.or(defaults.repeat_penalty),
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            stop: self.stop.clone(),
+            ignore_eos: self.ignore_eos,
+        };
+        Sampling::try_from(&fields).map_err(|error| {
+            let flag = error.name.replace('_', "-");
+            Failure::usage(format!("--{flag} {}", error.rule)).hint("rbee run --help")
+        })?;
+        Ok(fields)
+    }
+}
+
+/// A time as people write it: `500ms`, `30s`, `5m`, `1h`, or a number of seconds.
+///
+/// # Errors
+/// The accepted forms.
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
+    const FORMS: &str = "a time is 500ms, 30s, 5m, 1h or a number of seconds, and more than 0";
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| FORMS)?;
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        _ => return Err(FORMS),
+    };
+    let time = Duration::from_millis(number.checked_mul(unit_ms).ok_or(FORMS)?);
+    match time {
+        Duration::ZERO => Err(FORMS),
+        time if time > DAY => Err("a time is at most 24h"),
+        time => Ok(time),
+    }
+}
+
+fn keep_alive(text: &str) -> Result<i64, &'static str> {
+    const FORMS: &str = "a time is 30m, 1h, a number of seconds, 0 (unload at once) or -1 (never)";
+    match text {
+        "-1" => Ok(-1),
+        "0" => Ok(0),
+        _ => {
+            let time = duration(text).map_err(|_| FORMS)?;
+            // A fraction of a second is not nothing.
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            i64::try_from(seconds).map_err(|_| FORMS)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let ms = |text| duration(text).map(|time| time.as_millis());
+        assert_eq!(ms("500ms"), Ok(500));
+        assert_eq!(ms("30"), Ok(30_000));
+        assert_eq!(ms("30s"), Ok(30_000));
+        assert_eq!(ms("5m"), Ok(300_000));
+        assert_eq!(ms("1h"), Ok(3_600_000));
+        for text in ["", "soon", "0", "0s", "-1", "1.5s", "1d", "s", "99999999999999999999", "25h"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_may_stay_for_a_while_forever_or_not_at_all() {
+        assert_eq!(keep_alive("-1"), Ok(-1));
+        assert_eq!(keep_alive("0"), Ok(0));
+        assert_eq!(keep_alive("30m"), Ok(1800));
+        assert_eq!(keep_alive("1ms"), Ok(1));
+        assert!(keep_alive("-2").is_err() && keep_alive("x").is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! The configuration file: found, checked whole before anything else happens, and shown.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::de::{DeTable, DeValue};
+use wire::sampling::{Sampling, SamplingFields};
+use wire::settings::AgentSettings;
+use wire::{Code, Fault, Timings, limits};
+
+use crate::environment::Environment;
+use crate::model::{Alias, Aliases, ModelName};
+use crate::output::style::Theme;
+
+/// Everything that `config.toml` may say. What it does not say has its default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The model of a `run` without `-m`: an alias or a reference.
+    pub default_model: Option<ModelName>,
+    /// Colours.
+    pub theme: Theme,
+    /// Short names for models.
+    pub aliases: BTreeMap<Alias, wire::ModelRef>,
+    /// What `run` and `chat` use where the command line says nothing.
+    pub run: RunSettings,
+    /// What the agent reads: limits of this hive.
+    pub agent: AgentSettings,
+    /// How long everything may take.
+    pub timings: Timings,
+}
+
+/// `[run]`: defaults of `run` and `chat`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// Tokens of context.
+    pub ctx_size: Option<u32>,
+    /// As `--temperature`.
+    pub temperature: Option<f64>,
+    /// As `--top-k`.
+    pub top_k: Option<u32>,
+    /// As `--top-p`.
+    pub top_p: Option<f64>,
+    /// As `--min-p`.
+    pub min_p: Option<f64>,
+    /// As `--repeat-penalty`.
+    pub repeat_penalty: Option<f64>,
+    /// As `--max-tokens`.
+    pub max_tokens: Option<u32>,
+}
+
+impl RunSettings {
+    /// The sampling fields among them.
+    pub fn sampling(&self) -> SamplingFields {
+        SamplingFields {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            max_tokens: self.max_tokens,
+            ..SamplingFields::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let context = limits::MIN_CTX_SIZE..=limits::MAX_CTX_SIZE;
+        if self.ctx_size.is_some_and(|size| !context.contains(&size)) {
+            return Err(format!(
+                "run.ctx_size is a number from {} to {}",
+                context.start(),
+                context.end()
+            ));
+        }
+        Sampling::try_from(&self.sampling()).map_err(|error| format!("run.{error}"))?;
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads the first configuration file that there is; without one everything is default.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` with the file, the line, the key and what was expected.
+    pub fn load(environment: &Environment) -> Result<(Self, Option<PathBuf>), Fault> {
+        for path in environment.config_candidates() {
+            match read(&path) {
+                Ok(text) => return Ok((Self::parse(&text, &path)?, Some(path))),
+                Err(error) if is_absent(&error) && environment.config_file.is_none() => {}
+                Err(error) => {
+                    let message = format!("{}: the configuration cannot be read", path.display());
+                    let fault = Fault::new(Code::InvalidConfig, message).cause(error);
+                    return Err(fault.hint(format!("ls -l {}", path.display())));
+                }
+            }
+        }
+        Ok((Self::default(), None))
+    }
+
+    /// Parses and checks a file's text; `path` is for the error.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Fault> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let key = error.span().and_then(|span| key_at(text, &span));
+            refuse(path, text, key, error.span(), error.message())
+        })?;
+        config.check().map_err(|(key, problem)| {
+            let span = span_of(text, &key);
+            refuse(path, text, Some(key), span, &problem)
+        })?;
+        Ok(config)
+    }
+
+    /// What the types do not say: the key, and the rule that it breaks.
+    fn check(&self) -> Result<(), (String, String)> {
+        let keyed = |problem: String| {
+            let key = problem.split(' ').next().unwrap_or_default().to_owned();
+            (key, problem)
+        };
+        self.agent.check().map_err(|problem| keyed(problem.to_owned()))?;
+        self.run.check().map_err(keyed)?;
+        if let Some(name) = &self.default_model {
+            name.resolve(&self.known_aliases())
+                .map_err(|problem| ("default_model".to_owned(), problem.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The aliases, to resolve names with.
+    pub fn known_aliases(&self) -> Aliases<'_> {
+        Aliases(&self.aliases)
+    }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(limits::MAX_CONFIG_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limits::MAX_CONFIG_BYTES {
+        let message = format!("it has more than {} bytes", limits::MAX_CONFIG_BYTES);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
+}
+
+fn refuse(
+    path: &Path,
+    text: &str,
+    key: Option<String>,
+    span: Option<Range<usize>>,
+    problem: &str,
+) -> Fault {
+    let line = span.map_or(1, |span| {
+        text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1)
+    });
+    let place = format!("{}, line {line}", path.display());
+    let message = match &key {
+        Some(key) => format!("{place}: `{key}`: {problem}"),
+        None => format!("{place}: {problem}"),
+    };
+    let mut fault = Fault::new(Code::InvalidConfig, message)
+        .hint(format!("${{EDITOR:-vi}} +{line} {}", path.display()))
+        .detail("file", path.to_string_lossy().into_owned())
+        .detail("line", line);
+    if let Some(key) = key {
+        fault = fault.detail("key", key);
+    }
+    fault
+}
+
+/// The dotted key whose name or value holds `span`.
+fn key_at(text: &str, span: &Range<usize>) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    let mut path = Vec::new();
+    find(table.get_ref(), span, &mut path);
+    (!path.is_empty()).then(|| path.join("."))
+}
+
+fn find(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) {
+    let holds = |outer: Range<usize>| outer.start <= span.start && span.end <= outer.end;
+    for (key, value) in table {
+        let inside = match value.get_ref() {
+            // A table's own span is its header; its members are found by theirs.
+            DeValue::Table(inner) => {
+                path.push(key.get_ref().to_string());
+                let depth = path.len();
+                find(inner, span, path);
+                if path.len() > depth {
+                    return;
+                }
+                path.pop();
+                holds(key.span())
+            }
+            _ => holds(key.span()) || holds(value.span()),
+        };
+        if inside {
+            path.push(key.get_ref().to_string());
+            return;
+        }
+    }
+}
+
+/// Where a dotted key stands.
+fn span_of(text: &str, dotted: &str) -> Option<Range<usize>> {
+    let document = DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let mut span = None;
+    for part in dotted.split('.') {
+        let (key, value) = table.iter().find(|(key, _)| key.get_ref() == part)?;
+        span = Some(key.span());
+        if let DeValue::Table(inner) = value.get_ref() {
+            table = inner;
+        }
+    }
+    span
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let fault = Config::parse(text, Path::new("/c/config.toml")).unwrap_err();
+        assert_eq!(fault.code, Code::InvalidConfig);
+        assert!(!fault.hints.is_empty());
+        fault.message
+    }
+
+    #[test]
+    fn an_error_names_file_line_key_and_what_was_expected() {
+        let cases = [
+            ("default_model = 7\n", "line 1: `default_model`", "string"),
+            ("\n[agent]\nkeep_alive = 3\n", "line 3: `agent.keep_alive`", "keep_alive_s"),
+            ("[agent]\nkeep_alive_s = -5\n", "line 2: `agent.keep_alive_s`", "-1"),
+            ("[timings]\nheartbeat_ms = 0\n", "line 2: `timings.heartbeat_ms`", "milliseconds"),
+            ("[aliases]\nx = \"nonsense\"\n", "line 2: `aliases.x`", "hf:org/repo"),
+            ("[aliases]\n\"hf:x\" = \"demo\"\n", "line 2: `aliases", "alias"),
+            ("theme = \"pink\"\n", "line 1: `theme`", "dark"),
+            ("[run]\ntemperature = 9\n", "line 2: `run.temperature`", "0 to 2"),
+            ("[run]\nctx_size = 1\n", "line 2: `run.ctx_size`", "64"),
+            ("default_model = \"absent\"\n", "line 1: `default_model`", "alias"),
+            ("oops", "line 1", ""),
+        ];
+        for (text, place, expected) in cases {
+            let message = refused(text);
+            assert!(message.starts_with("/c/config.toml, "), "{message}");
+            assert!(message.contains(place), "{text:?}: {message}");
+            assert!(message.contains(expected), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults_and_they_are_written_as_they_are_read() {
+        let path = Path::new("c");
+        let config = Config::parse("", path).unwrap();
+        assert_eq!(config, Config::default());
+        let shown = toml::to_string(&config).unwrap();
+        assert_eq!(Config::parse(&shown, path).unwrap(), config);
+    }
+
+    #[test]
+    fn every_documented_key_is_read() {
+        let text = r#"
+            default_model = "tiny"
+            theme = "light"
+            [aliases]
+            tiny = "demo"
+            "llama3.2:1b" = "hf:org/repo:Q4_K_M"
+            [run]
+            ctx_size = 4096
+            temperature = 0.2
+            [agent]
+            keep_alive_s = -1
+            [timings]
+            heartbeat_ms = 100
+        "#;
+        let config = Config::parse(text, Path::new("c")).unwrap();
+        assert_eq!(config.theme, Theme::Light);
+        assert_eq!(config.run.sampling().temperature, Some(0.2));
+        assert_eq!(config.aliases.len(), 2);
+        assert_eq!(config.agent.keep_alive_s, -1);
+        let shown = toml::to_string(&config).unwrap();
+        assert_eq!(Config::parse(&shown, Path::new("c")).unwrap(), config);
+    }
+}

@@ -1,0 +1,113 @@
+//! What the keeper takes from around it: directories, variables, terminals. Read once, here.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use wire::{Code, Fault, layout};
+
+/// The configuration of the machine, for users who have none.
+const SYSTEM_CONFIG: &str = "/etc/rbee/config.toml";
+
+/// This user's directories of the program.
+#[derive(Debug, Clone)]
+pub struct Directories {
+    /// Configuration.
+    pub config: PathBuf,
+    /// Installed builds.
+    pub data: PathBuf,
+    /// Logs and the history of chats.
+    pub state: PathBuf,
+    /// Sockets; as the agent names it, because both must find the same one.
+    pub runtime: String,
+}
+
+impl Directories {
+    /// The agent's socket.
+    pub fn agent_socket(&self) -> PathBuf {
+        layout::agent_socket(&self.runtime).into()
+    }
+}
+
+/// Which standard streams a person sees.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terminals {
+    /// Standard input is typed.
+    pub stdin: bool,
+    /// Standard output is looked at.
+    pub stdout: bool,
+    /// Standard error is looked at, and can move its cursor.
+    pub stderr: bool,
+}
+
+/// Everything outside the program that changes what it does.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// This user's directories.
+    pub dirs: Directories,
+    /// `RBEE_CONFIG`: the configuration file to read instead.
+    pub config_file: Option<PathBuf>,
+    /// `RBEE_LOG`: what to write to the log.
+    pub log: Option<String>,
+    /// Whether colours are welcome (`NO_COLOR`, `TERM`).
+    pub colours: bool,
+    /// Which streams are terminals.
+    pub terminals: Terminals,
+}
+
+impl Environment {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG` for a user without a home directory, or with one that is not UTF-8.
+    pub fn read() -> Result<Self, Fault> {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let dumb = variable("TERM").is_some_and(|term| term == "dumb");
+        Ok(Self {
+            dirs: directories()?,
+            config_file: variable("RBEE_CONFIG").map(PathBuf::from),
+            log: variable("RBEE_LOG").map(|filter| filter.to_string_lossy().into_owned()),
+            colours: variable("NO_COLOR").is_none() && !dumb,
+            terminals: Terminals {
+                stdin: std::io::stdin().is_terminal(),
+                stdout: std::io::stdout().is_terminal(),
+                stderr: std::io::stderr().is_terminal() && !dumb,
+            },
+        })
+    }
+
+    /// Where the configuration may be, the first that exists counts. A file that was named must
+    /// exist.
+    pub fn config_candidates(&self) -> Vec<PathBuf> {
+        match &self.config_file {
+            Some(file) => vec![file.clone()],
+            None => vec![self.dirs.config.join("config.toml"), SYSTEM_CONFIG.into()],
+        }
+    }
+
+    /// Columns of the terminal that standard output is, when it is one.
+    pub fn stdout_width(&self) -> Option<usize> {
+        if !self.terminals.stdout {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        (size.ws_col > 0).then(|| usize::from(size.ws_col))
+    }
+}
+
+fn directories() -> Result<Directories, Fault> {
+    let refuse = |message| Fault::new(Code::InvalidConfig, message);
+    let project = directories::ProjectDirs::from("", "", "rbee")
+        .ok_or_else(|| refuse("this user has no home directory").hint("export HOME=/path"))?;
+    // A system without a directory for state keeps it with the data.
+    let state = project.state_dir().unwrap_or(project.data_dir()).to_path_buf();
+    let text = state
+        .to_str()
+        .ok_or_else(|| refuse("the home directory's path is not UTF-8").hint("export HOME=/path"))?;
+    let runtime = layout::runtime_dir(text, rustix::process::getuid().as_raw());
+    Ok(Directories {
+        config: project.config_dir().to_path_buf(),
+        data: project.data_dir().to_path_buf(),
+        runtime,
+        state,
+    })
+}

@@ -1,0 +1,282 @@
+//! The keeper's half of the protocol: one HTTP/2 connection, typed calls.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::doctor::Check;
+use wire::fault::ErrorEnvelope;
+use wire::generate::{ChatRequest, CompletionRequest, Prompt};
+use wire::hello::{Hello, agent_protocol};
+use wire::sampling::SamplingFields;
+use wire::worker::{SpawnReply, SpawnRequest, StopReply, StopRequest};
+use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
+
+use super::Transport;
+use super::generation::Generation;
+use super::streams::Events;
+
+/// A connection to one hive's agent. Clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    hive: HiveName,
+    sender: SendRequest<Full<Bytes>>,
+    agent_pid: Option<i32>,
+    timings: Timings,
+}
+
+/// One request to a worker: what to continue and how.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Its id, from here to the decode loop.
+    pub id: RequestId,
+    /// What to continue.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: SamplingFields,
+    /// When its answer is worth nothing any more.
+    pub deadline: Option<Instant>,
+}
+
+impl Client {
+    /// Connects to the agent that runs.
+    ///
+    /// # Errors
+    /// `HIVE_UNREACHABLE` when there is none.
+    pub async fn connect<T: Transport>(way: &T, timings: &Timings) -> Result<Self, Fault> {
+        let stream = way.open().await?;
+        let agent_pid = T::agent_pid(&stream);
+        let handshake = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(limits::MAX_HEADER_BYTES)
+            .keep_alive_interval(timings.heartbeat)
+            .keep_alive_timeout(timings.stale)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) =
+            handshake.await.map_err(|error| unreachable(&error, agent_pid))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Each request of it fails with the same error; here it is only recorded.
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+        Ok(Self { hive: way.hive().clone(), sender, agent_pid, timings: timings.clone() })
+    }
+
+    /// Which hive is at the other end.
+    pub fn hive(&self) -> &HiveName {
+        &self.hive
+    }
+
+    /// Asks who answers, and whether both sides can speak with each other.
+    ///
+    /// # Errors
+    /// `VERSION_MISMATCH` when they share no protocol version.
+    pub async fn hello(&self) -> Result<Hello, Fault> {
+        let hello: Hello = self.get(routes::HELLO).await?;
+        agent_protocol::SPOKEN.agree(hello.protocol)?;
+        Ok(hello)
+    }
+
+    /// Opens the stream of events; its first is a snapshot.
+    ///
+    /// # Errors
+    /// Those of the agent, `HIVE_UNREACHABLE` when it does not answer.
+    pub async fn events(&self) -> Result<Events, Fault> {
+        let request = self.request(Method::GET, routes::EVENTS, Bytes::new());
+        let response = self.send(request?).await?;
+        Ok(Events::new(response.into_body(), self.timings.stale, self.agent_pid))
+    }
+
+    /// Asks for a worker.
+    ///
+    /// # Errors
+    /// Those of admission: no such model, does not fit, no such device.
+    pub async fn spawn(&self, spawn: &SpawnRequest) -> Result<SpawnReply, Fault> {
+        self.post(routes::WORKERS_SPAWN, spawn).await
+    }
+
+    /// Sends a request to a worker and waits until its stream begins.
+    ///
+    /// # Errors
+    /// Those of the worker before its first token: a prompt that does not fit, a full queue.
+    pub async fn generate(&self, worker: &WorkerId, ask: &Ask) -> Result<Generation, Fault> {
+        let sampling = ask.sampling.clone();
+        let (route, body) = match &ask.prompt {
+            Prompt::Chat(messages) => {
+                let request = ChatRequest { messages: messages.clone(), sampling };
+                (routes::WORKER_CHAT, encode(&request)?)
+            }
+            Prompt::Raw(prompt) => {
+                let request = CompletionRequest { prompt: prompt.clone(), sampling };
+                (routes::WORKER_COMPLETE, encode(&request)?)
+            }
+        };
+        let mut request = self.request(Method::POST, &routes::with_id(route, worker), body)?;
+        let headers = request.headers_mut();
+        let id = header_value(&ask.id.to_string())?;
+        headers.insert(routes::REQUEST_HEADER, id);
+        headers.insert(header::ACCEPT, http::HeaderValue::from_static(routes::EVENT_STREAM));
+        if let Some(deadline) = ask.deadline {
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            headers.insert(routes::DEADLINE_HEADER, header_value(&left.max(1).to_string())?);
+        }
+        let response = self.send(request).await?;
+        Ok(Generation::new(response.into_body(), self.agent_pid))
+    }
+
+    /// Cancels a request and waits until its slot is free.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn cancel(&self, id: RequestId) -> Result<(), Fault> {
+        let path = routes::with_id(routes::REQUEST_CANCEL, id);
+        let request = self.request(Method::POST, &path, Bytes::new())?;
+        self.send(request).await.map(|_| ())
+    }
+
+    /// Stops one worker and waits for its end.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND` for an id that the hive does not know.
+    pub async fn stop(&self, id: &WorkerId, stop: StopRequest) -> Result<StopReply, Fault> {
+        self.post(&routes::with_id(routes::WORKER_STOP, id), &stop).await
+    }
+
+    /// Stops all workers and the agent.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn down(&self, stop: StopRequest) -> Result<StopReply, Fault> {
+        self.post(routes::DOWN, &stop).await
+    }
+
+    /// Asks the hive for its own health.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn doctor(&self) -> Result<Vec<Check>, Fault> {
+        self.get(routes::DOCTOR).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
+        let request = self.request(Method::GET, path, Bytes::new())?;
+        self.reply(request).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Fault> {
+        let request = self.request(Method::POST, path, encode(body)?)?;
+        self.reply(request).await
+    }
+
+    async fn reply<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> Result<T, Fault> {
+        let body = self.send(request).await?.into_body();
+        ndjson::decode(&self.whole(body).await?)
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Fault> {
+        Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.hive))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| Fault::new(Code::Internal, "a request cannot be built").cause(error))
+    }
+
+    /// Sends a request; an answer that refuses it is an error.
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
+        let sent = self.sender.clone().send_request(request).await;
+        let response = sent.map_err(|error| unreachable(&error, self.agent_pid))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = self.whole(response.into_body()).await?;
+        Err(refusal(status, &body))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, Fault> {
+        let collected = Limited::new(body, limits::MAX_MESSAGE_BYTES).collect();
+        match collected.await {
+            Ok(body) => Ok(body.to_bytes()),
+            Err(error) => match error.downcast::<hyper::Error>() {
+                Ok(error) => Err(unreachable(&error, self.agent_pid)),
+                Err(error) => Err(Fault::new(Code::ProtocolError, "a reply is too long").cause(error)),
+            },
+        }
+    }
+}
+
+/// How long an agent may take to end after it said that it does.
+pub fn end_bound(timings: &Timings) -> Duration {
+    timings.stop_ask.saturating_add(timings.stop_term)
+}
+
+fn encode(value: &impl Serialize) -> Result<Bytes, Fault> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
+        Fault::new(Code::Internal, "a request cannot be encoded").cause(error)
+    })
+}
+
+fn header_value(text: &str) -> Result<http::HeaderValue, Fault> {
+    text.parse().map_err(|error| {
+        Fault::new(Code::Internal, "a header cannot be encoded").cause(error)
+    })
+}
+
+/// The fault in a refused request's body.
+fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    match serde_json::from_slice::<ErrorEnvelope>(body) {
+        Ok(envelope) => envelope.error,
+        Err(_) => Fault::new(Code::ProtocolError, format!("the agent answered {status}")),
+    }
+}
+
+/// What a failed HTTP/2 exchange means: the one place where hyper's errors become a fault.
+pub fn unreachable(error: &hyper::Error, agent_pid: Option<i32>) -> Fault {
+    let silent = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
+        .any(|e| e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout));
+    let message = if silent {
+        "the agent of this machine does not answer any more"
+    } else {
+        "the connection to the agent of this machine broke"
+    };
+    let fault = Fault::new(Code::HiveUnreachable, message).caused_by(error);
+    match agent_pid {
+        // Workers outlive their agent; the next one finds them.
+        Some(pid) if silent => fault.hint(format!("kill -KILL {pid}  # its workers go on")),
+        _ => fault.hint("rbee doctor"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_the_agents_fault_and_survives_nonsense() {
+        let fault = Fault::new(Code::QueueFull, "full").detail("retry_after_ms", 10);
+        let body = serde_json::to_vec(&ErrorEnvelope { error: fault.clone() }).unwrap();
+        assert_eq!(refusal(StatusCode::TOO_MANY_REQUESTS, &body), fault);
+        let nonsense = refusal(StatusCode::BAD_GATEWAY, b"<html>");
+        assert_eq!(nonsense.code, Code::ProtocolError);
+        assert!(nonsense.message.contains("502"));
+    }
+}

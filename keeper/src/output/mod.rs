@@ -1,0 +1,6 @@
+//! How the keeper writes to a terminal and to a pipe.
+
+pub mod pipe;
+pub mod progress;
+pub mod style;
+pub mod table;

@@ -1,0 +1,102 @@
+//! What must hold for any bytes: one function for each decoder. The fuzzer calls them with what it
+//! makes up, `wire/tests/corpus.rs` with the committed corpora.
+
+use wire::event::Event;
+use wire::generate::Chunk;
+use wire::gguf::{GgufError, Header};
+use wire::{Code, Device, Fault, HiveName, ModelRef, WorkerId, ndjson, sse};
+
+/// A GGUF header is refused, or keeps what [`Header`] promises.
+pub fn gguf_header(data: &[u8]) {
+    let length = data.len() as u64;
+    match Header::parse(data, length) {
+        Ok(header) => check_header(&header, length),
+        Err(error) => {
+            assert!(!matches!(error, GgufError::NeedMore { .. }), "the file has no more");
+            assert!(!error.fault().message.contains(char::is_control));
+        }
+    }
+    let longer = length.saturating_mul(3).saturating_add(1 << 20);
+    match Header::parse(data, longer) {
+        Ok(header) => check_header(&header, longer),
+        Err(GgufError::NeedMore { at_least }) => assert!(at_least > length && at_least <= longer),
+        Err(_) => {}
+    }
+}
+
+fn check_header(header: &Header, file_bytes: u64) {
+    let mut spans = Vec::new();
+    for tensor in &header.tensors {
+        assert_eq!(header.tensor(&tensor.name), Some(tensor));
+        assert!(tensor.offset.is_multiple_of(header.alignment));
+        assert!(tensor.offset >= header.data_offset && tensor.bytes > 0);
+        spans.push((tensor.offset, tensor.offset + tensor.bytes));
+    }
+    spans.sort_unstable();
+    assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "tensors overlap");
+    assert!(spans.last().is_none_or(|(_, end)| *end <= file_bytes), "a tensor is outside");
+    if let Ok(shape) = header.shape() {
+        assert!(shape.layers > 0 && shape.context > 0 && shape.vocab > 0);
+        assert!(shape.heads.is_multiple_of(shape.kv_heads));
+        assert!(shape.kv_cache_bytes(shape.context, 1, 2) > 0);
+    }
+}
+
+/// An event stream means the same however it is cut, and what was read is written back to itself.
+pub fn ndjson_event(data: &[u8]) {
+    let read = |cut: usize| {
+        let (mut decoder, mut events) = (ndjson::Decoder::default(), Vec::<Event>::new());
+        let failed = data.chunks(cut).find_map(|piece| decoder.push(piece, &mut events).err());
+        (events, code(failed))
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(read(7), whole);
+    for event in whole.0 {
+        let line = ndjson::encode(&event).unwrap_or_else(|fault| panic!("{event:?}: {fault}"));
+        assert_eq!(ndjson::decode::<Event>(&line), Ok(event));
+    }
+}
+
+/// An answer means the same however it is cut, and what was read can be sent on.
+pub fn sse_chunk(data: &[u8]) {
+    let read = |cut: usize| {
+        let (mut decoder, mut items) = (sse::Decoder::default(), Vec::new());
+        let failed = data.chunks(cut).find_map(|piece| decoder.push(piece, &mut items).err());
+        (items, code(failed))
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(read(7), whole);
+    for item in whole.0 {
+        let sse::Item::<Chunk>::Value(chunk) = item else { continue };
+        let event = sse::encode(&chunk).unwrap_or_else(|fault| panic!("{chunk:?}: {fault}"));
+        let mut again = Vec::new();
+        assert_eq!(sse::Decoder::default().push::<Chunk>(&event, &mut again), Ok(()));
+        assert!(matches!(again.as_slice(), [sse::Item::Value(_)]), "{again:?}");
+    }
+}
+
+fn code(failed: Option<Fault>) -> Option<Code> {
+    failed.map(|fault| fault.code)
+}
+
+/// A name is refused, or written back to itself without anything that a path, a shell or a
+/// terminal would act on.
+pub fn model_ref(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(model) = text.parse::<ModelRef>() {
+        let written = model.to_string();
+        assert_eq!(written.parse(), Ok(model));
+        assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{written:?}");
+        assert!(!written.split(['/', ':']).any(|part| part == ".."), "{written:?}");
+    }
+    if let Ok(device) = text.parse::<Device>() {
+        assert_eq!(device.to_string().parse(), Ok(device));
+    }
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    if let Ok(hive) = text.parse::<HiveName>() {
+        assert!(hive.as_str() == text && text.bytes().all(is_plain));
+    }
+    if let Ok(worker) = text.parse::<WorkerId>() {
+        assert!(worker.as_str() == text && text.bytes().all(|b| is_plain(b) && b != b'.'));
+    }
+}

@@ -1,0 +1,8 @@
+//! Every message of both hops: against its golden file, and generated ones against themselves.
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod round_trip;
+#[cfg(test)]
+mod samples;

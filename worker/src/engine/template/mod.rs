@@ -1,0 +1,164 @@
+//! A model's chat template: untrusted Jinja, run with bounds on fuel, depth and output.
+
+mod date;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::time::SystemTime;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, context};
+use wire::generate::Message;
+use wire::gguf::Header;
+use wire::{Code, Fault, limits, text};
+
+use super::tokenizer::Tokenizer;
+
+const NAME: &str = "chat";
+/// The hint of every fault here: it works with any model.
+const RAW_HINT: &str = "rbee run --raw …  # without the chat template";
+
+/// A compiled chat template.
+pub(super) struct Template {
+    environment: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+}
+
+fn failed(message: impl AsRef<str>) -> Fault {
+    Fault::new(Code::TemplateFailed, message).hint(RAW_HINT)
+}
+
+/// What a template's error says, without the lines of the template around it.
+fn because(error: &Error) -> Fault {
+    let detail = error.detail().unwrap_or("no more is known");
+    let line = error.line().map_or(String::new(), |line| format!(" (line {line})"));
+    failed(format!("the chat template failed: {}{line}: {detail}", error.kind()))
+}
+
+impl Template {
+    /// Compiles the template of a model's header.
+    ///
+    /// # Errors
+    /// `TEMPLATE_FAILED` when there is none, when it is too long, or when it is no Jinja.
+    pub(super) fn from_header(header: &Header, tokenizer: &Tokenizer) -> Result<Self, Fault> {
+        let source = header
+            .text("tokenizer.chat_template")
+            .ok_or_else(|| failed("the model has no chat template"))?;
+        Self::compile(source, tokenizer.bos_text(), tokenizer.eos_text())
+    }
+
+    /// Compiles `source`.
+    pub(super) fn compile(source: &str, bos: &str, eos: &str) -> Result<Self, Fault> {
+        if source.len() > limits::MAX_TEMPLATE_BYTES {
+            let limit = limits::MAX_TEMPLATE_BYTES;
+            return Err(failed(format!("the chat template has more than {limit} bytes")));
+        }
+        let mut environment = environment().map_err(|error| because(&error))?;
+        let compiled = without_generation_tags(source);
+        environment.add_template_owned(NAME, compiled).map_err(|error| because(&error))?;
+        let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
+        Ok(Self { environment, source, bos, eos })
+    }
+
+    /// The template as the model has it.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What the model is given for `messages`, up to where its answer begins. `now` is for
+    /// templates that tell the model the date.
+    ///
+    /// # Errors
+    /// `TEMPLATE_FAILED` when the template fails, refuses the messages, or exceeds its bounds.
+    pub(super) fn render(&self, messages: &[Message], now: SystemTime) -> Result<String, Fault> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
+            .collect();
+        let context = context! {
+            messages,
+            add_generation_prompt => true,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            strftime_now => Value::from_function(move |format: &str| {
+                date::format(now, format).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
+            }),
+        };
+        let mut output = Capped::default();
+        let template = self.environment.get_template(NAME).map_err(|error| because(&error))?;
+        let rendered = template.render_captured_to(context, &mut output).map(drop);
+        if output.is_full {
+            let limit = limits::MAX_RENDERED_BYTES;
+            return Err(failed(format!("the chat template writes more than {limit} bytes")));
+        }
+        rendered.map_err(|error| because(&error))?;
+        String::from_utf8(output.bytes).map_err(|_| failed("the chat template writes no text"))
+    }
+}
+
+fn environment() -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    // What Hugging Face's own renderer sets.
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    environment.set_syntax(syntax);
+    environment.set_fuel(Some(limits::MAX_TEMPLATE_FUEL));
+    environment.set_recursion_limit(limits::MAX_TEMPLATE_DEPTH);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        let message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_filter("tojson", |value: Value, options: Kwargs| json::write(&value, &options));
+    Ok(environment)
+}
+
+/// Replaces `{% generation %}` and its end, which mark the assistant's part for training, by blocks
+/// that change nothing: the whitespace control of the tags stays in force.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, tag)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        rest = tag;
+        let Some((inside, _)) = tag.split_once("%}") else { continue };
+        let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        let instead = match word {
+            "generation" => "if true",
+            "endgeneration" => "endif",
+            _ => continue,
+        };
+        out.push_str(&inside.replacen(word, instead, 1));
+        rest = tag.get(inside.len()..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Output with a bound.
+#[derive(Default)]
+struct Capped {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > limits::MAX_RENDERED_BYTES {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Templates as the families write them (in words of our own), and templates that mean harm.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use wire::generate::ChatRole;
+
+use super::super::testing::CHATML;
+use super::*;
+
+fn talk() -> Vec<Message> {
+    vec![
+        Message::new(ChatRole::System, "Be brief. "),
+        Message::new(ChatRole::User, "Hi <b>& \"you\""),
+        Message::new(ChatRole::Assistant, "<think>\nhm\n</think>\n\nHello"),
+        Message::new(ChatRole::User, "Bye"),
+    ]
+}
+
+fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
+    let now = UNIX_EPOCH + Duration::from_secs(1_709_210_096);
+    Template::compile(source, "<|bos|>", "<|eos|>")?.render(messages, now)
+}
+
+#[test]
+fn chatml_is_rendered_to_the_letter() {
+    assert_eq!(
+        render(CHATML, &talk()[..2]).unwrap(),
+        "<|im_start|>system\nBe brief. <|im_end|>\n<|im_start|>user\nHi <b>& \"you\"<|im_end|>\n\
+         <|im_start|>assistant\n"
+    );
+}
+
+#[test]
+fn a_template_of_llama_3s_kind_is_rendered_to_the_letter() {
+    let source = "{{- bos_token }}
+{%- set today = strftime_now('%d %b %Y') %}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set first = messages[0]['content'] | trim %}
+    {%- set rest = messages[1:] %}
+{%- else %}
+    {%- set first = '' %}
+    {%- set rest = messages %}
+{%- endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\n' }}
+{{- 'Today: ' + today + '\\n' + first + '<|eot_id|>' }}
+{%- for message in rest %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+    {{- message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}";
+    assert_eq!(
+        render(source, &talk()[..2]).unwrap(),
+        "<|bos|><|start_header_id|>system<|end_header_id|>\n\nToday: 29 Feb 2024\nBe brief.<|eot_id|>\
+         <|start_header_id|>user<|end_header_id|>\n\nHi <b>& \"you\"<|eot_id|>\
+         <|start_header_id|>assistant<|end_header_id|>\n\n"
+    );
+}
+
+#[test]
+fn a_template_of_qwen_3s_kind_drops_old_reasoning_with_python_methods() {
+    let source = "{%- set ns = namespace(last=messages|length - 1) %}
+{%- for m in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if m.role == 'user' and m.content is string and not m.content.startswith('<tool>') %}
+        {%- set ns.last = index %}
+        {%- break %}
+    {%- endif %}
+{%- endfor %}
+{%- for m in messages %}
+    {%- set content = m.content if m.content is string else '' %}
+    {%- if m.role == 'assistant' %}
+        {%- if m.reasoning_content is defined %}{{- 'never' }}{%- endif %}
+        {%- if '</think>' in content %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+    {%- endif %}
+    {{- '<|im_start|>' + m.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}";
+    let rendered = render(source, &talk()).unwrap();
+    assert!(rendered.contains("<|im_start|>assistant\nHello<|im_end|>\n"), "{rendered}");
+    assert!(rendered.ends_with("<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n"));
+}
+
+#[test]
+fn blocks_leave_no_blank_lines_and_generation_tags_change_nothing() {
+    let source =
+        "{% for m in messages %}\n  {% if true %}\n{{ m.role }}\n  {% endif %}\n{% endfor %}\n";
+    assert_eq!(render(source, &talk()[..2]).unwrap(), "system\nuser\n");
+    let tagged =
+        "a {%- generation -%} b {% endgeneration %} {%generation%}c{%+ endgeneration -%} d";
+    assert_eq!(render(tagged, &[]).unwrap(), "ab  cd");
+}
+
+#[test]
+fn tojson_writes_what_pythons_json_dumps_writes() {
+    let json = |expression: &str| render(&format!("{{{{ {expression} }}}}"), &[]).unwrap();
+    let value = "{'b': [1, 2.5, true, none], 'a': 'x<é\"\\n'}";
+    assert_eq!(
+        json(&format!("{value} | tojson")),
+        r#"{"b": [1, 2.5, true, null], "a": "x<é\"\n"}"#
+    );
+    assert_eq!(
+        json(&format!(
+            "{value} | tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':'))"
+        )),
+        r#"{"a":"x<\u00e9\"\n","b":[1,2.5,true,null]}"#
+    );
+    assert_eq!(
+        json("{'a': [1, {}], 'b': []} | tojson(indent=2)"),
+        "{\n  \"a\": [\n    1,\n    {}\n  ],\n  \"b\": []\n}"
+    );
+}
+
+#[test]
+fn what_a_template_refuses_is_said_in_its_own_words() {
+    let fault = render("{{ raise_exception('No\u{1b}[2J system role') }}", &talk()).unwrap_err();
+    assert_eq!(fault.code, Code::TemplateFailed);
+    assert!(fault.message.contains("system role") && !fault.message.contains('\u{1b}'));
+    assert!(fault.hints[0].contains("--raw"), "{fault:?}");
+}
+
+#[test]
+fn a_template_cannot_run_write_or_nest_without_end() {
+    let harmful = [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",
+        "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+        "{% for a in range(999999999) %}{% endfor %}",
+        "{{ unclosed",
+        "{% include 'chat' %}",
+        "{{ messages.nothing.at.all }}",
+    ];
+    for source in harmful {
+        let fault = render(source, &talk()).unwrap_err();
+        assert_eq!(fault.code, Code::TemplateFailed, "{source}: {fault:?}");
+    }
+    let long = "x".repeat(limits::MAX_TEMPLATE_BYTES + 1);
+    assert_eq!(render(&long, &[]).unwrap_err().code, Code::TemplateFailed);
+}
