@@ -15,6 +15,7 @@ const WEIGHT_OVERHEAD_DIVISOR: u64 = 10;
 const CACHE_ELEMENT_BYTES: u32 = 4;
 
 /// The host's memory at the moment of a decision.
+#[expect(clippy::struct_field_names, reason = "each name says its unit")]
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Bytes that nobody uses now.
@@ -28,9 +29,7 @@ pub struct Memory {
 impl Memory {
     /// Bytes that one more worker may take.
     pub fn free_bytes(self) -> u64 {
-        self.available_bytes
-            .saturating_sub(self.promised_bytes)
-            .saturating_sub(self.reserve_bytes)
+        self.available_bytes.saturating_sub(self.promised_bytes).saturating_sub(self.reserve_bytes)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line of the agent role: what a keeper types, hidden from people's help.
 
 /// The daemon of this hive.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Args {
     /// Which part of the role.
     #[command(subcommand)]

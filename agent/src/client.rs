@@ -63,8 +63,7 @@ impl Connection {
     /// # Errors
     /// `IO_ERROR` when the connection breaks.
     pub async fn send(mut self, request: http::Request<Full<Bytes>>) -> Result<Reply, Fault> {
-        let response =
-            self.sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let response = self.sender.send_request(request).await.map_err(|error| broken(&error))?;
         Ok(Reply { response, driver: self.driver })
     }
 }

@@ -36,7 +36,9 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
-    adopt::adopt_all(&workers, &handle).await.map_err(|error| cannot("look for workers", &error))?;
+    adopt::adopt_all(&workers, &handle)
+        .await
+        .map_err(|error| cannot("look for workers", &error))?;
 
     let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
     let listener = server::bind(&socket).map_err(|error| cannot("listen", &error))?;
@@ -71,9 +73,9 @@ fn hello(build: BuildId) -> Hello {
 
 fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
     let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
-    let program = program.to_str().ok_or_else(|| {
-        Fault::new(Code::AgentFailed, "the path of this program is not UTF-8")
-    })?;
+    let program = program
+        .to_str()
+        .ok_or_else(|| Fault::new(Code::AgentFailed, "the path of this program is not UTF-8"))?;
     Ok(Setup {
         program: program.to_owned(),
         workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),

@@ -29,11 +29,11 @@ impl Inventory {
             memory_used_bytes: memory.map(|memory| memory.total.saturating_sub(memory.available)),
         }]
     }
+}
 
-    /// Bytes of host memory that nobody uses; nothing when the system does not say.
-    pub fn available_bytes(&self) -> Option<u64> {
-        host_memory().map(|memory| memory.available)
-    }
+/// Bytes of host memory that nobody uses; nothing when the system does not say.
+pub fn available_bytes() -> Option<u64> {
+    host_memory().map(|memory| memory.available)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -70,7 +70,10 @@ async fn greet(socket: &Path) -> Option<Hello> {
 
 fn accept(hello: Hello) -> Result<Hello, Fault> {
     if hello.role != Role::Agent {
-        return Err(Fault::new(Code::ProtocolError, "something else listens on the agent's socket"));
+        return Err(Fault::new(
+            Code::ProtocolError,
+            "something else listens on the agent's socket",
+        ));
     }
     agent_protocol::SPOKEN.agree(hello.protocol)?;
     Ok(hello)

@@ -53,17 +53,19 @@ impl Store {
             ModelRef::Demo => self.demo()?,
             ModelRef::File(path) => self.file(path)?,
             ModelRef::Hub { .. } => {
-                let message = format!("{model} is not on this hive, and this version of rbee \
-                    does not download from the hub yet");
+                let message = format!(
+                    "{model} is not on this hive, and this version of rbee \
+                    does not download from the hub yet"
+                );
                 return Err(Fault::new(Code::ModelNotFound, message).hint(USE_A_FILE));
             }
         };
         let name = shown(&path);
         let shape = read_shape(&path).map_err(|fault| within(fault, &name))?;
         check_supported(&shape)?;
-        let path = path.to_str().ok_or_else(|| {
-            Fault::new(Code::ModelNotFound, "the model's real path is not UTF-8")
-        })?;
+        let path = path
+            .to_str()
+            .ok_or_else(|| Fault::new(Code::ModelNotFound, "the model's real path is not UTF-8"))?;
         Ok(Model { path: path.to_owned(), shape })
     }
 
@@ -193,10 +195,8 @@ fn check_supported(shape: &ModelShape) -> Result<(), Fault> {
 }
 
 fn within(mut fault: Fault, name: &str) -> Fault {
-    fault.message = text::one_line(
-        &format!("{name}: {}", fault.message),
-        limits::MAX_FAULT_MESSAGE_BYTES,
-    );
+    fault.message =
+        text::one_line(&format!("{name}: {}", fault.message), limits::MAX_FAULT_MESSAGE_BYTES);
     fault
 }
 

@@ -199,7 +199,8 @@ impl<'a> View<'a> {
         audience: &mut impl Audience,
     ) -> Result<Placed, Failure> {
         let now = self.began.elapsed();
-        let (hive, id, reused, why) = match place(&self.fleet, &wish.want, now, self.timings.stale)? {
+        let (hive, id, reused, why) = match place(&self.fleet, &wish.want, now, self.timings.stale)?
+        {
             // What the person says of `keep_alive` must reach the worker that is there, too.
             Placement::Use { hive, worker, why } if wish.keep_alive_s.is_none() => {
                 (hive, worker, true, why)

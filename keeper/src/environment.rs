@@ -100,9 +100,9 @@ fn directories() -> Result<Directories, Fault> {
         .ok_or_else(|| refuse("this user has no home directory").hint("export HOME=/path"))?;
     // A system without a directory for state keeps it with the data.
     let state = project.state_dir().unwrap_or(project.data_dir()).to_path_buf();
-    let text = state
-        .to_str()
-        .ok_or_else(|| refuse("the home directory's path is not UTF-8").hint("export HOME=/path"))?;
+    let text = state.to_str().ok_or_else(|| {
+        refuse("the home directory's path is not UTF-8").hint("export HOME=/path")
+    })?;
     let runtime = layout::runtime_dir(text, rustix::process::getuid().as_raw());
     Ok(Directories {
         config: project.config_dir().to_path_buf(),

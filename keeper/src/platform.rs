@@ -18,8 +18,12 @@ pub async fn ended(pid: u32) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
+    // SAFETY: the descriptor belongs to the `OwnedFd`, which is moved in and closed with the
+    // `AsyncFd`, not before.
+    #[expect(unsafe_code, reason = "tokio's safe form is deprecated")]
+    let watched = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?;
     // A pidfd is readable once its process has ended (pidfd_open(2)).
-    AsyncFd::with_interest(process, Interest::READABLE)?.readable().await.map(|_| ())
+    watched.readable().await.map(|_| ())
 }
 
 /// Waits until the process ends; at once when there is none.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use wire::guard::{GuardSpec, RECORD_VERSION, files};
 
+use super::Handle;
 use super::guard;
 use super::process::{self, Place};
-use super::Handle;
 use crate::supervisor::{End, Input};
 
 /// How long a guard that is alive may take to say who it is.

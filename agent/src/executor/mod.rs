@@ -74,8 +74,7 @@ pub struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let message = Message::tell(Input::Left { token: self.token, done: self.done });
-        if let Err(mpsc::error::TrySendError::Full(message)) =
-            self.handle.inputs.try_send(message)
+        if let Err(mpsc::error::TrySendError::Full(message)) = self.handle.inputs.try_send(message)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let inputs = self.handle.inputs.clone();

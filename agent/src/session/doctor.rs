@@ -15,6 +15,7 @@ use super::exchange::{Refused, json};
 use super::workers::unexpected;
 use super::{Hive, Shared};
 use crate::executor::process;
+use crate::inventory;
 use crate::platform;
 use crate::supervisor::{Answer, Ask};
 
@@ -43,7 +44,7 @@ fn examine(hive: &Hive, workers: &[WorkerInfo]) -> Vec<Check> {
         privacy("agent's socket", Path::new(&socket), 0o600),
         privacy("log directory", &hive.dirs.log, 0o700),
         sockets(hive, workers),
-        memory(hive),
+        memory(),
         disk(&hive.dirs.data),
     ];
     checks.extend(workers.iter().map(health));
@@ -97,9 +98,9 @@ fn sockets(hive: &Hive, workers: &[WorkerInfo]) -> Check {
     check("network sockets", verdict, seen)
 }
 
-fn memory(hive: &Hive) -> Check {
+fn memory() -> Check {
     const NAME: &str = "free memory";
-    let Some(free) = hive.inventory.available_bytes() else {
+    let Some(free) = inventory::available_bytes() else {
         return check(NAME, Verdict::Warning, "the system does not say");
     };
     let verdict = if free >= LITTLE_MEMORY_BYTES { Verdict::Ok } else { Verdict::Warning };

@@ -33,10 +33,7 @@ struct Reader {
     known: Option<u64>,
 }
 
-pub(super) async fn events(
-    State(hive): Shared,
-    RawQuery(query): RawQuery,
-) -> Response {
+pub(super) async fn events(State(hive): Shared, RawQuery(query): RawQuery) -> Response {
     let watches = query.is_some_and(|query| query.split('&').any(|part| part == WATCH));
     let reader = Reader {
         news: hive.handle.events(),

@@ -57,8 +57,7 @@ pub async fn correlate(
 }
 
 fn limit(hive: &Hive, fault: Fault) -> Fault {
-    let is_invalid =
-        matches!(fault.code, Code::InvalidArgument | Code::NotFound | Code::TooLarge);
+    let is_invalid = matches!(fault.code, Code::InvalidArgument | Code::NotFound | Code::TooLarge);
     if !is_invalid {
         return fault;
     }
@@ -72,8 +71,8 @@ fn limit(hive: &Hive, fault: Fault) -> Fault {
 
 /// A fault as a response.
 fn refusal(fault: Fault) -> Response {
-    let status = StatusCode::from_u16(fault.code.http_status())
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = ndjson::encode(&ErrorEnvelope { error: fault }).unwrap_or_default();
     let mut response = (status, body).into_response();
     set_type(&mut response, "application/json");

@@ -123,8 +123,7 @@ async fn ask_engine(hive: &Arc<Hive>, call: &Call, slot: &mut Slot) -> Result<Re
     let dir = layout::worker_dir(&hive.dirs.runtime, &call.worker);
     let socket = std::path::Path::new(&dir).join(files::ENGINE_SOCKET);
     let exchange = async {
-        let mut request =
-            client::request(http::Method::POST, call.route, call.body.clone())?;
+        let mut request = client::request(http::Method::POST, call.route, call.body.clone())?;
         let headers = request.headers_mut();
         set(headers, routes::REQUEST_HEADER, call.request.to_string());
         if let Some(deadline) = call.deadline {

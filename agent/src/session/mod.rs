@@ -9,6 +9,8 @@ mod relay;
 mod workers;
 
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;

@@ -176,7 +176,9 @@ mod tests {
 
     fn ended(chunks: &[&[u8]]) -> bool {
         let mut scanner = Scanner::default();
-        chunks.iter().for_each(|chunk| scanner.push(chunk));
+        for chunk in chunks {
+            scanner.push(chunk);
+        }
         scanner.ended
     }
 

@@ -14,6 +14,7 @@ use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, limits};
 use super::exchange::{Refused, json, parse, read_body};
 use super::{Hive, Shared};
 use crate::admission;
+use crate::inventory;
 use crate::store::Model;
 use crate::supervisor::{Answer, Ask, SpawnAsk};
 
@@ -57,13 +58,14 @@ pub(super) async fn spawn(
     if fields.keep_alive_s.is_some_and(|seconds| seconds < -1) {
         return Err(invalid("keep_alive_s is -1, 0 or a number of seconds").into());
     }
-    if fields.ctx_size.is_some_and(|n| !(limits::MIN_CTX_SIZE..=limits::MAX_CTX_SIZE).contains(&n)) {
+    if fields.ctx_size.is_some_and(|n| !(limits::MIN_CTX_SIZE..=limits::MAX_CTX_SIZE).contains(&n))
+    {
         let (least, most) = (limits::MIN_CTX_SIZE, limits::MAX_CTX_SIZE);
         return Err(invalid(format!("ctx_size is {least} to {most} tokens")).into());
     }
     admission::device(device)?;
     let Model { path, shape } = resolve(&hive, &model).await?;
-    let available_bytes = hive.inventory.available_bytes().ok_or_else(|| {
+    let available_bytes = inventory::available_bytes().ok_or_else(|| {
         Fault::new(Code::Internal, "the system does not say how much memory is free")
     })?;
     let ask = SpawnAsk {

@@ -107,13 +107,7 @@ impl Supervisor {
         out.push(Effect::StopGuard(id.clone()));
     }
 
-    pub(super) fn ended(
-        &mut self,
-        id: &WorkerId,
-        end: &End,
-        now: Moment,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(super) fn ended(&mut self, id: &WorkerId, end: &End, now: Moment, out: &mut Vec<Effect>) {
         let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) else {
             return;
         };
@@ -298,10 +292,9 @@ fn final_state(worker: &Worker, end: &End) -> WorkerState {
         End::Recorded(record) if record.told => WorkerState::Stopped,
         End::Recorded(record) => match &record.fault {
             Some(fault) => failed(&fault.message, Some(fault.code.clone())),
-            None => WorkerState::Crashed {
-                exit: record.exit,
-                stderr_tail: record.stderr_tail.clone(),
-            },
+            None => {
+                WorkerState::Crashed { exit: record.exit, stderr_tail: record.stderr_tail.clone() }
+            }
         },
     }
 }

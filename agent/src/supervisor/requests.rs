@@ -55,13 +55,7 @@ impl Supervisor {
         Ok(worker.queue.join(Ticket { token, request }))
     }
 
-    pub(super) fn leave(
-        &mut self,
-        token: Token,
-        done: bool,
-        now: Moment,
-        out: &mut Vec<Effect>,
-    ) {
+    pub(super) fn leave(&mut self, token: Token, done: bool, now: Moment, out: &mut Vec<Effect>) {
         for worker in self.workers.values_mut() {
             if !worker.queue.leave(token, done, worker.engine_active, now) {
                 continue;
@@ -89,8 +83,9 @@ impl Supervisor {
         });
         match place {
             Some(Place::Waiting(ticket)) => out.push(refuse(ticket.token, cancelled())),
-            Some(Place::Active(ticket)) => out
-                .push(Effect::Revoke { token: ticket.token, fault: Box::new(cancelled()) }),
+            Some(Place::Active(ticket)) => {
+                out.push(Effect::Revoke { token: ticket.token, fault: Box::new(cancelled()) })
+            }
             Some(Place::Releasing) | None => {}
         }
         self.cancels.push(CancelWaiter { token, since: now, request });

@@ -101,8 +101,7 @@ impl Supervisor {
             keep_alive_s: ask.keep_alive_s.unwrap_or(self.settings.keep_alive_s),
         };
         let model_ctx = ask.shape.context;
-        let worker =
-            Worker::new(id.clone(), spec.clone(), model_ctx, admitted.need_bytes, now);
+        let worker = Worker::new(id.clone(), spec.clone(), model_ctx, admitted.need_bytes, now);
         self.workers.insert(id.clone(), worker);
         let reply = self.spawn_reply(&id, false, now, out);
         out.push(Effect::Start { id, spec, model_ctx, path: ask.path });

@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(ms("30s"), Ok(30_000));
         assert_eq!(ms("5m"), Ok(300_000));
         assert_eq!(ms("1h"), Ok(3_600_000));
-        for text in ["", "soon", "0", "0s", "-1", "1.5s", "1d", "s", "99999999999999999999", "25h"] {
+        for text in ["", "soon", "0", "0s", "-1", "1.5s", "1d", "s", "99999999999999999999", "25h"]
+        {
             assert!(duration(text).is_err(), "{text:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Tells one answer as it comes: plain text, or one JSON event a line.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use serde_json::json;

@@ -71,12 +71,7 @@ fn rank(worker: &WorkerInfo) -> Option<(u8, u32)> {
 ///
 /// # Errors
 /// `HIVE_UNREACHABLE` when no hive was heard, `BACKEND_UNAVAILABLE` when none has the device.
-pub fn place(
-    fleet: &Fleet,
-    want: &Want,
-    now: Moment,
-    stale: Duration,
-) -> Result<Placement, Fault> {
+pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result<Placement, Fault> {
     let heard = |hive: &Hive| now.saturating_sub(hive.heard) < stale;
     let hives: Vec<_> =
         fleet.hives().filter(|(name, hive)| want.allows(name) && heard(hive)).collect();
@@ -119,8 +114,11 @@ fn no_device(want: &Want, hives: &[(&HiveName, &Hive)]) -> Fault {
     let devices: Vec<Device> =
         hives.iter().flat_map(|(_, hive)| hive.devices.iter().map(|info| info.device)).collect();
     let there: Vec<String> = devices.iter().map(ToString::to_string).collect();
-    let there =
-        if there.is_empty() { "no device".to_owned() } else { format!("only {}", there.join(", ")) };
+    let there = if there.is_empty() {
+        "no device".to_owned()
+    } else {
+        format!("only {}", there.join(", "))
+    };
     let fault = match want.device {
         Some(device) => Fault::new(
             Code::BackendUnavailable,
@@ -130,7 +128,9 @@ fn no_device(want: &Want, hives: &[(&HiveName, &Hive)]) -> Fault {
         None => Fault::new(Code::BackendUnavailable, "no hive has a device that can compute"),
     };
     match devices.first() {
-        Some(device) => fault.hint(format!("rbee run -m {} --device {device} \"Hello\"", want.model)),
+        Some(device) => {
+            fault.hint(format!("rbee run -m {} --device {device} \"Hello\"", want.model))
+        }
         None => fault.hint("rbee doctor"),
     }
 }

@@ -99,20 +99,15 @@ fn telemetry_changes_figures_and_never_which_workers_there_are() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let ids = prop::sample::select(vec!["a-1", "b-2", "c-3"]);
-    let states = prop::sample::select(vec![
-        WorkerState::Starting,
-        WorkerState::Ready,
-        WorkerState::Stopped,
-    ]);
+    let states =
+        prop::sample::select(vec![WorkerState::Starting, WorkerState::Ready, WorkerState::Stopped]);
     prop_oneof![
         (0u64..12, ids.clone(), states).prop_map(|(revision, id, state)| Event::Worker {
             revision,
             worker: worker(id, state)
         }),
-        (0u64..12, ids).prop_map(|(revision, id)| Event::WorkerGone {
-            revision,
-            id: id.parse().unwrap()
-        }),
+        (0u64..12, ids)
+            .prop_map(|(revision, id)| Event::WorkerGone { revision, id: id.parse().unwrap() }),
         (0u64..12).prop_map(|revision| Event::Heartbeat { revision }),
         (0u64..12).prop_map(|revision| snapshot(revision, Vec::new())),
         Just(Event::Unknown),

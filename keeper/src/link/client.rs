@@ -218,7 +218,9 @@ impl Client {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => match error.downcast::<hyper::Error>() {
                 Ok(error) => Err(unreachable(&error, self.agent_pid)),
-                Err(error) => Err(Fault::new(Code::ProtocolError, "a reply is too long").cause(error)),
+                Err(error) => {
+                    Err(Fault::new(Code::ProtocolError, "a reply is too long").cause(error))
+                }
             },
         }
     }
@@ -230,15 +232,14 @@ pub fn end_bound(timings: &Timings) -> Duration {
 }
 
 fn encode(value: &impl Serialize) -> Result<Bytes, Fault> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| {
-        Fault::new(Code::Internal, "a request cannot be encoded").cause(error)
-    })
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|error| Fault::new(Code::Internal, "a request cannot be encoded").cause(error))
 }
 
 fn header_value(text: &str) -> Result<http::HeaderValue, Fault> {
-    text.parse().map_err(|error| {
-        Fault::new(Code::Internal, "a header cannot be encoded").cause(error)
-    })
+    text.parse()
+        .map_err(|error| Fault::new(Code::Internal, "a header cannot be encoded").cause(error))
 }
 
 /// The fault in a refused request's body.

@@ -106,7 +106,8 @@ impl Local {
                     .hint(format!("ls -l {}", self.socket.display())))
             }
             Err(error) => {
-                Err(Fault::new(Code::Io, "the agent's socket does not say whose it is").cause(error))
+                Err(Fault::new(Code::Io, "the agent's socket does not say whose it is")
+                    .cause(error))
             }
         }
     }

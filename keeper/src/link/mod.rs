@@ -47,10 +47,7 @@ pub trait Transport {
 /// # Errors
 /// `AGENT_FAILED` when it does not start, `VERSION_MISMATCH` when both sides are too far apart,
 /// `HIVE_UNREACHABLE` otherwise.
-pub async fn reach<T: Transport>(
-    way: &T,
-    timings: &Timings,
-) -> Result<(Client, Events), Fault> {
+pub async fn reach<T: Transport>(way: &T, timings: &Timings) -> Result<(Client, Events), Fault> {
     let began = Instant::now();
     loop {
         let fault = match reach_running(way, timings).await {

@@ -73,7 +73,8 @@ fn how_far(state: &WorkerState) -> String {
     match state {
         WorkerState::Loading { bytes_done, bytes_total } if *bytes_total > 0 => {
             let done = *bytes_done.min(bytes_total);
-            let part = |whole: u64| done.saturating_mul(whole).checked_div(*bytes_total).unwrap_or(0);
+            let part =
+                |whole: u64| done.saturating_mul(whole).checked_div(*bytes_total).unwrap_or(0);
             let cells = usize::try_from(part(BAR_CELLS)).unwrap_or(0);
             let rest = usize::try_from(BAR_CELLS).unwrap_or(0).saturating_sub(cells);
             format!(

@@ -87,7 +87,8 @@ pub fn model_ref(data: &[u8]) {
         let written = model.to_string();
         assert_eq!(written.parse(), Ok(model));
         assert!(written.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{written:?}");
-        assert!(!written.split(['/', ':']).any(|part| part == ".."), "{written:?}");
+        let (_, place) = written.split_once(':').unwrap_or_default();
+        assert!(!place.split('/').any(|part| part == ".."), "{written:?}");
     }
     if let Ok(device) = text.parse::<Device>() {
         assert_eq!(device.to_string().parse(), Ok(device));

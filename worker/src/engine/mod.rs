@@ -15,6 +15,8 @@ mod stop;
 mod template;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod weights;
 
@@ -25,9 +27,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use wire::generate::{FinishReason, GenerationTimings, Prompt, Usage};
 use wire::sampling::Sampling;
-use wire::{Code, Fault, RequestId, limits};
+use wire::{Code, Fault, RequestId};
 
-use decoder::Weights;
+use decoder::{Room, Weights};
 use queue::Queue;
 use template::Template;
 use tokenizer::Tokenizer;
@@ -50,7 +52,7 @@ pub struct Model {
     weights: Weights,
     tokenizer: Tokenizer,
     template: Result<Template, Fault>,
-    ctx_size: usize,
+    room: Room,
     load_time: Duration,
 }
 
@@ -72,7 +74,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result
         check_threads(threads)?;
     }
     let file = MappedModel::open(&options.path)?;
-    let ctx_size = decoder::check_context(&file.header, options.ctx_size)?;
+    let room = decoder::check_context(&file.header, options.ctx_size)?;
     let tokenizer = Tokenizer::from_header(&file.header)?;
     let template = Template::from_header(&file.header, &tokenizer);
     let weights = Weights::load(&file, progress)?;
@@ -85,7 +87,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result
         return Err(Fault::new(Code::ModelCorrupt, message));
     }
     let load_time = started.elapsed();
-    Ok(Model { weights, tokenizer, template, ctx_size, load_time })
+    Ok(Model { weights, tokenizer, template, room, load_time })
 }
 
 /// Refuses a number of threads that candle's pools will not have.
@@ -112,8 +114,8 @@ pub struct Job {
     pub deadline: Option<Instant>,
     /// When it reached the worker.
     pub arrived: Instant,
-    /// Where its answer goes; bounded by [`limits::MAX_TOKEN_BACKLOG`]. A closed channel cancels
-    /// the job before the next token.
+    /// Where its answer goes; bounded by [`wire::limits::MAX_TOKEN_BACKLOG`]. A closed channel
+    /// cancels the job before the next token.
     pub pieces: mpsc::Sender<Piece>,
 }
 
@@ -192,7 +194,7 @@ impl Engine {
     /// Hands a job to the engine. Never blocks.
     ///
     /// # Errors
-    /// `QUEUE_FULL` when [`limits::MAX_QUEUE`] jobs wait, `SHUTTING_DOWN` after
+    /// `QUEUE_FULL` when [`wire::limits::MAX_QUEUE`] jobs wait, `SHUTTING_DOWN` after
     /// [`Engine::close`] or when the engine's thread is gone.
     pub fn submit(&self, job: Job) -> Result<(), Fault> {
         self.handle.queue.submit(job)
@@ -213,12 +215,3 @@ impl Engine {
 fn internal(what: &str, error: impl std::fmt::Display) -> Fault {
     Fault::new(Code::Internal, format!("{what} failed")).cause(error).hint("rbee doctor")
 }
-
-/// Checks at compile time what the API promises.
-const _: () = {
-    const fn is_send<T: Send>() {}
-    const fn is_shared<T: Clone + Send + Sync>() {}
-    is_send::<Model>();
-    is_shared::<Engine>();
-    assert!(limits::MAX_QUEUE > 0);
-};

@@ -1,5 +1,6 @@
-//! Chooses the next token: penalties → top-k → top-p → min-p → temperature → draw, the order of
-//! llama.cpp's default chain.
+//! Chooses the next token: penalties → top-k → top-p → min-p → temperature → draw.
+//!
+//! That is the order of llama.cpp's default chain.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -29,7 +30,7 @@ struct Candidate {
 }
 
 /// Descending by logit; equal ones by token, so that the order is the same everywhere.
-fn descending(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+fn descending(a: Candidate, b: Candidate) -> std::cmp::Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }
 
@@ -68,7 +69,7 @@ impl Sampler {
             return Err(Fault::new(Code::Internal, "the model computed no possible token"));
         }
         if self.sampling.temperature == 0.0 {
-            let best = self.candidates.iter().min_by(|a, b| descending(a, b));
+            let best = self.candidates.iter().min_by(|a, b| descending(**a, **b));
             return Ok(best.map_or(0, |best| best.token));
         }
         self.keep_top_k();
@@ -109,10 +110,10 @@ impl Sampler {
     fn keep_top_k(&mut self) {
         let k = self.sampling.top_k;
         if k > 0 && k < self.candidates.len() {
-            self.candidates.select_nth_unstable_by(k - 1, descending);
+            self.candidates.select_nth_unstable_by(k - 1, |a, b| descending(*a, *b));
             self.candidates.truncate(k);
         }
-        self.candidates.sort_unstable_by(descending);
+        self.candidates.sort_unstable_by(|a, b| descending(*a, *b));
     }
 
     /// Leaves the smallest set of best candidates whose probabilities reach `top_p`.
@@ -238,7 +239,9 @@ mod tests {
         let greedy = Sampling { temperature: 0.0, ..open() };
         let pick = |sampling: Sampling, history: &[u32]| {
             let mut sampler = Sampler::new(sampling);
-            history.iter().for_each(|token| sampler.observe(*token));
+            for token in history {
+                sampler.observe(*token);
+            }
             sampler.pick(&mut [2.0, 1.5, -9.0], &[]).unwrap()
         };
         assert_eq!(pick(greedy.clone(), &[0]), 0);
@@ -274,7 +277,9 @@ mod tests {
                 frequency_penalty: -2.0, presence_penalty: 2.0, ..Sampling::default()
             };
             let mut sampler = Sampler::new(sampling);
-            history.iter().for_each(|token| sampler.observe(*token));
+            for token in history {
+                sampler.observe(token);
+            }
             let token = sampler.pick(&mut logits.clone(), &[0]);
             if logits.len() == 1 {
                 prop_assert!(token.is_err());

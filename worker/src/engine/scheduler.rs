@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use wire::generate::{GenerationTimings, Prompt, Usage};
 use wire::{Code, Fault};
 
-use super::decoder::Decoder;
+use super::decoder::{Decoder, Room};
 use super::queue::{Queue, deadline_exceeded};
 use super::reasoning::Splitter;
 use super::sequence::{Advance, Prepared, Sequence};
@@ -43,9 +43,9 @@ pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
         .enable_time()
         .build()
         .map_err(|error| cannot(&error))?;
-    let Model { weights, tokenizer, template, ctx_size, load_time } = model;
-    let decoder = Decoder::new(weights, ctx_size, 1)?;
-    let worker = Scheduler { decoder, tokenizer, template, ctx_size, load_time, queue, runtime };
+    let Model { weights, tokenizer, template, room, load_time } = model;
+    let decoder = Decoder::new(weights, room.ctx_size, 1)?;
+    let worker = Scheduler { decoder, tokenizer, template, room, load_time, queue, runtime };
     std::thread::Builder::new()
         .name("engine".to_owned())
         .spawn(move || worker.run())
@@ -57,7 +57,7 @@ struct Scheduler {
     decoder: Decoder,
     tokenizer: super::Tokenizer,
     template: Result<super::Template, Fault>,
-    ctx_size: usize,
+    room: Room,
     load_time: Duration,
     queue: Arc<Queue>,
     /// Waits for slow readers; nothing else runs on it.
@@ -100,7 +100,7 @@ impl Scheduler {
         let queued = slot.saturating_duration_since(job.arrived);
         check(job, slot)?;
         let prepared = self.prepare(&job.prompt)?;
-        let mut sequence = Sequence::new(SLOT, prepared, job.sampling.clone(), self.ctx_size)?;
+        let mut sequence = Sequence::new(SLOT, prepared, job.sampling.clone(), self.room)?;
         let mut logits = self.compute(job, &mut sequence)?;
         let times = Times { queued, slot, prefilled: Instant::now() };
         loop {

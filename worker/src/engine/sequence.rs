@@ -4,7 +4,7 @@ use wire::generate::FinishReason;
 use wire::sampling::Sampling;
 use wire::{Code, Fault};
 
-use super::decoder::Row;
+use super::decoder::{Room, Row};
 use super::detokenizer::Detokenizer;
 use super::reasoning::Splitter;
 use super::sampler::Sampler;
@@ -40,6 +40,32 @@ pub(super) struct Sequence {
     stop: StopMatcher,
 }
 
+/// Refuses a prompt that leaves no room for an answer.
+fn check_length(tokens: usize, room: Room) -> Result<(), Fault> {
+    let Room { ctx_size, trained } = room;
+    if tokens == 0 {
+        return Err(Fault::new(Code::InvalidArgument, "the prompt has no token")
+            .hint("rbee run \"What is a hive?\""));
+    }
+    if tokens < ctx_size {
+        return Ok(());
+    }
+    let over = tokens + 1 - ctx_size;
+    let message = format!(
+        "the prompt has {tokens} tokens, {over} more than a context of {ctx_size} has room for"
+    );
+    let hint = if tokens < trained {
+        format!("rbee run --ctx-size {} …", (tokens + 1).next_power_of_two().min(trained))
+    } else {
+        "rbee run -m file:/path/to/a/model/with/more/context.gguf …".to_owned()
+    };
+    Err(Fault::new(Code::ContextOverflow, message)
+        .detail("over_tokens", over)
+        .detail("prompt_tokens", tokens)
+        .detail("ctx_size", ctx_size)
+        .hint(hint))
+}
+
 /// What one more token came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Advance {
@@ -56,7 +82,7 @@ pub(super) struct Advance {
 }
 
 impl Sequence {
-    /// Takes a prompt into `slot`, whose cache has room for `ctx_size` tokens.
+    /// Takes a prompt into `slot`, whose cache has `room`.
     ///
     /// # Errors
     /// `CONTEXT_OVERFLOW` when no room is left for an answer, `INVALID_ARGUMENT` for no token.
@@ -64,31 +90,19 @@ impl Sequence {
         slot: usize,
         prepared: Prepared,
         mut sampling: Sampling,
-        ctx_size: usize,
+        room: Room,
     ) -> Result<Self, Fault> {
         let Prepared { tokens, splitter } = prepared;
         let prompt_len = tokens.len();
-        if prompt_len == 0 {
-            return Err(Fault::new(Code::InvalidArgument, "the prompt has no token"));
-        }
-        if prompt_len >= ctx_size {
-            let over = prompt_len + 1 - ctx_size;
-            let message = format!(
-                "the prompt has {prompt_len} tokens, {over} more than a context of {ctx_size} has \
-                 room for"
-            );
-            return Err(Fault::new(Code::ContextOverflow, message)
-                .detail("over_tokens", over)
-                .detail("prompt_tokens", prompt_len)
-                .detail("ctx_size", ctx_size)
-                .hint(format!("rbee run --ctx-size {} …", (prompt_len + 1).next_power_of_two())));
-        }
+        check_length(prompt_len, room)?;
         let wanted = sampling.max_tokens.and_then(|max| usize::try_from(max).ok());
-        let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(ctx_size);
+        let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(room.ctx_size);
         let stop = StopMatcher::new(std::mem::take(&mut sampling.stop));
         let ignore_eos = sampling.ignore_eos;
         let mut sampler = Sampler::new(sampling);
-        tokens.iter().for_each(|token| sampler.observe(*token));
+        for token in &tokens {
+            sampler.observe(*token);
+        }
         Ok(Self {
             slot,
             tokens,

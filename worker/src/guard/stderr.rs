@@ -23,7 +23,7 @@ const RECENT_BYTES: usize = 32 * 1024;
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// How long a pipe that some descendant still holds open may delay the exit record.
-const DRAIN_BOUND: Duration = Duration::from_secs(1);
+const DRAIN_BOUND: Duration = Duration::from_millis(500);
 
 /// The end of what an engine wrote.
 #[derive(Debug, Default)]

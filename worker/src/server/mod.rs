@@ -35,9 +35,7 @@ pub fn run(args: &ServeArgs, build: BuildId) -> Result<ExitCode, Fault> {
         let message = format!("this build computes on cpu, not on {}", args.device);
         return Err(Fault::new(Code::BackendUnavailable, message));
     }
-    if let Some(threads) = args.threads {
-        threads::settle(threads)?;
-    }
+    threads::settle(args)?;
     log::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,6 +1,8 @@
 //! HTTP/1.1 on a unix socket that only this user can reach, with a bound on everything.
 
+use std::fs::Permissions;
 use std::future::Future;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,8 @@ use super::reply::Refusal;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Headers of one message; our own have fewer than ten.
 const MAX_HEADERS: usize = 64;
-/// From a connection's first byte to the end of its headers.
+/// How long a connection may be idle, or take to send its headers. One that is in the middle of
+/// an answer, such as a stream, is not idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two attempts to accept when the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,9 +43,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds `path`, which must not exist: a socket that is there may have a living owner. The
-    /// file's mode is 0600; until it is set, the directory (0700) and the check of every peer's
-    /// user keep others out.
+    /// Binds `path`, which must not exist: a socket that is there may have a living owner. Its
+    /// file appears with mode 0600 and takes connections from its first moment.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a path that no socket can have, else `IO_ERROR`.
@@ -52,13 +54,10 @@ impl Socket {
                 format!("a socket's path has at most {} bytes", limits::MAX_SOCKET_PATH_BYTES);
             return Err(Fault::new(Code::InvalidArgument, message));
         }
-        let failed = |error: std::io::Error| {
+        let listener = bind_whole(path).map_err(|error| {
             Fault::new(Code::Io, format!("cannot bind the socket {}", path.display())).cause(error)
-        };
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { listener, path: path.to_owned() };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(socket)
+        })?;
+        Ok(Self { listener, path: path.to_owned() })
     }
 
     /// Accepts connections of this user for ever and serves each of them with `router`.
@@ -83,6 +82,19 @@ impl Socket {
             }
         }
     }
+}
+
+/// A file appears at `bind`, before its mode is set and before `listen`; so all of that happens
+/// under another name. A link, unlike a rename, never replaces what is there.
+fn bind_whole(path: &Path) -> io::Result<UnixListener> {
+    let unfinished = path.with_extension("new");
+    // Left behind by a process that was killed right here.
+    let _ = std::fs::remove_file(&unfinished);
+    let listener = UnixListener::bind(&unfinished)?;
+    let linked = std::fs::set_permissions(&unfinished, Permissions::from_mode(0o600))
+        .and_then(|()| std::fs::hard_link(&unfinished, path));
+    std::fs::remove_file(&unfinished)?;
+    linked.map(|()| listener)
 }
 
 impl Drop for Socket {

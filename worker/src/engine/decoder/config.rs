@@ -160,12 +160,21 @@ fn rope_scale(header: &Header, key: &dyn Fn(&str) -> String) -> Result<f64, Faul
     }
 }
 
+/// Tokens that a sequence has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct Room {
+    /// Here.
+    pub ctx_size: usize,
+    /// With all the context that the model was trained for.
+    pub trained: usize,
+}
+
 /// The context that a worker of this model gets, if it can have it.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for more tokens than the model was trained for, or too few to be of use;
 /// `MODEL_UNSUPPORTED` when the model would attend to a part of them only.
-pub(in super::super) fn check_context(header: &Header, ctx_size: u32) -> Result<usize, Fault> {
+pub(in super::super) fn check_context(header: &Header, ctx_size: u32) -> Result<Room, Fault> {
     let name = family(header)?.name;
     let trained = header.shape()?.context;
     let lowest = limits::MIN_CTX_SIZE.min(trained);
@@ -182,5 +191,5 @@ pub(in super::super) fn check_context(header: &Header, ctx_size: u32) -> Result<
             format!("this model attends to {window} tokens only, which this engine lacks");
         return Err(unsupported(message).hint(format!("rbee run --ctx-size {window} …")));
     }
-    Ok(size(ctx_size))
+    Ok(Room { ctx_size: size(ctx_size), trained: size(trained) })
 }

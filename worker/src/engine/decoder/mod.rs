@@ -17,7 +17,7 @@ use super::internal;
 use super::weights::{Loader, MappedModel, matrix};
 use cache::SlotCache;
 use config::Config;
-pub(super) use config::check_context;
+pub(super) use config::{Room, check_context};
 use layer::Layer;
 use rope::Rope;
 

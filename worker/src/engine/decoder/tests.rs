@@ -43,12 +43,12 @@ fn last_logits(decoder: &mut Decoder, tokens: &[u32], chunk: usize) -> Vec<f32> 
     logits.pop().unwrap()
 }
 
-/// The largest difference, in parts of the largest value.
+/// How far two lists of logits are apart, in parts of their length as vectors.
 fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
-    let largest = theirs.iter().fold(0f32, |max, v| max.max(v.abs()));
-    let apart = ours.iter().zip(theirs).fold(0f32, |max, (a, b)| max.max((a - b).abs()));
-    apart / largest
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>();
+    let apart = squares(&mut ours.iter().zip(theirs).map(|(a, b)| a - b));
+    (apart / squares(&mut theirs.iter().copied())).sqrt()
 }
 
 /// candle-transformers' model of the same file.
@@ -93,21 +93,39 @@ impl Theirs {
     }
 }
 
+/// Blocks of 8 bits or fewer are multiplied with activations that are rounded to 8 bits. A rounding
+/// that falls the other way, because one of the two sums in another order, moves the logits of a
+/// random model by about one part in a hundred; until it happens both are equal to the last digit.
 #[test]
 fn logits_agree_with_candle_transformers_in_every_family_and_type() {
-    let types = [GgmlDType::F32, GgmlDType::F16, GgmlDType::Q8_0, GgmlDType::Q4K];
+    let types = [
+        (GgmlDType::F32, true, 1e-4),
+        (GgmlDType::F16, false, 1e-4),
+        (GgmlDType::Q8_0, true, 3e-2),
+        (GgmlDType::Q4K, false, 3e-2),
+    ];
     for family in ["llama", "qwen2", "qwen3"] {
-        for (dtype, is_tied) in types.into_iter().zip([true, false, true, false]) {
-            let model = TestModel { is_tied, ..TestModel::new(family, dtype) };
+        for (dtype, is_tied, allowed) in types {
+            // Else its qwen3 computes cosines in f16.
+            let model = TestModel { is_tied, ..TestModel::new(family, dtype) }
+                .set("general.dtype", Value::U32(0));
             let path = model.write();
             let mut ours = Decoder::new(open(&path).unwrap(), 2048, 1).unwrap();
             let mut theirs = Theirs::open(family, &path);
             for length in [1, 2, 37, 600] {
                 let tokens = prompt(length);
+                let expected = theirs.last_logits(&tokens, 600);
                 for chunk in [600, 256, 1] {
-                    let expected = theirs.last_logits(&tokens, if chunk == 1 { 1 } else { 600 });
+                    if (length, chunk) == (600, 1) && dtype != GgmlDType::Q8_0 {
+                        continue;
+                    }
                     let apart = difference(&last_logits(&mut ours, &tokens, chunk), &expected);
-                    println!("{family} {dtype:?} {length} by {chunk}: {apart}");
+                    assert!(apart < allowed, "{family} {dtype:?} {length} by {chunk}: {apart}");
+                }
+                if length == 37 {
+                    let by_one = theirs.last_logits(&tokens, 1);
+                    let apart = difference(&last_logits(&mut ours, &tokens, 1), &by_one);
+                    assert!(apart < allowed, "{family} {dtype:?} both one by one: {apart}");
                 }
             }
         }
@@ -237,7 +255,7 @@ fn weights_that_do_not_fit_the_header_are_refused_by_name() {
 fn a_context_that_cannot_be_is_refused_with_the_models_own() {
     let path = TestModel::new("llama", GgmlDType::F32).write();
     let header = MappedModel::open(&path).unwrap().header;
-    assert_eq!(check_context(&header, 2048).unwrap(), 2048);
+    assert_eq!(check_context(&header, 2048).unwrap().ctx_size, 2048);
     for ctx_size in [0, 63, 2049] {
         let fault = check_context(&header, ctx_size).unwrap_err();
         assert_eq!(
@@ -248,7 +266,7 @@ fn a_context_that_cannot_be_is_refused_with_the_models_own() {
     let windowed = TestModel::new("llama", GgmlDType::F32)
         .set("llama.attention.sliding_window", Value::U32(512));
     let header = MappedModel::open(&windowed.write()).unwrap().header;
-    assert_eq!(check_context(&header, 512).unwrap(), 512);
+    assert_eq!(check_context(&header, 512).unwrap().ctx_size, 512);
     assert_eq!(check_context(&header, 1024).unwrap_err().code, Code::ModelUnsupported);
 }
 

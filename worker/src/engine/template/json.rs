@@ -1,5 +1,7 @@
 //! `tojson` as Hugging Face's renderer has it: Python's `json.dumps`, and no HTML escapes.
 
+use std::fmt::Write as _;
+
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 
@@ -17,8 +19,11 @@ impl Style {
     fn from_options(options: &Kwargs) -> Result<Self, Error> {
         let indent: Option<usize> = options.get("indent")?;
         let separators: Option<Vec<String>> = options.get("separators")?;
+        if indent.is_some_and(|blanks| blanks > 16) {
+            return Err(Error::new(ErrorKind::InvalidOperation, "indent is at most 16"));
+        }
         let style = Self {
-            indent: indent.filter(|blanks| *blanks <= 16),
+            indent,
             ascii_only: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
             sorts_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
             item: if indent.is_some() { "," } else { ", " }.to_owned(),
@@ -37,7 +42,7 @@ impl Style {
 ///
 /// # Errors
 /// For an unknown option and for a value that JSON has no form for.
-pub(super) fn write(value: &Value, options: &Kwargs) -> Result<String, Error> {
+pub(super) fn dump(value: &Value, options: &Kwargs) -> Result<String, Error> {
     let style = Style::from_options(options)?;
     let mut out = String::new();
     write_value(value, &style, 0, &mut out)?;
@@ -109,6 +114,11 @@ fn write_all(
     Ok(())
 }
 
+/// Whether Python would write `\\uXXXX` for it.
+fn needs_escape(c: char, style: &Style) -> bool {
+    c < ' ' || (style.ascii_only && (!c.is_ascii() || c == '\u{7f}'))
+}
+
 fn write_text(text: &str, style: &Style, out: &mut String) {
     out.push('"');
     for c in text.chars() {
@@ -125,7 +135,8 @@ fn write_text(text: &str, style: &Style, out: &mut String) {
                 || c == '\u{7f}' && style.ascii_only =>
             {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
+                    // Writing to a text cannot fail.
+                    let _ = write!(out, "\\u{unit:04x}");
                 }
             }
             c => out.push(c),

@@ -76,17 +76,19 @@ impl Template {
     /// # Errors
     /// `TEMPLATE_FAILED` when the template fails, refuses the messages, or exceeds its bounds.
     pub(super) fn render(&self, messages: &[Message], now: SystemTime) -> Result<String, Fault> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|message| context! { role => message.role.as_str(), content => message.content.as_str() })
-            .collect();
+        let value = |message: &Message| {
+            let (role, content) = (message.role.as_str(), message.content.as_str());
+            context! { role, content }
+        };
+        let messages: Vec<Value> = messages.iter().map(value).collect();
+        let unknown = |why: String| Error::new(ErrorKind::InvalidOperation, why);
         let context = context! {
             messages,
             add_generation_prompt => true,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             strftime_now => Value::from_function(move |format: &str| {
-                date::format(now, format).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
+                date::format(now, format).map_err(unknown)
             }),
         };
         let mut output = Capped::default();
@@ -114,7 +116,7 @@ fn environment() -> Result<Environment<'static>, Error> {
         let message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_filter("tojson", |value: Value, options: Kwargs| json::write(&value, &options));
+    environment.add_filter("tojson", |value: Value, options: Kwargs| json::dump(&value, &options));
     Ok(environment)
 }
 

@@ -52,7 +52,8 @@ fn a_template_of_llama_3s_kind_is_rendered_to_the_letter() {
 {%- endif %}";
     assert_eq!(
         render(source, &talk()[..2]).unwrap(),
-        "<|bos|><|start_header_id|>system<|end_header_id|>\n\nToday: 29 Feb 2024\nBe brief.<|eot_id|>\
+        "<|bos|><|start_header_id|>system<|end_header_id|>\n\n\
+         Today: 29 Feb 2024\nBe brief.<|eot_id|>\
          <|start_header_id|>user<|end_header_id|>\n\nHi <b>& \"you\"<|eot_id|>\
          <|start_header_id|>assistant<|end_header_id|>\n\n"
     );

@@ -1,5 +1,6 @@
-//! Small models for tests: random weights in a real GGUF file, written by candle's own writer, which
-//! knows nothing of our reader.
+//! Small models for tests: random weights in a real GGUF file.
+//!
+//! candle's own writer writes them, which knows nothing of our reader.
 
 use std::fs::File;
 
@@ -10,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempPath;
 
-/// A ChatML template, as the tests' own.
+/// A template of `ChatML`, the tests' own.
 pub(super) const CHATML: &str = "{%- for m in messages -%}\
     {{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}\
     {%- endfor -%}\
@@ -116,7 +117,11 @@ impl TestModel {
         for (name, shape) in self.shapes() {
             let count: usize = shape.iter().product();
             let is_vector = shape.len() == 1;
-            let reach = if is_vector { 0.3 } else { 2.0 / (shape[1] as f32).sqrt() };
+            let reach = if is_vector {
+                0.3
+            } else {
+                2.0 / f32::from(u16::try_from(shape[1]).unwrap()).sqrt()
+            };
             let middle = if name.contains("norm") { 1.0 } else { 0.0 };
             let values: Vec<f32> =
                 (0..count).map(|_| middle + rng.random_range(-reach..reach)).collect();
@@ -180,8 +185,8 @@ pub(super) fn texts(texts: &[String]) -> Value {
     Value::Array(texts.iter().map(|t| text(t)).collect())
 }
 
-/// The vocabulary of every test model: all bytes, a few merges, the marks of ChatML, and the tags of
-/// reasoning.
+/// The vocabulary of every test model: all bytes, a few merges, the marks of `ChatML`, and the tags
+/// of reasoning.
 pub(super) struct Words {
     pub tokens: Vec<String>,
     pub types: Vec<i32>,

@@ -28,6 +28,8 @@ use vocabulary::{Kind, Vocabulary};
 pub(super) struct Tokenizer {
     bpe: BpeTokenizer,
     vocabulary: Vocabulary,
+    /// The token that every text begins with, if the model wants one.
+    begin: Option<u32>,
     /// Control and user-defined tokens: whole wherever the model's own text is read.
     special: Patterns,
     control: ControlTexts,
@@ -44,7 +46,12 @@ impl Tokenizer {
     pub(super) fn from_header(header: &Header) -> Result<Self, Fault> {
         let mut vocabulary = Vocabulary::from_header(header)?;
         let pre = pre::by_name(header.text("tokenizer.ggml.pre").unwrap_or_default())?;
-        let ids: Vocab = vocabulary.ids.iter().map(|(text, id)| (text.clone(), *id)).collect();
+        let mut covered = [false; 256];
+        for (byte, is_covered) in (0u8..=255).zip(&mut covered) {
+            *is_covered = vocabulary.ids.contains_key(bytes::char_of(byte).to_string().as_str());
+        }
+        let begin = vocabulary.bos.filter(|_| vocabulary.adds_bos.unwrap_or(pre.adds_bos));
+        let ids: Vocab = std::mem::take(&mut vocabulary.ids).into_iter().collect();
         let bpe = BPE::builder()
             .vocab_and_merges(ids, std::mem::take(&mut vocabulary.merges))
             .ignore_merges(pre.ignores_merges)
@@ -62,11 +69,7 @@ impl Tokenizer {
         };
         let special = Patterns::new(of_kind(&[Kind::Control, Kind::UserDefined]));
         let control = ControlTexts::new(of_kind(&[Kind::Control]));
-        let mut covered = [false; 256];
-        for (byte, is_covered) in (0u8..=255).zip(&mut covered) {
-            *is_covered = vocabulary.ids.contains_key(bytes::char_of(byte).to_string().as_str());
-        }
-        Ok(Self { bpe, vocabulary, special, control, covered })
+        Ok(Self { bpe, vocabulary, begin, special, control, covered })
     }
 
     /// Tokens in the vocabulary.
@@ -111,7 +114,7 @@ impl Tokenizer {
     /// The tokens of a text in which control tokens may be written out, after the token that begins
     /// a text if the model wants one.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, Fault> {
-        self.encode_parts(text, |plain| Cow::Borrowed(plain))
+        self.encode_parts(text, Cow::Borrowed)
     }
 
     /// What keeps `messages` from writing control tokens, within a template of `source`.
@@ -144,10 +147,8 @@ impl Tokenizer {
                 Part::Plain(plain) => self.encode_plain(&restore(plain), &mut tokens)?,
             }
         }
-        if let Some(bos) = self.vocabulary.bos.filter(|_| self.vocabulary.adds_bos)
-            && tokens.first() != Some(&bos)
-        {
-            tokens.insert(0, bos);
+        if let Some(begin) = self.begin.filter(|begin| tokens.first() != Some(begin)) {
+            tokens.insert(0, begin);
         }
         Ok(tokens)
     }

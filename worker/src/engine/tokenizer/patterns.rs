@@ -126,7 +126,8 @@ mod tests {
                 match part {
                     Part::Token(token) => {
                         let found = &texts[usize::try_from(token).unwrap()];
-                        let longest = texts.iter().filter(|t| text[at..].starts_with(*t)).max_by_key(|t| t.len());
+                        let here = texts.iter().filter(|t| text[at..].starts_with(*t));
+                        let longest = here.max_by_key(|t| t.len());
                         prop_assert_eq!(Some(found), longest);
                         rebuilt.push_str(found);
                     }

@@ -19,6 +19,8 @@ pub(super) struct PreTokenizer {
     pub ignores_merges: bool,
     /// Whether text is brought to Unicode's form NFC first.
     pub normalises: bool,
+    /// Whether a text begins with the beginning token where the file does not say.
+    pub adds_bos: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -32,36 +34,52 @@ enum Cut {
 }
 
 /// Llama 3's `tokenizer.json`: up to three digits in a word.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 /// Qwen 2's `tokenizer.json`: each digit is a word.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str = concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+);
 
 struct Known {
     names: &'static [&'static str],
     cut: Cut,
     ignores_merges: bool,
     normalises: bool,
+    adds_bos: bool,
 }
 
 const KNOWN: [Known; 4] = [
-    Known { names: &["gpt-2"], cut: Cut::Gpt2, ignores_merges: false, normalises: false },
+    Known {
+        names: &["gpt-2"],
+        cut: Cut::Gpt2,
+        ignores_merges: false,
+        normalises: false,
+        adds_bos: false,
+    },
     Known {
         names: &["smollm"],
         cut: Cut::DigitsThenGpt2,
         ignores_merges: false,
         normalises: false,
+        adds_bos: false,
     },
     Known {
         names: &["llama-bpe", "llama3", "llama-v3"],
         cut: Cut::Pattern(LLAMA3),
         ignores_merges: true,
         normalises: false,
+        adds_bos: true,
     },
     Known {
         names: &["qwen2", "deepseek-r1-qwen"],
         cut: Cut::Pattern(QWEN2),
         ignores_merges: false,
         normalises: true,
+        adds_bos: false,
     },
 ];
 
@@ -91,8 +109,8 @@ pub(super) fn by_name(name: &str) -> Result<PreTokenizer, Fault> {
             Sequence::new(vec![split.into(), bytes.into()]).into()
         }
     };
-    let Known { ignores_merges, normalises, .. } = *known;
-    Ok(PreTokenizer { cutter, ignores_merges, normalises })
+    let Known { ignores_merges, normalises, adds_bos, .. } = *known;
+    Ok(PreTokenizer { cutter, ignores_merges, normalises, adds_bos })
 }
 
 #[cfg(test)]

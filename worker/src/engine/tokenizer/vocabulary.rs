@@ -34,8 +34,8 @@ pub(super) struct Vocabulary {
     pub bos: Option<u32>,
     /// The token that ends one.
     pub eos: Option<u32>,
-    /// Whether a text begins with `bos`.
-    pub adds_bos: bool,
+    /// Whether a text begins with `bos`, if the file says.
+    pub adds_bos: Option<bool>,
     /// Every token with which the model ends its answer.
     pub ends: Vec<u32>,
 }
@@ -91,8 +91,8 @@ impl Vocabulary {
         ends.extend([eos, token("eot_token_id")?, token("eom_token_id")?].into_iter().flatten());
         ends.sort_unstable();
         ends.dedup();
-        let adds_bos = header.flag(&key("add_bos_token")).unwrap_or(false);
-        if adds_bos && bos.is_none() {
+        let adds_bos = header.flag(&key("add_bos_token"));
+        if adds_bos == Some(true) && bos.is_none() {
             return Err(corrupt("the tokenizer adds a beginning token that it does not have"));
         }
         Ok(Self { tokens, kinds, ids, merges, bos, eos, adds_bos, ends })

@@ -58,6 +58,7 @@ async fn the_socket_is_private_and_never_taken_from_its_owner() {
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(Socket::bind(&path).unwrap_err().code, Code::Io);
     assert!(path.exists(), "a refused bind removed the owner's socket");
+    assert_eq!(std::fs::read_dir(fixture.dir.path()).unwrap().count(), 1);
     let long = fixture.dir.path().join("x".repeat(limits::MAX_SOCKET_PATH_BYTES));
     assert_eq!(Socket::bind(&long).unwrap_err().code, Code::InvalidArgument);
 }

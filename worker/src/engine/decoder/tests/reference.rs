@@ -1,5 +1,8 @@
 //! A decoder in plain f64 loops: slow, and written from the definitions alone.
 
+#![expect(clippy::cast_precision_loss, reason = "sizes and positions are small")]
+#![expect(clippy::cast_possible_truncation, reason = "it is compared with f32")]
+
 use std::collections::HashMap;
 
 use candle_core::Device;

@@ -1,0 +1,203 @@
+//! `rbee doctor`: looks at everything a request passes through, and says what to do.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use wire::doctor::{Check, Verdict};
+use wire::{Code, Fault, text};
+
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::install::{self, Installed};
+use crate::link::{self, Transport};
+use crate::output::style::Style;
+
+/// Bytes of what a check saw that are shown.
+const MAX_SEEN_BYTES: usize = 1024;
+
+/// Check this machine: configuration, directories, installation, agent, devices.
+///
+/// To check the whole way it starts the agent when none runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write a JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When a check failed.
+pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let mut checks = vec![configuration(context)];
+    let dirs = &context.environment.dirs;
+    checks.push(directory("data directory", &dirs.data));
+    checks.push(directory("state directory", &dirs.state));
+    let (agent, theirs) = block_on(async { Ok(ask_the_agent(context).await) })?;
+    // After the agent: a start installs what was missing.
+    checks.push(installation(&install::path(&dirs.data, &context.build)));
+    checks.push(agent);
+    checks.extend(theirs);
+    if args.json {
+        context.print_json(&checks)?;
+    } else {
+        context.print(&shown(&checks, &context.stdout_style()))?;
+    }
+    let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
+    match failed {
+        0 => Ok(()),
+        1 => Err(Fault::new(Code::Io, "one check failed").into()),
+        _ => Err(Fault::new(Code::Io, format!("{failed} checks failed")).into()),
+    }
+}
+
+fn check(name: &str, verdict: Verdict, seen: impl Into<String>) -> Check {
+    Check { name: name.to_owned(), verdict, seen: seen.into(), hint: None }
+}
+
+fn hinted(mut check: Check, hint: String) -> Check {
+    check.hint = Some(hint);
+    check
+}
+
+fn configuration(context: &Context) -> Check {
+    let seen = match &context.config_path {
+        Some(path) => format!("{} is valid", path.display()),
+        None => "no file, the defaults count".to_owned(),
+    };
+    check("configuration", Verdict::Ok, seen)
+}
+
+/// A directory must be this user's, and nobody else may write to it.
+fn directory(name: &str, dir: &Path) -> Check {
+    let shown = dir.display();
+    let metadata = match std::fs::metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return check(name, Verdict::Ok, format!("{shown} will be made when it is needed"));
+        }
+        Err(error) => return check(name, Verdict::Failed, format!("{shown}: {error}")),
+        Ok(metadata) => metadata,
+    };
+    let mode = metadata.permissions().mode() & 0o777;
+    if !metadata.is_dir() {
+        let check = check(name, Verdict::Failed, format!("{shown} is not a directory"));
+        return hinted(check, format!("ls -ld {shown}"));
+    }
+    if metadata.uid() != rustix::process::getuid().as_raw() {
+        let seen = format!("{shown} belongs to user {}", metadata.uid());
+        return hinted(check(name, Verdict::Failed, seen), format!("ls -ld {shown}"));
+    }
+    if mode & 0o022 != 0 {
+        let seen = format!("{shown} has mode {mode:04o}: others may write to it");
+        return hinted(check(name, Verdict::Warning, seen), format!("chmod go-w {shown}"));
+    }
+    check(name, Verdict::Ok, format!("{shown}, mode {mode:04o}"))
+}
+
+fn installation(program: &Path) -> Check {
+    const NAME: &str = "installed build";
+    let shown = program.display();
+    match install::look(program) {
+        Ok(Installed::Sound) => check(NAME, Verdict::Ok, format!("{shown}, its SHA-256 is right")),
+        Ok(Installed::Absent) => {
+            let seen = format!("{shown} is not there; an agent of another build runs");
+            hinted(check(NAME, Verdict::Warning, seen), "rbee down && rbee doctor".to_owned())
+        }
+        Ok(Installed::Changed) => {
+            let seen = format!("{shown} is not what was installed");
+            hinted(check(NAME, Verdict::Failed, seen), format!("rm {shown} && rbee doctor"))
+        }
+        Err(error) => check(NAME, Verdict::Failed, format!("{shown}: {error}")),
+    }
+}
+
+/// Reaches the agent as a request would, and asks it for its own checks.
+async fn ask_the_agent(context: &Context) -> (Check, Vec<Check>) {
+    const NAME: &str = "agent";
+    let way = context.local();
+    let ran = way.open().await.is_ok();
+    let asked = async {
+        let (client, mut events) = link::reach(&way, &context.config.timings).await?;
+        let hello = events.snapshot().await?.hello;
+        Ok::<_, Fault>((hello, client.doctor().await?))
+    };
+    match asked.await {
+        Ok((hello, checks)) => {
+            let started = if ran { "" } else { ", started by this check" };
+            let seen = format!("build {}, process {}{started}", hello.build, hello.pid);
+            if hello.build == context.build {
+                return (check(NAME, Verdict::Ok, seen), checks);
+            }
+            let seen = format!("{seen}; this program is build {}", context.build);
+            (hinted(check(NAME, Verdict::Warning, seen), "rbee down".to_owned()), checks)
+        }
+        Err(fault) => {
+            let causes = fault.causes.iter().map(|cause| format!("; {cause}")).collect::<String>();
+            let seen = format!("{}{causes}", fault.message);
+            let mut failed = check(NAME, Verdict::Failed, seen);
+            // Its own hint would lead back here.
+            failed.hint = fault.hints.into_iter().find(|hint| !hint.starts_with("rbee doctor"));
+            (failed, Vec::new())
+        }
+    }
+}
+
+fn shown(checks: &[Check], style: &Style) -> String {
+    let widest = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for check in checks {
+        let verdict = match check.verdict {
+            Verdict::Ok => style.ok("ok  "),
+            Verdict::Warning => style.warning("warn"),
+            Verdict::Failed => style.error("FAIL"),
+            Verdict::Unknown => style.muted("?   "),
+        };
+        let name = text::one_line(&check.name, MAX_SEEN_BYTES);
+        let seen = text::one_line(&check.seen, MAX_SEEN_BYTES);
+        out.push_str(&format!("{verdict}  {name:widest$}  {seen}\n"));
+        if let Some(hint) = &check.hint {
+            let hint = text::one_line(hint, MAX_SEEN_BYTES);
+            out.push_str(&format!("      {:widest$}  {} {hint}\n", "", style.hint("hint:")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_a_warning_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(0o700);
+        assert_eq!(directory("d", dir.path()).verdict, Verdict::Ok);
+        set(0o777);
+        let open = directory("d", dir.path());
+        assert_eq!(open.verdict, Verdict::Warning);
+        assert!(open.hint.unwrap().starts_with("chmod go-w"));
+        set(0o700);
+        let file = dir.path().join("f");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(directory("d", &file).verdict, Verdict::Failed);
+        assert_eq!(directory("d", &dir.path().join("absent")).verdict, Verdict::Ok);
+    }
+
+    #[test]
+    fn each_check_is_a_line_and_a_hint_stands_below_it() {
+        let checks = [
+            check("agent", Verdict::Ok, "fine\u{1b}[2J"),
+            hinted(check("installed build", Verdict::Failed, "changed"), "rm it".to_owned()),
+        ];
+        let text = shown(&checks, &Style::plain());
+        assert_eq!(
+            text,
+            "ok    agent            fine [2J\nFAIL  installed build  changed\n      \
+             \x20                hint: rm it\n"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! `rbee down`: ends everything that rbee started.
+
+use tokio::time::timeout;
+use wire::worker::{StopReply, StopRequest};
+use wire::{Code, Fault};
+
+use super::worker::{nothing_left, report};
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::link::client::end_bound;
+use crate::link::{self, Transport};
+use crate::platform;
+
+/// Stop all workers and the agent.
+///
+/// Active requests may finish first, for the time of `down_drain_ms` in the configuration.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Cancel active requests.
+    #[arg(long)]
+    now: bool,
+    /// Write what ended as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When something did not end.
+pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let reply = block_on(down(args, context))?;
+    if args.json {
+        let nothing = StopReply { stopped: Vec::new(), left: Vec::new() };
+        context.print_json(reply.as_ref().unwrap_or(&nothing))?;
+    } else {
+        match &reply {
+            Some(reply) => {
+                report(context, reply);
+                context.note("the agent of this machine has ended");
+            }
+            None => context.note("nothing runs"),
+        }
+    }
+    reply.as_ref().map_or(Ok(()), nothing_left)
+}
+
+/// Ends everything; none when there was nothing.
+async fn down(args: &Args, context: &Context) -> Result<Option<StopReply>, Failure> {
+    let way = context.local();
+    let timings = &context.config.timings;
+    if way.open().await.is_err_and(|fault| fault.code == Code::HiveUnreachable) {
+        return Ok(None);
+    }
+    // The events are not read: an agent of another build must be reachable by `down` as well.
+    let client = link::Client::connect(&way, timings).await?;
+    let hello = client.hello().await;
+    let reply = client.down(StopRequest { drain_ms: args.now.then_some(0) }).await?;
+    let pid = hello.map(|hello| hello.pid)?;
+    match timeout(end_bound(timings), platform::ended(pid)).await {
+        Ok(Ok(())) => Ok(Some(reply)),
+        Ok(Err(error)) => {
+            Err(Fault::new(Code::Io, "the agent's end cannot be seen").cause(error).into())
+        }
+        Err(_) => {
+            Err(Fault::new(Code::Io, format!("the agent has not ended, its process is {pid}"))
+                .hint(format!("kill -KILL {pid}"))
+                .into())
+        }
+    }
+}

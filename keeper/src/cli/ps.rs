@@ -1,0 +1,218 @@
+//! `rbee ps` and `rbee worker list`: what runs, as a table or as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wire::worker::{WorkerInfo, WorkerState};
+use wire::{Code, HiveName};
+
+use crate::ask::last_words;
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::link::{self, Transport};
+use crate::output::progress::bytes;
+use crate::output::table::Table;
+
+/// Show the loaded models.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write a JSON array.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Does it.
+///
+/// # Errors
+/// When an agent runs and cannot be asked.
+pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    list(context, args.json, Show::Live)
+}
+
+/// Which workers are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// Those with a process.
+    Live,
+    /// Those that ended and are remembered, too.
+    All,
+}
+
+/// Lists the workers of all hives. Starts nothing: without an agent there are none.
+///
+/// # Errors
+/// When an agent runs and cannot be asked.
+pub fn list(context: &Context, json: bool, show: Show) -> Result<(), Failure> {
+    let way = context.local();
+    let mut workers = block_on(workers(&way, context))?;
+    if show == Show::Live {
+        workers.retain(|worker| !worker.state.is_finished());
+    }
+    let hive = way.hive();
+    if json {
+        let rows: Vec<Value> = workers.iter().map(|worker| row(hive, worker, show)).collect();
+        return context.print_json(&rows);
+    }
+    if workers.is_empty() {
+        context.note("no model is loaded");
+        return Ok(());
+    }
+    context.print(&table(hive, &workers, show).render(context.environment.stdout_width()))
+}
+
+/// The workers of one hive; none when no agent runs.
+///
+/// # Errors
+/// When an agent runs and cannot be asked.
+pub async fn workers<T: Transport>(way: &T, context: &Context) -> Result<Vec<WorkerInfo>, Failure> {
+    if way.open().await.is_err_and(|fault| fault.code == Code::HiveUnreachable) {
+        return Ok(Vec::new());
+    }
+    let (_client, mut events) = link::reach_running(way, &context.config.timings).await?;
+    Ok(events.snapshot().await?.workers)
+}
+
+fn row(hive: &HiveName, worker: &WorkerInfo, show: Show) -> Value {
+    let mut row = json!({
+        "hive": hive,
+        "id": worker.id,
+        "pid": worker.pid,
+        "model": worker.spec.model,
+        "device": worker.spec.device,
+        "state": worker.state.name(),
+        "slots": worker.spec.slots,
+        "active": worker.active,
+        "queued": worker.queued,
+        "memory_bytes": worker.memory_bytes,
+        "keep_alive_s": worker.spec.keep_alive_s,
+    });
+    if let (Show::All, Some(row)) = (show, row.as_object_mut()) {
+        row.insert("cause".to_owned(), cause(&worker.state).into());
+    }
+    row
+}
+
+fn table(hive: &HiveName, workers: &[WorkerInfo], show: Show) -> Table {
+    let mut header =
+        vec!["HIVE", "ID", "MODEL", "DEVICE", "STATE", "CTX", "SLOTS", "MEMORY", "UNLOAD"];
+    if show == Show::All {
+        header.push("CAUSE");
+    }
+    let mut table = Table::new(&header, 2);
+    for worker in workers {
+        let finished = worker.state.is_finished();
+        let live = |text: String| if finished { "-".to_owned() } else { text };
+        let mut cells = vec![
+            hive.to_string(),
+            worker.id.to_string(),
+            worker.spec.model.to_string(),
+            worker.spec.device.to_string(),
+            state(worker),
+            worker.spec.ctx_size.to_string(),
+            worker.spec.slots.to_string(),
+            live(worker.memory_bytes.map_or_else(|| "-".to_owned(), bytes)),
+            live(unload(worker)),
+        ];
+        if show == Show::All {
+            cells.push(cause(&worker.state).unwrap_or_default());
+        }
+        table.row(cells);
+    }
+    table
+}
+
+fn state(worker: &WorkerInfo) -> String {
+    let name = worker.state.name();
+    match worker.state {
+        WorkerState::Loading { bytes_done, bytes_total } if bytes_total > 0 => {
+            let done = bytes_done.min(bytes_total).saturating_mul(100);
+            format!("{name} {} %", done.checked_div(bytes_total).unwrap_or(0))
+        }
+        WorkerState::Busy if worker.queued > 0 => format!("{name}, {} wait", worker.queued),
+        _ => name.to_owned(),
+    }
+}
+
+fn unload(worker: &WorkerInfo) -> String {
+    match (worker.unload_in_s, worker.spec.keep_alive_s) {
+        (Some(seconds), _) => format!("in {}", countdown(seconds)),
+        (None, -1) => "never".to_owned(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+fn countdown(seconds: u64) -> String {
+    let time = Duration::from_secs(seconds);
+    match (time.as_secs() / 3600, time.as_secs() / 60 % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, minutes) => format!("{hours}h{minutes:02}m"),
+    }
+}
+
+/// Why a worker ended; none while it lives.
+fn cause(state: &WorkerState) -> Option<String> {
+    match state {
+        WorkerState::Stopped => Some("stopped".to_owned()),
+        WorkerState::Failed { why, .. } => Some(why.clone()),
+        WorkerState::Crashed { exit, stderr_tail } => {
+            let words = last_words(stderr_tail).last().map(|line| format!(": {line}"));
+            Some(format!("{exit}{}", words.unwrap_or_default()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::tests::worker;
+    use wire::worker::Exit;
+
+    #[test]
+    fn a_row_has_exactly_the_documented_fields() {
+        let info = worker("a-1", WorkerState::Busy);
+        let row = row(&HiveName::local(), &info, Show::Live);
+        let mut keys: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        let documented = [
+            "active",
+            "device",
+            "hive",
+            "id",
+            "keep_alive_s",
+            "memory_bytes",
+            "model",
+            "pid",
+            "queued",
+            "slots",
+            "state",
+        ];
+        assert_eq!(keys, documented);
+        assert_eq!(row["state"], "busy");
+        assert_eq!(row["device"], "cpu");
+    }
+
+    #[test]
+    fn a_table_says_how_far_how_busy_and_until_when() {
+        let mut loading = worker("a-1", WorkerState::Loading { bytes_done: 1, bytes_total: 4 });
+        loading.spec.keep_alive_s = -1;
+        let mut busy = worker("b-1", WorkerState::Busy);
+        (busy.active, busy.queued, busy.memory_bytes) = (1, 2, Some(3 << 30));
+        busy.unload_in_s = Some(1790);
+        let shown = table(&HiveName::local(), &[loading, busy], Show::Live).render(None);
+        for part in ["loading 25 %", "never", "busy, 2 wait", "3.0 GiB", "in 29m"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_worker_is_told_with_its_last_words() {
+        let stderr_tail = "first\nout of luck\n".to_owned();
+        let crashed = WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail };
+        assert_eq!(cause(&crashed).unwrap(), "signal 9: out of luck");
+        assert_eq!(cause(&WorkerState::Ready), None);
+        assert_eq!(countdown(59), "59s");
+        assert_eq!(countdown(7260), "2h01m");
+    }
+}

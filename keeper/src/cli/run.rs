@@ -1,0 +1,244 @@
+//! `rbee run`: one prompt, one answer on standard output.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use wire::generate::{ChatRole, FinishReason, Message, Prompt};
+use wire::{Code, Fault, RequestId};
+
+use super::options::{self, ModelArgs, SamplingArgs};
+use super::teller::{self, Form, Teller};
+use crate::ask::{self, Ending, Wish};
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::interrupt::Interrupts;
+use crate::link::client::Ask;
+use crate::model;
+use crate::prompt::{Parts, read_bounded};
+
+/// Standard input that stays silent for this long is worth a word.
+const STDIN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Answer one prompt.
+///
+/// The prompt is the words of the command line, then the files, then standard input when it is not
+/// a terminal, with an empty line between them. The answer goes to standard output, with a newline
+/// at its end; everything else goes to standard error.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  rbee run \"What is rbee?\"\n  \
+    git diff | rbee run -m llama3.2 \"Write a commit message for this:\"")]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The prompt.
+    #[arg(value_name = "PROMPT")]
+    words: Vec<String>,
+    /// The prompt, for scripts: the same as words.
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// A file whose text is part of the prompt. May be repeated.
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Instructions for the whole answer.
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw", allow_hyphen_values = true)]
+    system: Option<String>,
+    /// Continue the prompt as it is, without the model's chat template.
+    #[arg(long)]
+    raw: bool,
+    /// Write one JSON event a line: placed, token, done, error.
+    #[arg(long)]
+    pub json: bool,
+    /// Say on standard error how long everything took.
+    #[arg(long)]
+    stats: bool,
+    /// Write the model's reasoning too.
+    #[arg(long)]
+    think: bool,
+    /// End with an error when the answer is not complete by then: 500ms, 30s, 5m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = options::duration)]
+    deadline: Option<Duration>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// Does it.
+///
+/// # Errors
+/// The failure that ended it.
+pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    let began = Instant::now();
+    refuse_a_model_without_its_flag(args, context)?;
+    let sampling = args.sampling.fields(context)?;
+    let want = args.model.want(context)?;
+    let prompt = prompt(args, context)?;
+    prompt.check()?;
+    let deadline = args.deadline.and_then(|time| began.checked_add(time));
+    let ask = Ask { id: RequestId::random(), prompt, sampling, deadline };
+    let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask };
+    block_on(answer(args, context, &wish))
+}
+
+async fn answer(args: &Args, context: &Context, wish: &Wish) -> Result<(), Failure> {
+    let form =
+        Form { json: args.json, think: args.think, ctx_chosen: wish.want.ctx_size.is_some() };
+    let mut teller = Teller::new(context, form)?;
+    let mut interrupts = Interrupts::listen()?;
+    let timings = &context.config.timings;
+    let outcome = ask::answer(&context.local(), timings, wish, &mut teller, &mut interrupts).await;
+    let (tokens, elapsed) = (teller.tokens(), teller.elapsed());
+    match outcome {
+        Ok(ending) => {
+            teller.finish(Some(&ending)).await?;
+            explain_the_end(context, wish, &ending);
+            if args.stats {
+                context.note(&teller::stats(&ending, elapsed));
+            }
+            Ok(())
+        }
+        Err(failure) if failure.is_silent() => Err(failure),
+        Err(failure) => {
+            // What came is kept; a reader that left does not hide why it ended.
+            tokio::select! {
+                _ = teller.finish(None) => {}
+                () = interrupts.next() => {}
+            }
+            Err(with_count(failure, tokens))
+        }
+    }
+}
+
+/// An answer that the context's end cut short says so; one that the person bounded does not.
+pub fn explain_the_end(context: &Context, wish: &Wish, ending: &Ending) {
+    if ending.finish_reason == Some(FinishReason::Length) && wish.ask.sampling.max_tokens.is_none()
+    {
+        context.warn("the answer ends here because the context is full (see --ctx-size)");
+    }
+}
+
+/// Says how much of the answer there is.
+pub fn with_count(mut failure: Failure, tokens: usize) -> Failure {
+    if tokens > 0 {
+        let unit = if tokens == 1 { "token" } else { "tokens" };
+        failure.fault =
+            failure.fault.cause(format!("{tokens} {unit} came before")).detail("tokens", tokens);
+    }
+    failure
+}
+
+fn prompt(args: &Args, context: &Context) -> Result<Prompt, Failure> {
+    let mut files = Vec::new();
+    for path in &args.file {
+        let name = path.display().to_string();
+        let file = std::fs::File::open(path).map_err(|error| {
+            Fault::new(Code::Io, format!("{name} cannot be read"))
+                .cause(error)
+                .hint(format!("ls -l {name}"))
+        })?;
+        files.push(read_bounded(file, &name)?);
+    }
+    let mut words = args.words.clone();
+    words.extend(args.prompt.clone());
+    let stdin = if context.environment.terminals.stdin { None } else { Some(read_stdin(context)?) };
+    let text = Parts { words, files, stdin }.assemble()?;
+    if args.raw {
+        return Ok(Prompt::Raw(text));
+    }
+    let system = args.system.as_ref().map(|text| Message::new(ChatRole::System, text));
+    let user = Message::new(ChatRole::User, text);
+    Ok(Prompt::Chat(system.into_iter().chain([user]).collect()))
+}
+
+/// Reads standard input to its end; says so when nothing comes, because a program that waits for
+/// its own input looks like one that hangs.
+fn read_stdin(context: &Context) -> Result<String, Fault> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let reading = std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // Nobody waits any more when this fails.
+        let _ = sender.send(read_bounded(std::io::stdin().lock(), "standard input"));
+    });
+    reading.map_err(|error| Fault::new(Code::Internal, "no thread").cause(error))?;
+    if let Ok(text) = receiver.recv_timeout(STDIN_PATIENCE) {
+        return text;
+    }
+    context.note("reading the prompt from standard input (end it with Ctrl-D, or use < /dev/null)");
+    let lost = |_| Fault::new(Code::Internal, "standard input was not read");
+    receiver.recv().map_err(lost)?
+}
+
+/// `rbee run MODEL "prompt"` is what people type who come from elsewhere.
+fn refuse_a_model_without_its_flag(args: &Args, context: &Context) -> Result<(), Failure> {
+    let Some(first) = args.words.first().filter(|_| args.model.model.is_none()) else {
+        return Ok(());
+    };
+    if !model::names_a_model(first, &context.config.known_aliases()) {
+        return Ok(());
+    }
+    let typed: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word: OsString| word.to_string_lossy().into_owned())
+        .collect();
+    Err(Failure::usage("the first word names a model; a model needs -m before it")
+        .hint(corrected(&typed, first)))
+}
+
+/// The line as it was meant: `-m` before the model, everything else as it was typed.
+fn corrected(typed: &[String], model: &str) -> String {
+    let mut line = vec!["rbee".to_owned()];
+    let mut pending = Some(model);
+    for word in typed {
+        if pending == Some(word.as_str()) {
+            pending = None;
+            line.push("-m".to_owned());
+        }
+        line.push(quoted(word));
+    }
+    if typed.last().map(String::as_str) == Some(model) {
+        line.push("\"Hello\"".to_owned());
+    }
+    line.join(" ")
+}
+
+/// `word` as a POSIX shell takes it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    let escaped: String = word
+        .chars()
+        .flat_map(|c| {
+            let special = matches!(c, '"' | '\\' | '$' | '`');
+            special.then_some('\\').into_iter().chain([c])
+        })
+        .collect();
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &[&str]) -> Vec<String> {
+        line.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_corrected_line_keeps_everything_that_was_typed() {
+        let line = words(&["run", "--temperature", "0", "demo", "say \"$HOME\""]);
+        assert_eq!(
+            corrected(&line, "demo"),
+            "rbee run --temperature 0 -m demo \"say \\\"\\$HOME\\\"\""
+        );
+        assert_eq!(corrected(&words(&["run", "demo"]), "demo"), "rbee run -m demo \"Hello\"");
+    }
+
+    #[test]
+    fn a_failure_in_the_middle_says_how_much_came() {
+        let crashed = || Failure::from(Fault::new(Code::WorkerCrashed, "signal 9"));
+        let failure = with_count(crashed(), 12);
+        assert_eq!(failure.fault.causes, ["12 tokens came before"]);
+        assert!(with_count(crashed(), 0).fault.causes.is_empty());
+    }
+}

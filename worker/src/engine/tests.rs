@@ -1,0 +1,328 @@
+//! The engine as the worker uses it: jobs in, pieces out.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::GgmlDType;
+use wire::generate::{ChatRole, Message};
+use wire::limits;
+
+use super::testing::{TestModel, Words};
+use super::*;
+
+fn options(path: &Path, ctx_size: u32) -> LoadOptions {
+    LoadOptions { path: path.to_owned(), ctx_size, threads: None }
+}
+
+fn start(model: &TestModel, ctx_size: u32) -> Engine {
+    let path = model.write();
+    Engine::start(load(&options(&path, ctx_size), &mut |_, _| {}).unwrap(), 1).unwrap()
+}
+
+fn small() -> TestModel {
+    TestModel::new("qwen3", GgmlDType::Q8_0)
+}
+
+/// A job without an end of its own, and where its answer goes.
+fn job(prompt: Prompt, sampling: Sampling) -> (Job, mpsc::Receiver<Piece>) {
+    let (pieces, answer) = mpsc::channel(limits::MAX_TOKEN_BACKLOG);
+    let (id, arrived) = (RequestId::random(), Instant::now());
+    (Job { id, prompt, sampling, deadline: None, arrived, pieces }, answer)
+}
+
+fn greedy(max_tokens: u32) -> Sampling {
+    Sampling {
+        temperature: 0.0,
+        max_tokens: Some(max_tokens),
+        ignore_eos: true,
+        ..Sampling::default()
+    }
+}
+
+fn raw(text: &str) -> Prompt {
+    Prompt::Raw(text.to_owned())
+}
+
+fn chat(text: &str) -> Prompt {
+    Prompt::Chat(vec![Message::new(ChatRole::User, text)])
+}
+
+/// Everything that an answer came to.
+#[derive(Debug, Default)]
+struct Answer {
+    ids: Vec<u32>,
+    text: String,
+    reasoning: String,
+    end: Option<Piece>,
+}
+
+fn read(mut pieces: mpsc::Receiver<Piece>) -> Answer {
+    let mut answer = Answer::default();
+    while let Some(piece) = pieces.blocking_recv() {
+        assert!(answer.end.is_none(), "{piece:?} after the end");
+        match piece {
+            Piece::Token { id, text, reasoning } => {
+                answer.ids.push(id);
+                answer.text.push_str(&text);
+                answer.reasoning.push_str(&reasoning);
+            }
+            end => answer.end = Some(end),
+        }
+    }
+    answer
+}
+
+fn ask(engine: &Engine, prompt: Prompt, sampling: Sampling) -> Answer {
+    let (job, pieces) = job(prompt, sampling);
+    engine.submit(job).unwrap();
+    read(pieces)
+}
+
+fn finished(answer: &Answer) -> (FinishReason, Usage) {
+    match &answer.end {
+        Some(Piece::Finished { reason, usage, .. }) => (*reason, *usage),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fault(answer: Answer) -> Fault {
+    match answer.end {
+        Some(Piece::Failed(fault)) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until the engine is as busy as `goal`; the test's own time limit is the bound.
+fn wait_for(engine: &Engine, goal: Occupancy) {
+    let mut seen = engine.occupancy();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let waited = runtime.block_on(async {
+        let bound = Duration::from_secs(60);
+        tokio::time::timeout(bound, seen.wait_for(|now| *now == goal)).await.map(|_| ())
+    });
+    assert!(waited.is_ok(), "the engine never was {goal:?}");
+}
+
+#[test]
+fn an_answer_is_a_stream_of_tokens_with_usage_and_timings() {
+    let engine = start(&small(), 512);
+    let answer = ask(&engine, raw("hello"), greedy(8));
+    let (reason, usage) = finished(&answer);
+    assert_eq!((reason, answer.ids.len()), (FinishReason::Length, 8));
+    let counts = (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens);
+    assert_eq!(counts, (1, 8, 9));
+    let Some(Piece::Finished { timings, .. }) = answer.end else { unreachable!() };
+    assert!(timings.load_ms > 0.0 && timings.prefill_ms > 0.0 && timings.decode_ms > 0.0);
+}
+
+#[test]
+fn the_same_request_gives_the_same_answer_and_the_slot_forgets() {
+    let engine = start(&small(), 512);
+    let sampling = || Sampling { temperature: 1.0, seed: Some(3), ..greedy(12) };
+    let first = ask(&engine, raw("the hello"), sampling());
+    ask(&engine, raw(&"another prompt ".repeat(20)), greedy(5));
+    let second = ask(&engine, raw("the hello"), sampling());
+    assert_eq!((&first.ids, &first.text), (&second.ids, &second.text));
+    let other = ask(&engine, raw("the hello"), Sampling { seed: Some(4), ..sampling() });
+    assert_ne!(first.ids, other.ids);
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_and_is_no_part_of_it() {
+    let engine = start(&small(), 512);
+    let whole = ask(&engine, raw("hello"), greedy(40)).text;
+    let middle: Vec<char> = whole.chars().skip(5).take(3).collect();
+    let stop: String = middle.into_iter().collect();
+    let at = whole.find(&stop).unwrap();
+    let answer = ask(&engine, raw("hello"), Sampling { stop: vec![stop], ..greedy(40) });
+    assert_eq!(answer.text, whole[..at]);
+    assert_eq!(finished(&answer).0, FinishReason::Stop);
+}
+
+#[test]
+fn the_context_ends_an_answer_and_refuses_a_prompt_by_how_much() {
+    let engine = start(&small(), 64);
+    let answer = ask(&engine, raw("hello"), Sampling { max_tokens: None, ..greedy(1) });
+    let (reason, usage) = finished(&answer);
+    assert_eq!((reason, usage.total_tokens), (FinishReason::Length, 64));
+    let fits = ask(&engine, raw(&"x".repeat(63)), greedy(9));
+    assert_eq!(finished(&fits).1.completion_tokens, 1);
+    let fault = fault(ask(&engine, raw(&"x".repeat(70)), greedy(9)));
+    assert_eq!((fault.code, &fault.details["over_tokens"]), (Code::ContextOverflow, &7.into()));
+}
+
+#[test]
+fn a_chat_is_rendered_by_the_models_template_and_a_raw_prompt_is_not() {
+    let engine = start(&small(), 512);
+    let words = Words::new();
+    let rendered = ask(&engine, chat("hello"), greedy(6));
+    let marked = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n";
+    let by_hand = ask(&engine, raw(marked), greedy(6));
+    assert_eq!(rendered.ids, by_hand.ids);
+    assert_eq!(finished(&rendered).1.prompt_tokens, finished(&by_hand).1.prompt_tokens);
+    assert!(rendered.ids.iter().all(|id| usize::try_from(*id).unwrap() < words.tokens.len()));
+}
+
+#[test]
+fn a_model_without_a_template_answers_raw_prompts_only() {
+    let engine = start(&TestModel { template: None, ..small() }, 512);
+    let fault = fault(ask(&engine, chat("hello"), greedy(3)));
+    assert_eq!(fault.code, Code::TemplateFailed);
+    assert!(
+        fault.hints.iter().any(|hint| hint.contains("--raw")) && fault.correlation_id.is_some()
+    );
+    assert_eq!(ask(&engine, raw("hello"), greedy(3)).ids.len(), 3);
+}
+
+#[test]
+fn an_answer_that_begins_inside_reasoning_says_so() {
+    let template = "{{ messages[0].content }}<think>\n".to_owned();
+    let engine = start(&TestModel { template: Some(template), ..small() }, 512);
+    let answer = ask(&engine, chat("hello"), greedy(10));
+    assert!(answer.text.is_empty() && !answer.reasoning.is_empty(), "{answer:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_frees_the_slot() {
+    let engine = start(&small(), 2048);
+    let (first, pieces) = job(raw("hello"), Sampling { max_tokens: None, ..greedy(1) });
+    engine.submit(first).unwrap();
+    wait_for(&engine, Occupancy { active: 1, queued: 0 });
+    drop(pieces);
+    wait_for(&engine, Occupancy { active: 0, queued: 0 });
+    assert_eq!(ask(&engine, raw("hello"), greedy(2)).ids.len(), 2);
+}
+
+#[test]
+fn a_deadline_ends_a_running_a_waiting_and_an_unread_answer() {
+    let engine = start(&small(), 2048);
+    let endless = || Sampling { max_tokens: None, ..greedy(1) };
+    let (mut unread, pieces) = job(raw("hello"), endless());
+    unread.deadline = Some(Instant::now() + Duration::from_secs(2));
+    engine.submit(unread).unwrap();
+    let (mut waiting, waiting_pieces) = job(raw("hello"), endless());
+    waiting.deadline = Some(Instant::now() + Duration::from_millis(1));
+    engine.submit(waiting).unwrap();
+    let late = fault(read(waiting_pieces));
+    assert_eq!(late.code, Code::DeadlineExceeded);
+    // Nobody reads the first one: its channel fills, and its deadline still ends it.
+    wait_for(&engine, Occupancy { active: 0, queued: 0 });
+    assert!(!read(pieces).ids.is_empty());
+}
+
+#[test]
+fn a_slow_reader_loses_nothing() {
+    let engine = start(&small(), 512);
+    let (mut slow, _) = job(raw("hello"), greedy(60));
+    let (pieces, answer) = mpsc::channel(1);
+    slow.pieces = pieces;
+    engine.submit(slow).unwrap();
+    let answer = read(answer);
+    assert_eq!((answer.ids.len(), finished(&answer).0), (60, FinishReason::Length));
+}
+
+#[test]
+fn the_queue_is_bounded_and_forgets_who_left() {
+    let engine = start(&small(), 2048);
+    let endless = || job(raw("hello"), Sampling { max_tokens: None, ..greedy(1) });
+    let (active, active_pieces) = endless();
+    engine.submit(active).unwrap();
+    wait_for(&engine, Occupancy { active: 1, queued: 0 });
+    let mut waiting: Vec<_> = (0..limits::MAX_QUEUE)
+        .map(|_| {
+            let (job, pieces) = endless();
+            engine.submit(job).unwrap();
+            pieces
+        })
+        .collect();
+    let fault = engine.submit(endless().0).unwrap_err();
+    assert_eq!(fault.code, Code::QueueFull);
+    waiting.pop();
+    let (job, kept) = endless();
+    engine.submit(job).unwrap();
+    drop((waiting, kept, active_pieces));
+    wait_for(&engine, Occupancy { active: 0, queued: 0 });
+}
+
+#[test]
+fn a_closed_engine_finishes_what_it_has_and_then_its_thread_ends() {
+    let engine = start(&small(), 512);
+    let (running, pieces) = job(raw("hello"), greedy(30));
+    engine.submit(running).unwrap();
+    engine.close();
+    assert_eq!(engine.submit(job(raw("x"), greedy(1)).0).unwrap_err().code, Code::ShuttingDown);
+    assert_eq!(read(pieces).ids.len(), 30);
+    let mut seen = engine.occupancy();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { while seen.changed().await.is_ok() {} });
+    assert_eq!(*seen.borrow(), Occupancy::default());
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused() {
+    let load = |path: &Path| load(&options(path, 512), &mut |_, _| {}).err().unwrap().code;
+    assert_eq!(load(Path::new("/nonexistent/model.gguf")), Code::ModelNotFound);
+    assert_eq!(load(Path::new("/")), Code::ModelNotFound);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    assert_eq!(load(file.path()), Code::ModelCorrupt);
+    std::fs::write(file.path(), b"GGUF\x03\0\0\0 and no more").unwrap();
+    assert_eq!(load(file.path()), Code::ModelCorrupt);
+    let whole = std::fs::read(small().write()).unwrap();
+    std::fs::write(file.path(), &whole[..whole.len() - 100]).unwrap();
+    assert_eq!(load(file.path()), Code::ModelCorrupt);
+}
+
+#[test]
+fn slots_and_threads_that_cannot_be_are_refused() {
+    let path = small().write();
+    let model = load(&options(&path, 512), &mut |_, _| {}).unwrap();
+    assert_eq!(Engine::start(model, 2).err().unwrap().code, Code::InvalidArgument);
+    let threads = Some(candle_core::utils::get_num_threads() + 1);
+    let options = LoadOptions { threads, ..options(&path, 512) };
+    assert_eq!(load(&options, &mut |_, _| {}).err().unwrap().code, Code::InvalidArgument);
+}
+
+fn demo() -> Engine {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../agent/demo/demo.gguf"].iter().collect();
+    let header = MappedModel::open(&path).unwrap().header;
+    let ctx_size = header.shape().unwrap().context;
+    Engine::start(load(&options(&path, ctx_size), &mut |_, _| {}).unwrap(), 1).unwrap()
+}
+
+#[test]
+fn the_demo_model_says_what_a_hive_is() {
+    let sampling = Sampling { temperature: 0.0, max_tokens: Some(80), ..Sampling::default() };
+    let answer = ask(&demo(), chat("What is a hive?"), sampling);
+    assert_eq!(finished(&answer).0, FinishReason::Stop);
+    assert!(answer.text.contains("machine"), "{:?}", answer.text);
+}
+
+#[test]
+#[ignore = "measures"]
+fn measure() {
+    let report = |name: &str, engine: &Engine, prompt: Prompt| {
+        for _ in 0..3 {
+            let answer = ask(engine, prompt.clone(), greedy(64));
+            if let Some(Piece::Finished { usage, timings, .. }) = answer.end {
+                println!(
+                    "{name}: load {:.0} ms, prefill {} tokens at {:.0} t/s, decode {:.1} t/s",
+                    timings.load_ms,
+                    usage.prompt_tokens,
+                    f64::from(usage.prompt_tokens) / timings.prefill_ms * 1000.0,
+                    f64::from(usage.completion_tokens) / timings.decode_ms * 1000.0
+                );
+            }
+        }
+    };
+    report("demo", &demo(), chat("What is a hive?"));
+    let half = TestModel {
+        embedding: 896,
+        layers: 24,
+        heads: 14,
+        kv_heads: 2,
+        feed_forward: 4864,
+        ..TestModel::new("qwen2", GgmlDType::Q8_0)
+    };
+    let engine = start(&half, 2048);
+    report("0.5B Q8_0 short", &engine, raw("hello"));
+    report("0.5B Q8_0 512", &engine, raw(&"x".repeat(512)));
+}
