@@ -12,14 +12,13 @@ use crate::failure::Failure;
 use crate::fleet::place::{Placement, Want, place};
 use crate::fleet::{Fleet, Moment, Picture};
 use crate::interrupt::Interrupts;
+use crate::last_words;
 use crate::link::client::{Ask, Client};
 use crate::link::streams::Events;
 use crate::link::{self, Transport};
 
 /// How often a request is placed when the worker of its placement turns out to be gone.
 const MAX_PLACEMENTS: u32 = 3;
-/// Lines of a dead worker's last words that are shown.
-const SHOWN_LAST_WORDS: usize = 6;
 
 /// What a person wants answered.
 #[derive(Debug, Clone)]
@@ -279,7 +278,8 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
         }
         WorkerState::Crashed { exit, stderr_tail } => {
             let message = format!("the worker {id} ended with {exit} while it loaded its model");
-            last_words(stderr_tail)
+            last_words::of(stderr_tail)
+                .into_iter()
                 .fold(Fault::new(Code::WorkerCrashed, message), Fault::cause)
                 .hint("rbee worker list --all")
         }
@@ -297,13 +297,6 @@ fn hint_after_failure(worker: &WorkerInfo) -> String {
         wire::ModelRef::File(path) => format!("ls -l '{path}'"),
         _ => "rbee worker list --all".to_owned(),
     }
-}
-
-/// The last lines that a process wrote.
-pub fn last_words(stderr_tail: &str) -> impl Iterator<Item = &str> {
-    let lines: Vec<&str> =
-        stderr_tail.lines().filter(|line| !line.trim().is_empty()).rev().collect();
-    lines.into_iter().take(SHOWN_LAST_WORDS).rev()
 }
 
 #[cfg(test)]
@@ -329,7 +322,6 @@ mod tests {
         let state = WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail };
         let fault = why_never(&worker("a-1", state)).unwrap();
         assert!(fault.message.contains("signal 9"), "{fault}");
-        assert_eq!(fault.causes.len(), SHOWN_LAST_WORDS);
         assert_eq!(fault.causes.last().unwrap(), "line 19");
     }
 

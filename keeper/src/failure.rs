@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use serde_json::{Value, json};
 use wire::{Code, Fault, limits, text};
 
 use crate::exit::Exit;
+use crate::last_words;
 use crate::output::style::Style;
 
 /// A fault at the keeper's edge, with the exit code that it ends with.
@@ -71,26 +71,14 @@ impl Failure {
         }
         let line = |text: &str| text::one_line(text, limits::MAX_FAULT_MESSAGE_BYTES);
         writeln!(to, "{} {}", style.error("error:"), line(&self.fault.message))?;
-        for cause in &self.fault.causes {
-            writeln!(to, "  {}", style.muted(&line(cause)))?;
+        // A cause may be a line of a log; those that only tell how things went explain nothing.
+        for cause in self.fault.causes.iter().filter_map(|cause| last_words::readable(cause)) {
+            writeln!(to, "  {}", style.muted(&line(&cause)))?;
         }
         for hint in &self.fault.hints {
             writeln!(to, "{} {}", style.hint("hint:"), line(hint))?;
         }
         Ok(())
-    }
-
-    /// The last event of an NDJSON stream that failed.
-    pub fn event(&self) -> Value {
-        json!({
-            "event": "error",
-            "code": self.fault.code,
-            "message": self.fault.message,
-            "details": self.fault.details,
-            "hints": self.fault.hints,
-            "causes": self.fault.causes,
-            "correlation_id": self.fault.correlation_id,
-        })
     }
 }
 

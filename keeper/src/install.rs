@@ -11,6 +11,8 @@ use wire::{BuildId, Code, Fault, layout};
 
 /// The target that this program was compiled for.
 pub const TARGET: &str = env!("RBEE_TARGET");
+/// Held while a build is installed.
+const LOCK: &str = "install.lock";
 /// Bytes that are copied and hashed at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of a recorded digest: hexadecimal SHA-256 and a newline.
@@ -39,11 +41,52 @@ pub fn path(data: &Path, build: &BuildId) -> PathBuf {
 /// space for it.
 pub fn ensure(data: &Path, build: &BuildId) -> Result<PathBuf, Fault> {
     let program = path(data, build);
-    if look(&program).map_err(|error| cannot(&program, &error))? != Installed::Sound {
-        install(&program).map_err(|error| cannot(&program, &error))?;
-        tracing::info!(program = %program.display(), "installed");
-    }
+    install_if_unsound(data, &program).map_err(|error| cannot(&program, &error))?;
     Ok(program)
+}
+
+/// One keeper installs at a time: a second one would rename its copy over the file that the first
+/// one's agent runs from, and that agent could start no worker any more.
+fn install_if_unsound(data: &Path, program: &Path) -> io::Result<()> {
+    if look(program)? == Installed::Sound {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data.join(LOCK))?;
+    lock.lock()?;
+    if look(program)? != Installed::Sound {
+        install(program)?;
+        tracing::info!(program = %program.display(), "installed");
+        collect(data, program);
+    }
+    Ok(())
+}
+
+/// Takes away all builds but this one and the newest other. Nothing runs from them: a build is only
+/// installed when no agent answers. What cannot be removed is left for the next time.
+fn collect(data: &Path, program: &Path) {
+    let Ok(entries) = fs::read_dir(data) else { return };
+    let mut others: Vec<_> = entries
+        .flatten()
+        .filter(|entry| {
+            entry.file_name().to_str().is_some_and(|name| name.parse::<BuildId>().is_ok())
+        })
+        .map(|entry| entry.path())
+        .filter(|dir| !program.starts_with(dir))
+        .filter_map(|dir| Some((fs::metadata(&dir).ok()?.modified().ok()?, dir)))
+        .collect();
+    others.sort();
+    others.pop();
+    for (_, dir) in others {
+        if let Err(error) = fs::remove_dir_all(&dir) {
+            tracing::warn!(dir = %dir.display(), %error, "an old build could not be removed");
+        }
+    }
 }
 
 /// Compares an installed program with the digest that was recorded with it.
@@ -170,6 +213,39 @@ mod tests {
         assert_eq!(look(&program).unwrap(), Installed::Changed);
         assert_eq!(ensure(data.path(), &crate::build_id()).unwrap(), program);
         assert_eq!(look(&program).unwrap(), Installed::Sound);
+    }
+
+    #[test]
+    fn keepers_that_install_at_once_leave_one_file_in_place() {
+        use std::os::unix::fs::MetadataExt;
+        let data = tempfile::tempdir().unwrap();
+        let inodes: Vec<u64> = std::thread::scope(|scope| {
+            let install = || {
+                let program = ensure(data.path(), &crate::build_id()).unwrap();
+                fs::metadata(program).unwrap().ino()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(install)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(inodes.windows(2).all(|pair| pair[0] == pair[1]), "{inodes:?}");
+    }
+
+    #[test]
+    fn two_builds_are_kept() {
+        let data = tempfile::tempdir().unwrap();
+        for (age, build) in
+            ["0000000000000001", "0000000000000002", "0000000000000003"].iter().enumerate()
+        {
+            let dir = data.path().join(build);
+            fs::create_dir(&dir).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1000 + age as u64);
+            File::open(&dir).unwrap().set_modified(time).unwrap();
+        }
+        fs::create_dir(data.path().join("models")).unwrap();
+        ensure(data.path(), &crate::build_id()).unwrap();
+        let left = |name: &str| data.path().join(name).is_dir();
+        assert!(left(crate::build_id().as_str()) && left("0000000000000003") && left("models"));
+        assert!(!left("0000000000000001") && !left("0000000000000002"));
     }
 
     #[test]

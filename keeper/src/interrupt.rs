@@ -7,30 +7,44 @@ use wire::{Code, Fault};
 #[derive(Debug)]
 pub struct Interrupts {
     keyboard: Signal,
-    terminate: Signal,
+    /// Absent where a signal to end may end the program as it always does.
+    terminate: Option<Signal>,
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, Fault> {
+    signal(kind).map_err(|error| Fault::new(Code::Internal, "signals cannot be heard").cause(error))
 }
 
 impl Interrupts {
-    /// Begins to listen.
+    /// Begins to listen to both.
     ///
     /// # Errors
     /// `INTERNAL` when the operating system refuses.
     pub fn listen() -> Result<Self, Fault> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Fault::new(Code::Internal, "signals cannot be heard").cause(error))
-        };
-        Ok(Self {
-            keyboard: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+        let terminate = Some(listen(SignalKind::terminate())?);
+        Ok(Self { terminate, ..Self::listen_to_the_keyboard()? })
+    }
+
+    /// Begins to listen to Ctrl-C alone: for a program that nobody could end while it waits for a
+    /// line, because a signal that is heard once is heard for good.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub fn listen_to_the_keyboard() -> Result<Self, Fault> {
+        Ok(Self { keyboard: listen(SignalKind::interrupt())?, terminate: None })
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
+        let terminated = async {
+            match &mut self.terminate {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.keyboard.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = terminated => {}
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod fleet;
 pub mod install;
 pub mod interrupt;
+pub mod last_words;
 pub mod link;
 pub mod log;
 pub mod model;

@@ -27,7 +27,7 @@ pub enum InvalidName {
     )]
     Alias,
     /// It is neither an alias of the configuration nor a reference.
-    #[error("neither an alias of the configuration nor a model reference; {0}")]
+    #[error("no alias of the configuration, and {0}")]
     Unknown(#[source] InvalidModelRef),
     /// It looks like a reference and is none.
     #[error(transparent)]

@@ -6,8 +6,8 @@ Shape    llama architecture: 4 layers, width 256, 4 heads, 2 key/value heads, he
          which is what a GGUF `llama` file means. Every matrix is a multiple of 256 wide, so that
          every k-quant applies to it. About 3.5 million weights, 7 MB as f16.
 Words    byte-level BPE, 1536 entries, with the Qwen2 split (`tokenizer.ggml.pre = qwen2`), ChatML.
-Seed     1; the same machine gives the same file, another one the same up to rounding.
-Time     about 20 minutes on two cores with AVX-512; without bf16 units about twice that.
+Seed     1; another processor rounds differently, so its file differs, but scores alike.
+Time     20 minutes for 1200 steps on two idle cores with AVX-512 bf16, 4 GB of memory.
 
 The model learns to give one fixed answer per topic and one refusal for everything else. The scores
 at the end come from the written file, read back: `held_out` and `unseen` were never trained on.
@@ -202,7 +202,7 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     options = argparse.ArgumentParser(description="Trains rbee's demo model.")
     options.add_argument("--out", type=Path, default=here / "../../agent/demo/demo.gguf")
-    options.add_argument("--steps", type=int, default=4000)
+    options.add_argument("--steps", type=int, default=1200)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--verbose", action="store_true", help="show what was answered wrongly")
     args = options.parse_args()

@@ -267,9 +267,10 @@ fn doctor_finds_nothing_wrong_and_proves_that_nothing_listens() {
     let doctor = sandbox.rbee(&["doctor", "--json"]).expect_code(0);
     let checks: Vec<serde_json::Value> = serde_json::from_str(&doctor.stdout).expect("an array");
     assert!(checks.iter().all(|check| check["verdict"] != "failed"), "{checks:?}");
-    assert!(
-        checks.iter().any(|check| check["name"].as_str().is_some_and(|n| n.contains("listen")))
-    );
+    let sockets = checks.iter().find(|check| check["name"] == "network sockets").expect("a check");
+    assert_eq!(sockets["verdict"], "ok");
+    let seen = sockets["seen"].as_str().expect("what was seen");
+    assert!(seen.starts_with("0 ") && seen.contains("3 processes"), "{seen}");
 }
 
 #[test]

@@ -20,9 +20,12 @@ const KILL_TIME: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the directory of workers cannot be read.
 pub async fn adopt_all(workers_dir: &Path, handle: &Handle) -> std::io::Result<()> {
+    let mut adoptions = Vec::new();
     for entry in std::fs::read_dir(workers_dir)? {
-        adopt(&entry?.path(), handle).await;
+        let dir = entry?.path();
+        adoptions.push(async move { adopt(&dir, handle).await });
     }
+    futures_util::future::join_all(adoptions).await;
     Ok(())
 }
 

@@ -169,6 +169,8 @@ pub struct Executor {
     revokes: HashMap<Token, oneshot::Sender<Fault>>,
     /// Engines' processes, for their memory.
     pids: HashMap<WorkerId, u32>,
+    /// Whether the agent shall end.
+    exit: bool,
 }
 
 impl Executor {
@@ -192,6 +194,7 @@ impl Executor {
             replies: HashMap::new(),
             revokes: HashMap::new(),
             pids: HashMap::new(),
+            exit: false,
         };
         (executor, handle)
     }
@@ -208,18 +211,19 @@ impl Executor {
                 _ = tick.tick() => Message::tell(Input::Tick),
                 _ = measure.tick() => {
                     self.measure();
-                    continue;
+                    Message::tell(Input::Tick)
                 }
             };
-            if self.take(message) {
+            self.take(message);
+            if self.exit {
                 self.closing.send_replace(true);
                 return;
             }
         }
     }
 
-    /// Hands one message to the supervisor and does what follows. Whether the agent shall end.
-    fn take(&mut self, message: Message) -> bool {
+    /// Hands one message to the supervisor and does what follows.
+    fn take(&mut self, message: Message) {
         self.replies.extend(message.reply);
         self.revokes.extend(message.revoke);
         match &message.input {
@@ -228,6 +232,7 @@ impl Executor {
             }
             Input::Ended { worker, .. } => {
                 self.pids.remove(worker);
+                tracing::info!(%worker, remaining = self.pids.len(), "a worker's end is known");
             }
             Input::Left { token, .. } => {
                 self.revokes.remove(token);
@@ -235,19 +240,13 @@ impl Executor {
             }
             _ => {}
         }
-        self.update(message.input)
+        self.update(message.input);
     }
 
-    fn update(&mut self, input: Input) -> bool {
-        let effects = self.supervisor.update(input, self.started.elapsed());
-        let mut exit = false;
-        for effect in effects {
-            match effect {
-                Effect::Exit => exit = true,
-                effect => self.perform(effect),
-            }
+    fn update(&mut self, input: Input) {
+        for effect in self.supervisor.update(input, self.started.elapsed()) {
+            self.perform(effect);
         }
-        exit
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -282,7 +281,7 @@ impl Executor {
                     let _left = reply.send(answer);
                 }
             }
-            Effect::Exit => {}
+            Effect::Exit => self.exit = true,
         }
     }
 

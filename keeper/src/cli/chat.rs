@@ -116,6 +116,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         system: args.system.clone(),
         messages: Vec::new(),
     };
+    args.model.explain_the_default(context);
     if context.environment.terminals.stdin {
         conversation.typed()
     } else {
@@ -149,7 +150,7 @@ impl Conversation<'_> {
             // The connection lives as long as one turn: nothing answers the hive's questions while
             // a person thinks.
             let turn = block_on(async {
-                let mut interrupts = Interrupts::listen()?;
+                let mut interrupts = Interrupts::listen_to_the_keyboard()?;
                 self.take(&line, &mut interrupts).await
             });
             match turn {

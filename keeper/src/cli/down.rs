@@ -50,7 +50,11 @@ async fn down(args: &Args, context: &Context) -> Result<Option<StopReply>, Failu
     let way = context.local();
     let timings = &context.config.timings;
     if way.open().await.is_err_and(|fault| fault.code == Code::HiveUnreachable) {
-        return Ok(None);
+        if !way.has_orphans().await {
+            return Ok(None);
+        }
+        // Workers of an agent that was killed: a new one finds them, and can end them.
+        way.start().await?;
     }
     // The events are not read: an agent of another build must be reachable by `down` as well.
     let client = link::Client::connect(&way, timings).await?;

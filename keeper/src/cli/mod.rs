@@ -24,6 +24,7 @@ use crate::context::Context;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::event::Event;
 use crate::output::style::Style;
 
 /// Version, build and target: what `--version` says.
@@ -167,11 +168,11 @@ fn show(failure: &Failure, json: Json, style: &Style) -> Exit {
             Json::Value => {
                 serde_json::to_string(&ErrorEnvelope { error: failure.fault.clone() }).ok()
             }
-            Json::Events => Some(failure.event().to_string()),
+            Json::Events => Some(Event::error(&failure.fault).line()),
         };
         if let Some(line) = line {
             // When standard output is closed too, the exit code still tells.
-            let _ = writeln!(io::stdout().lock(), "{line}");
+            let _ = writeln!(io::stdout().lock(), "{}", line.trim_end());
         }
     }
     // Nothing is left to tell when standard error is closed.
@@ -197,7 +198,7 @@ fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
                 (true, Some("run")) => Json::Events,
                 (true, _) => Json::Value,
             };
-            let failure = usage_failure(error, word(0));
+            let failure = usage_failure(error, args);
             show(&failure, json, &Style::plain())
         }
     }
@@ -205,13 +206,14 @@ fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
 
 /// A refused command line in the form of every other failure. A refused value is not repeated: it
 /// may hold control characters.
-fn usage_failure(error: &clap::Error, command: Option<&str>) -> Failure {
+fn usage_failure(error: &clap::Error, args: &[OsString]) -> Failure {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
         _ => None,
     };
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let argument = argument.trim_matches(['[', ']', '.']);
     let rule = std::error::Error::source(error).map(ToString::to_string);
     let failure = match (error.kind(), rule) {
         (ErrorKind::ValueValidation, Some(rule)) => Failure::usage(format!("{argument}: {rule}")),
@@ -230,11 +232,19 @@ fn usage_failure(error: &clap::Error, command: Option<&str>) -> Failure {
             })
         }
     };
-    let known = |name: &&str| Cli::command().find_subcommand(name).is_some();
-    match command.filter(known) {
-        Some(name) => failure.hint(format!("rbee {name} --help")),
-        None => failure.hint("rbee --help"),
+    failure.hint(format!("{} --help", command_of(args)))
+}
+
+/// The words that name the command, as far as there is one.
+fn command_of(args: &[OsString]) -> String {
+    let mut line = "rbee".to_owned();
+    let mut command = Cli::command();
+    for word in args {
+        let Some(next) = command.find_subcommand(word) else { break };
+        line = format!("{line} {}", next.get_name());
+        command = next.clone();
     }
+    line
 }
 
 #[cfg(test)]
@@ -243,7 +253,7 @@ mod tests {
 
     fn refusal(words: &[&str]) -> Failure {
         let args: Vec<OsString> = words.iter().map(OsString::from).collect();
-        usage_failure(&parse(&args).unwrap_err(), words.first().copied())
+        usage_failure(&parse(&args).unwrap_err(), &args)
     }
 
     #[test]
@@ -266,6 +276,7 @@ mod tests {
         let failure = refusal(&["wroker", "list"]);
         assert!(failure.fault.causes.iter().any(|tip| tip.contains("worker")), "{failure:?}");
         assert_eq!(failure.fault.hints, ["rbee --help"]);
+        assert_eq!(refusal(&["worker", "stop", "a_b"]).fault.hints, ["rbee worker stop --help"]);
         assert!(refusal(&["run", "--tempature", "1", "x"]).fault.message.contains("--tempature"));
     }
 
@@ -274,7 +285,8 @@ mod tests {
         for words in [&["agent", "serve"][..], &["worker", "serve"], &["worker", "guard"]] {
             assert_eq!(refusal(words).exit, Exit::Usage);
         }
-        let help = Cli::command().render_long_help().to_string();
-        assert!(!help.contains("agent ") || !help.contains("  agent"), "{help}");
+        let mut names = vec!["agent", "serve", "guard"];
+        names.retain(|name| Cli::command().find_subcommand(name).is_some());
+        assert!(names.is_empty(), "{names:?}");
     }
 }

@@ -103,8 +103,14 @@ impl ModelArgs {
         if let Some(name) = &context.config.default_model {
             return name.resolve(&aliases).map_err(|error| Failure::usage(error.to_string()));
         }
-        context.note("no model was named: the small demo model answers (choose one with -m)");
         Ok(ModelRef::Demo)
+    }
+
+    /// Says which model answers when nobody chose one.
+    pub fn explain_the_default(&self, context: &Context) {
+        if self.model.is_none() && context.config.default_model.is_none() {
+            context.note("no model was named: the small demo model answers (choose one with -m)");
+        }
     }
 }
 

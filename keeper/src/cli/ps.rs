@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use wire::worker::{WorkerInfo, WorkerState};
-use wire::{Code, HiveName};
+use wire::{Code, Device, HiveName, ModelRef, WorkerId};
 
-use crate::ask::last_words;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
+use crate::last_words;
 use crate::link::{self, Transport};
 use crate::output::progress::bytes;
 use crate::output::table::Table;
@@ -50,11 +50,16 @@ pub fn list(context: &Context, json: bool, show: Show) -> Result<(), Failure> {
     }
     let hive = way.hive();
     if json {
-        let rows: Vec<Value> = workers.iter().map(|worker| row(hive, worker, show)).collect();
+        let rows: Vec<Row<'_>> = workers.iter().map(|worker| row(hive, worker, show)).collect();
         return context.print_json(&rows);
     }
     if workers.is_empty() {
-        context.note("no model is loaded");
+        let orphans = block_on(async { Ok(way.has_orphans().await) })?;
+        context.note(if orphans {
+            "no agent runs; workers that lost theirs may still be there (rbee down ends them)"
+        } else {
+            "no model is loaded"
+        });
         return Ok(());
     }
     context.print(&table(hive, &workers, show).render(context.environment.stdout_width()))
@@ -72,24 +77,40 @@ pub async fn workers<T: Transport>(way: &T, context: &Context) -> Result<Vec<Wor
     Ok(events.snapshot().await?.workers)
 }
 
-fn row(hive: &HiveName, worker: &WorkerInfo, show: Show) -> Value {
-    let mut row = json!({
-        "hive": hive,
-        "id": worker.id,
-        "pid": worker.pid,
-        "model": worker.spec.model,
-        "device": worker.spec.device,
-        "state": worker.state.name(),
-        "slots": worker.spec.slots,
-        "active": worker.active,
-        "queued": worker.queued,
-        "memory_bytes": worker.memory_bytes,
-        "keep_alive_s": worker.spec.keep_alive_s,
-    });
-    if let (Show::All, Some(row)) = (show, row.as_object_mut()) {
-        row.insert("cause".to_owned(), cause(&worker.state).into());
+/// One worker for scripts.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    hive: &'a HiveName,
+    id: &'a WorkerId,
+    pid: Option<u32>,
+    model: &'a ModelRef,
+    device: Device,
+    state: &'static str,
+    slots: u32,
+    active: u32,
+    queued: u32,
+    memory_bytes: Option<u64>,
+    keep_alive_s: i64,
+    /// Why it ended: only where ended workers are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<Option<String>>,
+}
+
+fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
+    Row {
+        hive,
+        id: &worker.id,
+        pid: worker.pid,
+        model: &worker.spec.model,
+        device: worker.spec.device,
+        state: worker.state.name(),
+        slots: worker.spec.slots,
+        active: worker.active,
+        queued: worker.queued,
+        memory_bytes: worker.memory_bytes,
+        keep_alive_s: worker.spec.keep_alive_s,
+        cause: (show == Show::All).then(|| cause(&worker.state)),
     }
-    row
 }
 
 fn table(hive: &HiveName, workers: &[WorkerInfo], show: Show) -> Table {
@@ -156,7 +177,7 @@ fn cause(state: &WorkerState) -> Option<String> {
         WorkerState::Stopped => Some("stopped".to_owned()),
         WorkerState::Failed { why, .. } => Some(why.clone()),
         WorkerState::Crashed { exit, stderr_tail } => {
-            let words = last_words(stderr_tail).last().map(|line| format!(": {line}"));
+            let words = last_words::of(stderr_tail).pop().map(|line| format!(": {line}"));
             Some(format!("{exit}{}", words.unwrap_or_default()))
         }
         _ => None,
@@ -172,7 +193,8 @@ mod tests {
     #[test]
     fn a_row_has_exactly_the_documented_fields() {
         let info = worker("a-1", WorkerState::Busy);
-        let row = row(&HiveName::local(), &info, Show::Live);
+        let local = HiveName::local();
+        let row = serde_json::to_value(row(&local, &info, Show::Live)).unwrap();
         let mut keys: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
         keys.sort();
         let documented = [

@@ -1,10 +1,8 @@
 //! Tells one answer as it comes: plain text, or one JSON event a line.
 
-use std::fmt::Write as _;
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use wire::generate::{Choice, Chunk, FinishReason};
 use wire::text;
 use wire::worker::WorkerInfo;
@@ -12,6 +10,7 @@ use wire::worker::WorkerInfo;
 use crate::ask::{Audience, Ending, Placed};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
 use crate::output::progress::Progress;
 
@@ -91,13 +90,12 @@ impl<'a> Teller<'a> {
         self.clear_progress();
         if let (true, Some(ending)) = (self.form.json, ending) {
             let finish_reason = ending.finish_reason.unwrap_or(FinishReason::Unknown);
-            self.event(&json!({
-                "event": "done",
-                "finish_reason": finish_reason.as_str(),
-                "usage": ending.usage,
-                "timings": ending.timings,
-            }))
-            .await?;
+            let event = Event::Done {
+                finish_reason: finish_reason.as_str(),
+                usage: ending.usage,
+                timings: ending.timings,
+            };
+            self.write(event.line()).await?;
         }
         let open = matches!(self.last, Last::Reasoning | Last::Answer { newline: false });
         if !self.form.json && open {
@@ -120,10 +118,6 @@ impl<'a> Teller<'a> {
         written.map_err(|error| Failure::of_stdout(&error))
     }
 
-    async fn event(&mut self, event: &serde_json::Value) -> Result<(), Failure> {
-        self.write(format!("{event}\n")).await
-    }
-
     async fn tell_text(&mut self, choice: &Choice) -> Result<(), Failure> {
         let mut text = String::new();
         let reasoning = &choice.delta.reasoning_content;
@@ -144,24 +138,25 @@ impl<'a> Teller<'a> {
 
     async fn tell_events(&mut self, choice: &Choice) -> Result<(), Failure> {
         let reasoning = &choice.delta.reasoning_content;
-        let (event, text) = if reasoning.is_empty() {
-            ("token", answer_of(choice))
+        let text = if reasoning.is_empty() {
+            answer_of(choice)
         } else if self.form.think {
-            ("reasoning", reasoning.as_str())
+            reasoning.as_str()
         } else {
             return Ok(());
         };
-        let mut lines = String::new();
+        let line = |id, text| {
+            let token = Token { id, text };
+            if reasoning.is_empty() { Event::Token(token) } else { Event::Reasoning(token) }.line()
+        };
         // A chunk's text belongs to the last of its tokens: the others were held back for it.
         let (last, held) = match choice.token_ids.split_last() {
-            Some((last, held)) => (Some(last), held),
+            Some((last, held)) => (Some(*last), held),
             None => (None, &[][..]),
         };
-        for id in held {
-            let _ = writeln!(lines, "{}", json!({"event": event, "id": id, "text": ""}));
-        }
+        let mut lines: String = held.iter().map(|id| line(Some(*id), "")).collect();
         if last.is_some() || !text.is_empty() {
-            let _ = writeln!(lines, "{}", json!({"event": event, "id": last, "text": text}));
+            lines.push_str(&line(last, text));
         }
         if lines.is_empty() { Ok(()) } else { self.write(lines).await }
     }
@@ -190,17 +185,16 @@ impl Audience for Teller<'_> {
         if !self.form.json {
             return Ok(());
         }
-        self.event(&json!({
-            "event": "placed",
-            "hive": placed.hive,
-            "worker": worker.id,
-            "device": worker.spec.device,
-            "model": worker.spec.model,
-            "ctx_size": worker.spec.ctx_size,
-            "reused": placed.reused,
-            "why": placed.why,
-        }))
-        .await
+        let event = Event::Placed {
+            hive: &placed.hive,
+            worker: &worker.id,
+            device: worker.spec.device,
+            model: &worker.spec.model,
+            ctx_size: worker.spec.ctx_size,
+            reused: placed.reused,
+            why: &placed.why,
+        };
+        self.write(event.line()).await
     }
 
     async fn chunk(&mut self, chunk: &Chunk) -> Result<(), Failure> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use wire::guard::files;
 use wire::hello::Hello;
-use wire::{BuildId, Code, Fault, HiveName, limits, ndjson};
+use wire::{BuildId, Code, Fault, HiveName, layout, limits, ndjson};
 
 use super::Transport;
 use crate::environment::Directories;
@@ -25,6 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Local {
     hive: HiveName,
     socket: PathBuf,
+    workers: PathBuf,
     data: PathBuf,
     build: BuildId,
     agent_start: Duration,
@@ -36,6 +38,7 @@ impl Local {
         Self {
             hive: HiveName::local(),
             socket: dirs.agent_socket(),
+            workers: layout::workers_dir(&dirs.runtime).into(),
             data: dirs.data.clone(),
             build,
             agent_start,
@@ -86,6 +89,19 @@ impl Transport for Local {
                 Err(failed(&format!("no answer within {} s", bound.as_secs())))
             }
         }
+    }
+
+    async fn has_orphans(&self) -> bool {
+        let Ok(mut workers) = tokio::fs::read_dir(&self.workers).await else { return false };
+        while let Ok(Some(worker)) = workers.next_entry().await {
+            // A guard takes its socket away when it ends; one that was killed leaves it behind,
+            // and then an agent is started for nothing, which is harmless.
+            let socket = worker.path().join(files::GUARD_SOCKET);
+            if tokio::fs::try_exists(socket).await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
     }
 
     fn agent_pid(stream: &UnixStream) -> Option<i32> {

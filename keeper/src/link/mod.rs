@@ -36,6 +36,9 @@ pub trait Transport {
     /// `AGENT_FAILED` with what the agent said.
     fn start(&self) -> impl Future<Output = Result<(), Fault>>;
 
+    /// Whether workers may run there without an agent: those of one that was killed.
+    fn has_orphans(&self) -> impl Future<Output = bool>;
+
     /// Process id of the agent, where the transport knows it.
     fn agent_pid(stream: &Self::Stream) -> Option<i32>;
 }

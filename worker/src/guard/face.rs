@@ -51,7 +51,7 @@ async fn hello(State(face): State<Arc<Face>>) -> Json<Hello> {
 }
 
 async fn follow(State(face): State<Arc<Face>>) -> Response {
-    reply::ndjson(live::body(face.status.clone(), face.heartbeat))
+    reply::ndjson(live::lines(face.status.clone(), face.heartbeat))
 }
 
 /// Starts the stop ladder and answers with the exit record at its end. Harmless to repeat. It has

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::hello::{Hello, Role};
@@ -129,7 +130,10 @@ async fn hello(State(face): State<Arc<Face>>) -> Json<Hello> {
 }
 
 async fn follow(State(face): State<Arc<Face>>) -> Response {
-    reply::ndjson(live::body(face.status.subscribe(), face.heartbeat))
+    let lines = live::lines(face.status.subscribe(), face.heartbeat);
+    // A worker that ends does not wait for those who only watch.
+    let drain = face.drain.clone();
+    reply::ndjson(lines.take_until(async move { drain.over().await }))
 }
 
 /// Ends the worker: [`StopRequest::drain_ms`] for what runs, absent is none. Answers when nothing

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
+use futures_util::Stream;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wire::ndjson;
+use wire::{Fault, ndjson};
 
 /// Between two lines that differ only in progress: ten a second.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
@@ -20,11 +20,14 @@ pub trait Live: Serialize + Clone + Send + Sync + 'static {
     fn is_progress(&self) -> bool;
 }
 
-/// The body that follows `value` until its last line, or until its owner is gone. A slow reader
+/// The lines that follow `value` until its last line, or until its owner is gone. A slow reader
 /// misses values between two lines and never makes anyone wait.
-pub fn body<T: Live>(value: watch::Receiver<T>, heartbeat: Duration) -> Body {
+pub fn lines<T: Live>(
+    value: watch::Receiver<T>,
+    heartbeat: Duration,
+) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
     let reader = Some(Reader { value, heartbeat, sent: None });
-    Body::from_stream(futures_util::stream::unfold(reader, |reader| async {
+    futures_util::stream::unfold(reader, |reader| async {
         let mut reader = reader?;
         let now = reader.next().await?;
         let line = ndjson::encode(&now).map(Bytes::from);
@@ -33,7 +36,7 @@ pub fn body<T: Live>(value: watch::Receiver<T>, heartbeat: Duration) -> Body {
             reader
         });
         Some((line, next))
-    }))
+    })
 }
 
 struct Reader<T> {

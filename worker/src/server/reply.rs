@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::Stream;
 use http::StatusCode;
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -94,8 +95,8 @@ pub fn stream(media_type: &'static str, body: Body) -> Response {
 }
 
 /// A stream of live lines.
-pub fn ndjson(body: Body) -> Response {
-    stream(routes::NDJSON, body)
+pub fn ndjson(lines: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Response {
+    stream(routes::NDJSON, Body::from_stream(lines))
 }
 
 #[cfg(test)]

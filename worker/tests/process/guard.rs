@@ -230,11 +230,11 @@ async fn an_engine_that_no_agent_hears_is_ended() {
 
 async fn an_open_connection_keeps_the_engine() {
     let mut heard = shell("sleep 1000");
-    heard.timings.orphan_timeout = Duration::from_millis(500);
+    heard.timings.orphan_timeout = Duration::from_millis(1500);
     let guarded = Guarded::start(&heard).await;
     let mut lines = guarded.follow().await;
-    // Thirty heartbeats of 100 ms are six orphan timeouts.
-    for _ in 0..30 {
+    // Forty heartbeats of 100 ms are more than two orphan timeouts.
+    for _ in 0..40 {
         lines.until("a heartbeat", |s| matches!(s, GuardStatus::Running(_))).await;
     }
     drop(lines);

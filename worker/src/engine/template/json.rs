@@ -114,7 +114,7 @@ fn write_all(
     Ok(())
 }
 
-/// Whether Python would write `\\uXXXX` for it.
+/// Whether Python would write `\uXXXX` for it.
 fn needs_escape(c: char, style: &Style) -> bool {
     c < ' ' || (style.ascii_only && (!c.is_ascii() || c == '\u{7f}'))
 }
@@ -130,10 +130,7 @@ fn write_text(text: &str, style: &Style, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            c if c < ' '
-                || (style.ascii_only && !c.is_ascii())
-                || c == '\u{7f}' && style.ascii_only =>
-            {
+            c if needs_escape(c, style) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
                     // Writing to a text cannot fail.
                     let _ = write!(out, "\\u{unit:04x}");

@@ -25,7 +25,9 @@ impl Live for Value {
 }
 
 /// One line of the body and how long it took to come.
-async fn line(stream: &mut axum::body::BodyDataStream) -> Option<(Value, Duration)> {
+async fn line(
+    stream: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin),
+) -> Option<(Value, Duration)> {
     let begun = Instant::now();
     let bytes = stream.next().await?.unwrap();
     Some((serde_json::from_slice(&bytes).unwrap(), begun.elapsed()))
@@ -34,7 +36,7 @@ async fn line(stream: &mut axum::body::BodyDataStream) -> Option<(Value, Duratio
 #[tokio::test(start_paused = true)]
 async fn the_first_line_is_at_once_then_changes_at_once_then_heartbeats() {
     let sender = watch::Sender::new(Value::Steady(1));
-    let mut stream = body(sender.subscribe(), HEARTBEAT).into_data_stream();
+    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
     assert_eq!(line(&mut stream).await, Some((Value::Steady(1), Duration::ZERO)));
     assert_eq!(line(&mut stream).await, Some((Value::Steady(1), HEARTBEAT)));
     sender.send_replace(Value::Steady(2));
@@ -44,7 +46,7 @@ async fn the_first_line_is_at_once_then_changes_at_once_then_heartbeats() {
 #[tokio::test(start_paused = true)]
 async fn progress_is_at_most_ten_lines_a_second_and_its_end_is_at_once() {
     let sender = watch::Sender::new(Value::Progress(0));
-    let mut stream = body(sender.subscribe(), HEARTBEAT).into_data_stream();
+    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
     line(&mut stream).await;
     let begun = Instant::now();
     let writer = tokio::spawn(async move {
@@ -56,11 +58,11 @@ async fn progress_is_at_most_ten_lines_a_second_and_its_end_is_at_once() {
         sender.send_replace(Value::Steady(0));
         sender
     });
-    let mut lines = 0;
+    let mut count = 0;
     while line(&mut stream).await.unwrap().0.is_progress() {
-        lines += 1;
+        count += 1;
     }
-    assert!((5..=11).contains(&lines), "{lines} lines");
+    assert!((5..=11).contains(&count), "{count} lines");
     assert!(begun.elapsed() < Duration::from_millis(1010));
     drop(writer.await.unwrap());
     assert_eq!(line(&mut stream).await, None);
@@ -69,7 +71,7 @@ async fn progress_is_at_most_ten_lines_a_second_and_its_end_is_at_once() {
 #[tokio::test(start_paused = true)]
 async fn nothing_follows_the_last_line() {
     let sender = watch::Sender::new(Value::Steady(1));
-    let mut stream = body(sender.subscribe(), HEARTBEAT).into_data_stream();
+    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
     line(&mut stream).await;
     sender.send_replace(Value::Last);
     assert_eq!(line(&mut stream).await.unwrap().0, Value::Last);

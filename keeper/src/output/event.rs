@@ -1,0 +1,104 @@
+//! The events of `rbee run --json`: one object a line, `event` first.
+
+use serde::Serialize;
+use wire::generate::{GenerationTimings, Usage};
+use wire::{Code, Device, Fault, HiveName, ModelRef, RequestId, WorkerId};
+
+/// One line.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// Where the request went.
+    Placed {
+        /// Which hive.
+        hive: &'a HiveName,
+        /// Which worker.
+        worker: &'a WorkerId,
+        /// What computes.
+        device: Device,
+        /// Which model.
+        model: &'a ModelRef,
+        /// Tokens of context.
+        ctx_size: u32,
+        /// Whether the worker was there before.
+        reused: bool,
+        /// One sentence for a person.
+        why: &'a str,
+    },
+    /// One token of the answer.
+    Token(Token<'a>),
+    /// One token of the model's reasoning.
+    Reasoning(Token<'a>),
+    /// The end of an answer that went well.
+    Done {
+        /// `stop` or `length`.
+        finish_reason: &'a str,
+        /// Tokens used.
+        usage: Usage,
+        /// The worker's own times.
+        timings: GenerationTimings,
+    },
+    /// The end of one that did not.
+    Error {
+        /// The stable word.
+        code: &'a Code,
+        /// One sentence.
+        message: &'a str,
+        /// Figures and names.
+        details: &'a serde_json::Map<String, serde_json::Value>,
+        /// Commands to paste next.
+        hints: &'a [String],
+        /// What caused it, nearest first.
+        causes: &'a [String],
+        /// The request that it belongs to.
+        correlation_id: Option<RequestId>,
+    },
+}
+
+/// A token and its text.
+#[derive(Debug, Serialize)]
+pub struct Token<'a> {
+    /// Its id; none for text that was held back until the end.
+    pub id: Option<u32>,
+    /// Its text; empty while it is held back for the next token.
+    pub text: &'a str,
+}
+
+impl<'a> Event<'a> {
+    /// A fault as the last event.
+    pub fn error(fault: &'a Fault) -> Self {
+        Self::Error {
+            code: &fault.code,
+            message: &fault.message,
+            details: &fault.details,
+            hints: &fault.hints,
+            causes: &fault.causes,
+            correlation_id: fault.correlation_id,
+        }
+    }
+
+    /// The line, its newline included.
+    pub fn line(&self) -> String {
+        // Nothing in an event can fail to be JSON; an empty line would be skipped by readers.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_begins_with_its_kind() {
+        let token = Event::Token(Token { id: Some(7), text: " a\n" });
+        assert_eq!(token.line(), "{\"event\":\"token\",\"id\":7,\"text\":\" a\\n\"}\n");
+        let fault = Fault::new(Code::QueueFull, "full").hint("rbee ps");
+        let line = Event::error(&fault).line();
+        assert!(line.starts_with("{\"event\":\"error\",\"code\":\"QUEUE_FULL\""), "{line}");
+        for key in ["message", "details", "hints", "causes", "correlation_id"] {
+            assert!(line.contains(&format!("\"{key}\":")), "{key} is always there: {line}");
+        }
+    }
+}
