@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         hash.update((content.len() as u64).to_le_bytes());
         hash.update(content);
     }
-    let id: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hash.finalize();
+    let id = digest.iter().take(8).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     println!("cargo::rustc-env=RBEE_BUILD_ID={id}");
     let target = env::var_os("TARGET").ok_or("no target")?;
     println!("cargo::rustc-env=RBEE_TARGET={}", target.display());

@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_crash_shows_how_it_ended_and_its_last_words() {
-        let stderr_tail = (0..20).map(|n| format!("line {n}\n")).collect();
+        let stderr_tail = (0..20).fold(String::new(), |text, n| format!("{text}line {n}\n"));
         let state = WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail };
         let fault = why_never(&worker("a-1", state)).unwrap();
         assert!(fault.message.contains("signal 9"), "{fault}");

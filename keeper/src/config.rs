@@ -126,7 +126,7 @@ impl Config {
         self.agent.check().map_err(|problem| keyed(problem.to_owned()))?;
         self.run.check().map_err(keyed)?;
         if let Some(name) = &self.default_model {
-            name.resolve(&self.known_aliases())
+            name.resolve(self.known_aliases())
                 .map_err(|problem| ("default_model".to_owned(), problem.to_string()))?;
         }
         Ok(())

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_are_shown() {
-        let tail: String = (0..20).map(|n| format!("line {n}\n")).collect();
+        let tail = (0..20).fold(String::new(), |text, n| format!("{text}line {n}\n"));
         let lines = of(&tail);
         assert_eq!((lines.len(), lines.last().unwrap().as_str()), (SHOWN, "line 19"));
     }

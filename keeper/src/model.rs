@@ -89,12 +89,12 @@ impl ModelName {
     ///
     /// # Errors
     /// [`InvalidName`] when it names none.
-    pub fn resolve(&self, aliases: &Aliases<'_>) -> Result<ModelRef, InvalidName> {
+    pub fn resolve(&self, aliases: Aliases<'_>) -> Result<ModelRef, InvalidName> {
         resolve_name(&self.0, aliases)
     }
 }
 
-fn resolve_name(text: &str, aliases: &Aliases<'_>) -> Result<ModelRef, InvalidName> {
+fn resolve_name(text: &str, aliases: Aliases<'_>) -> Result<ModelRef, InvalidName> {
     if let Some(model) = aliases.0.get(text) {
         return Ok(model.clone());
     }
@@ -121,7 +121,7 @@ fn is_path_shaped(text: &str) -> bool {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what names no model, `MODEL_NOT_FOUND` for a file that is not there.
-pub fn resolve(text: &str, aliases: &Aliases<'_>) -> Result<ModelRef, Fault> {
+pub fn resolve(text: &str, aliases: Aliases<'_>) -> Result<ModelRef, Fault> {
     if is_path_shaped(text) && !is_reference_shaped(text) {
         return resolve_path(Path::new(text));
     }
@@ -150,7 +150,7 @@ fn not_empty(parent: &Path) -> &Path {
 }
 
 /// Whether a `run` whose first word this is was meant to have `-m` before it.
-pub fn names_a_model(word: &str, aliases: &Aliases<'_>) -> bool {
+pub fn names_a_model(word: &str, aliases: Aliases<'_>) -> bool {
     aliases.0.contains_key(word)
         || word.parse::<ModelRef>().is_ok()
         || (word.to_ascii_lowercase().ends_with(".gguf") && !word.contains(char::is_whitespace))
@@ -171,16 +171,16 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let aliases = aliases();
         let known = Aliases(&aliases);
-        assert_eq!(resolve("tiny", &known).unwrap(), ModelRef::Demo);
-        assert_eq!(resolve("demo", &known).unwrap(), ModelRef::Demo);
-        assert!(matches!(resolve("hf:a/b", &known).unwrap(), ModelRef::Hub { .. }));
+        assert_eq!(resolve("tiny", known).unwrap(), ModelRef::Demo);
+        assert_eq!(resolve("demo", known).unwrap(), ModelRef::Demo);
+        assert!(matches!(resolve("hf:a/b", known).unwrap(), ModelRef::Hub { .. }));
         let path = file.to_str().unwrap();
         let canonical = file.canonicalize().unwrap();
         assert_eq!(
-            resolve(path, &known).unwrap(),
+            resolve(path, known).unwrap(),
             ModelRef::File(canonical.to_str().unwrap().to_owned())
         );
-        let code = |text: &str| resolve(text, &known).unwrap_err().code;
+        let code = |text: &str| resolve(text, known).unwrap_err().code;
         assert_eq!(code("./absent.gguf"), Code::ModelNotFound);
         assert_eq!(code("absent.gguf"), Code::ModelNotFound);
         assert_eq!(code("invalid-format"), Code::InvalidArgument);
@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn a_refusal_shows_the_accepted_forms_and_never_the_refused_text() {
         let aliases = aliases();
-        let fault = resolve("se\u{1b}[31mcret", &Aliases(&aliases)).unwrap_err();
+        let fault = resolve("se\u{1b}[31mcret", Aliases(&aliases)).unwrap_err();
         assert!(!fault.message.contains("cret"), "{}", fault.message);
-        let fault = resolve("invalid-format", &Aliases(&aliases)).unwrap_err();
+        let fault = resolve("invalid-format", Aliases(&aliases)).unwrap_err();
         assert!(fault.message.contains("hf:org/repo") && fault.message.contains("file:/"));
     }
 
@@ -212,10 +212,10 @@ mod tests {
         let aliases = aliases();
         let known = Aliases(&aliases);
         for word in ["demo", "tiny", "hf:org/repo", "file:/a.gguf", "./x.gguf"] {
-            assert!(names_a_model(word, &known), "{word}");
+            assert!(names_a_model(word, known), "{word}");
         }
         for word in ["What", "either/or", "demonstrate", "why is x.gguf broken? x.gguf"] {
-            assert!(!names_a_model(word, &known), "{word}");
+            assert!(!names_a_model(word, known), "{word}");
         }
     }
 }

@@ -122,9 +122,9 @@ mod tests {
         fn every_part_is_in_the_prompt(
             words in proptest::collection::vec("[a-z]{1,5}", 1..4), stdin in "[a-z]{1,5}",
         ) {
-            let prompt = Parts { words: words.clone(), files: Vec::new(), stdin: Some(stdin.clone()) }
-                .assemble()
-                .unwrap();
+            let stdin_part = Some(stdin.clone());
+            let parts = Parts { words: words.clone(), files: Vec::new(), stdin: stdin_part };
+            let prompt = parts.assemble().unwrap();
             prop_assert_eq!(prompt, format!("{}\n\n{}", words.join(" "), stdin));
         }
     }

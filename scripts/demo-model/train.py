@@ -7,7 +7,7 @@ Shape    llama architecture: 4 layers, width 256, 4 heads, 2 key/value heads, he
          every k-quant applies to it. About 3.5 million weights, 7 MB as f16.
 Words    byte-level BPE, 1536 entries, with the Qwen2 split (`tokenizer.ggml.pre = qwen2`), ChatML.
 Seed     1; another processor rounds differently, so its file differs, but scores alike.
-Time     20 minutes for 1200 steps on two idle cores with AVX-512 bf16, 4 GB of memory.
+Time     20 minutes for 1200 steps on two idle cores with AVX-512 bf16, about 5 GB of memory.
 
 The model learns to give one fixed answer per topic and one refusal for everything else. The scores
 at the end come from the written file, read back: `held_out` and `unseen` were never trained on.

@@ -48,7 +48,7 @@ pub struct ServeArgs {
     #[arg(long, value_parser = value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// Whether the environment has that number already; a worker says it to itself.
-    #[arg(long, hide = true, requires = "threads")]
+    #[arg(long, hide = true)]
     pub pools_are_sized: bool,
     /// Milliseconds between two lines of a status stream on which nothing changes.
     #[arg(long, default_value_t = 3000, value_parser = value_parser!(u64).range(1..=86_400_000))]

@@ -203,16 +203,10 @@ impl Executor {
     pub async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK.min(self.setup.timings.heartbeat));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut measure = tokio::time::interval(self.setup.timings.telemetry);
-        measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let message = tokio::select! {
                 Some(message) = self.inputs.recv() => message,
                 _ = tick.tick() => Message::tell(Input::Tick),
-                _ = measure.tick() => {
-                    self.measure();
-                    Message::tell(Input::Tick)
-                }
             };
             self.take(message);
             if self.exit {
@@ -234,6 +228,8 @@ impl Executor {
                 self.pids.remove(worker);
                 tracing::info!(%worker, remaining = self.pids.len(), "a worker's end is known");
             }
+            // Who looks or wants memory gets figures of this moment.
+            Input::Ask(_, Ask::Look | Ask::Spawn(_)) => self.measure(),
             Input::Left { token, .. } => {
                 self.revokes.remove(token);
                 self.replies.remove(token);

@@ -237,9 +237,8 @@ async fn a_body_over_its_limit_is_refused_before_it_is_read() {
 #[tokio::test]
 async fn too_many_invalid_requests_in_a_second_are_rate_limited_and_valid_ones_pass() {
     let agent = Agent::start(&patient());
-    let limited = async {
-        while agent.refused("/nowhere", "{}").await.1.code != Code::RateLimited {}
-    };
+    let limited =
+        async { while agent.refused("/nowhere", "{}").await.1.code != Code::RateLimited {} };
     tokio::time::timeout(LIMIT, limited).await.expect("a second with too many refusals");
     assert_eq!(agent.post(routes::DOWN, "{}").await.0, StatusCode::OK);
 }
@@ -325,8 +324,8 @@ async fn cut(
     let engine = async {
         let (mut engine, _) = listener.accept().await.unwrap();
         read_request(&mut engine).await;
-        let begun = [HEAD, &chunk("data: {\"half\"")].concat();
-        engine.write_all(begun.as_bytes()).await.unwrap();
+        let half = [HEAD, &chunk("data: {\"half\"")].concat();
+        engine.write_all(half.as_bytes()).await.unwrap();
         assert_eq!(has_begun.await.unwrap(), StatusCode::OK);
         then(&agent, id.clone(), engine).await
     };

@@ -84,7 +84,7 @@ impl Supervisor {
         match place {
             Some(Place::Waiting(ticket)) => out.push(refuse(ticket.token, cancelled())),
             Some(Place::Active(ticket)) => {
-                out.push(Effect::Revoke { token: ticket.token, fault: Box::new(cancelled()) })
+                out.push(Effect::Revoke { token: ticket.token, fault: Box::new(cancelled()) });
             }
             Some(Place::Releasing) | None => {}
         }

@@ -8,8 +8,8 @@ use wire::{Code, Fault};
 
 /// Look at the configuration.
 ///
-/// The file is $RBEE_CONFIG, else config.toml in the user's configuration directory, else
-/// /etc/rbee/config.toml; without any, everything has its default.
+/// The file is `$RBEE_CONFIG`, else `config.toml` in the user's configuration directory, else
+/// `/etc/rbee/config.toml`; without any, everything has its default.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true)]

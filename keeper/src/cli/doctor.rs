@@ -1,5 +1,6 @@
 //! `rbee doctor`: looks at everything a request passes through, and says what to do.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
@@ -133,8 +134,10 @@ async fn ask_the_agent(context: &Context) -> (Check, Vec<Check>) {
             (hinted(check(NAME, Verdict::Warning, seen), "rbee down".to_owned()), checks)
         }
         Err(fault) => {
-            let causes = fault.causes.iter().map(|cause| format!("; {cause}")).collect::<String>();
-            let seen = format!("{}{causes}", fault.message);
+            let parts: Vec<&str> = std::iter::once(fault.message.as_str())
+                .chain(fault.causes.iter().map(String::as_str))
+                .collect();
+            let seen = parts.join("; ");
             let mut failed = check(NAME, Verdict::Failed, seen);
             // Its own hint would lead back here.
             failed.hint = fault.hints.into_iter().find(|hint| !hint.starts_with("rbee doctor"));
@@ -155,10 +158,10 @@ fn shown(checks: &[Check], style: &Style) -> String {
         };
         let name = text::one_line(&check.name, MAX_SEEN_BYTES);
         let seen = text::one_line(&check.seen, MAX_SEEN_BYTES);
-        out.push_str(&format!("{verdict}  {name:widest$}  {seen}\n"));
+        let _ = writeln!(out, "{verdict}  {name:widest$}  {seen}");
         if let Some(hint) = &check.hint {
             let hint = text::one_line(hint, MAX_SEEN_BYTES);
-            out.push_str(&format!("      {:widest$}  {} {hint}\n", "", style.hint("hint:")));
+            let _ = writeln!(out, "      {:widest$}  {} {hint}", "", style.hint("hint:"));
         }
     }
     out

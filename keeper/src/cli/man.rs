@@ -100,7 +100,7 @@ The configuration file to read instead.
 .TP
 .B RBEE_LOG
 Turns the log of this program on and says what goes into it: error, warn, info, debug, or a filter
-such as rbee=debug,hyper=info.
+such as keeper=debug,hyper=info. Prompts and answers are never in it.
 .TP
 .B NO_COLOR
 No colours.

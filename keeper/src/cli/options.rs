@@ -14,8 +14,8 @@ use crate::model;
 /// Which model, and where.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Model to use: an alias, hf:org/repo[:quant], file:/path/on/the/hive.gguf, demo, or the path
-    /// of a GGUF file here. Without it: default_model of the configuration, else demo.
+    /// Model to use: an alias, `hf:org/repo[:quant]`, `file:/path/on/the/hive.gguf`, `demo`, or
+    /// the path of a GGUF file here. Without it: `default_model` of the configuration, else `demo`.
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Only on this hive. This machine is `local`.
@@ -98,10 +98,10 @@ impl ModelArgs {
     fn model(&self, context: &Context) -> Result<ModelRef, Failure> {
         let aliases = context.config.known_aliases();
         if let Some(text) = &self.model {
-            return Ok(model::resolve(text, &aliases)?);
+            return Ok(model::resolve(text, aliases)?);
         }
         if let Some(name) = &context.config.default_model {
-            return name.resolve(&aliases).map_err(|error| Failure::usage(error.to_string()));
+            return name.resolve(aliases).map_err(|error| Failure::usage(error.to_string()));
         }
         Ok(ModelRef::Demo)
     }

@@ -93,7 +93,7 @@ struct Row<'a> {
     keep_alive_s: i64,
     /// Why it ended: only where ended workers are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<Option<String>>,
+    cause: Option<serde_json::Value>,
 }
 
 fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
@@ -109,7 +109,7 @@ fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
         queued: worker.queued,
         memory_bytes: worker.memory_bytes,
         keep_alive_s: worker.spec.keep_alive_s,
-        cause: (show == Show::All).then(|| cause(&worker.state)),
+        cause: (show == Show::All).then(|| cause(&worker.state).into()),
     }
 }
 

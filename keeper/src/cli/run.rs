@@ -27,6 +27,7 @@ const STDIN_PATIENCE: Duration = Duration::from_secs(3);
 /// a terminal, with an empty line between them. The answer goes to standard output, with a newline
 /// at its end; everything else goes to standard error.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
 #[command(after_help = "Examples:\n  rbee run \"What is rbee?\"\n  \
     git diff | rbee run -m llama3.2 \"Write a commit message for this:\"")]
 pub struct Args {
@@ -173,7 +174,7 @@ fn refuse_a_model_without_its_flag(args: &Args, context: &Context) -> Result<(),
     let Some(first) = args.words.first().filter(|_| args.model.model.is_none()) else {
         return Ok(());
     };
-    if !model::names_a_model(first, &context.config.known_aliases()) {
+    if !model::names_a_model(first, context.config.known_aliases()) {
         return Ok(());
     }
     let typed: Vec<String> = std::env::args_os()

@@ -171,12 +171,8 @@ mod tests {
     #[test]
     fn a_free_slot_beats_a_short_queue_beats_a_load_beats_a_start() {
         let loading = worker("d-1", WorkerState::Loading { bytes_done: 1, bytes_total: 2 });
-        let all = vec![
-            loading.clone(),
-            busy("c-1", 1, 3),
-            busy("b-1", 1, 0),
-            worker("a-1", WorkerState::Ready),
-        ];
+        let all =
+            [loading, busy("c-1", 1, 3), busy("b-1", 1, 0), worker("a-1", WorkerState::Ready)];
         let choices: Vec<String> =
             (1..=4).rev().map(|n| choose(all[..n].to_vec(), &want())).collect();
         assert_eq!(choices, ["a-1", "b-1", "c-1", "d-1"]);

@@ -82,13 +82,11 @@ impl Transport for Local {
                 failed("it cannot be executed").cause(format!("{}: {error}", program.display()))
             })?;
         let bound = self.agent_start.saturating_add(GRACE);
-        match tokio::time::timeout(bound, started(&mut child)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let _ = child.start_kill();
-                Err(failed(&format!("no answer within {} s", bound.as_secs())))
-            }
+        if let Ok(outcome) = tokio::time::timeout(bound, started(&mut child)).await {
+            return outcome;
         }
+        let _ = child.start_kill();
+        Err(failed(&format!("no answer within {} s", bound.as_secs())))
     }
 
     async fn has_orphans(&self) -> bool {
@@ -157,17 +155,13 @@ async fn started(child: &mut Child) -> Result<(), Fault> {
         line = answer => line,
         text = &mut complaint => return finished(child, &text).await,
     };
-    match line {
-        Some(line) => {
-            let hello: Hello = ndjson::decode(line.trim_end().as_bytes())?;
-            tracing::info!(pid = hello.pid, build = %hello.build, "the agent answers");
-            Ok(())
-        }
-        None => {
-            let text = complaint.await;
-            finished(child, &text).await
-        }
+    if let Some(line) = line {
+        let hello: Hello = ndjson::decode(line.trim_end().as_bytes())?;
+        tracing::info!(pid = hello.pid, build = %hello.build, "the agent answers");
+        return Ok(());
     }
+    let text = complaint.await;
+    finished(child, &text).await
 }
 
 async fn first_line(stdout: impl AsyncRead + Unpin) -> io::Result<String> {
@@ -198,7 +192,7 @@ fn explained(status: &str, complaint: &str) -> Fault {
         return line.fault;
     }
     let last_words = lines.iter().rev().take(4).rev();
-    last_words.fold(failed(status), |fault, line| fault.cause(line))
+    last_words.fold(failed(status), Fault::cause)
 }
 
 #[cfg(test)]

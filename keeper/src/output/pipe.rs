@@ -106,7 +106,7 @@ mod tests {
             pipe.write(format!("{n}\n").into_bytes()).await.unwrap();
         }
         pipe.finish().await.unwrap();
-        let expected: String = (0..MAX_WAITING * 2).map(|n| format!("{n}\n")).collect();
+        let expected = (0..MAX_WAITING * 2).fold(String::new(), |text, n| format!("{text}{n}\n"));
         assert_eq!(*out.0.lock().unwrap(), expected.into_bytes());
     }
 

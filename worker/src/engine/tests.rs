@@ -295,34 +295,3 @@ fn the_demo_model_says_what_a_hive_is() {
     assert_eq!(finished(&answer).0, FinishReason::Stop);
     assert!(answer.text.contains("machine"), "{:?}", answer.text);
 }
-
-#[test]
-#[ignore = "measures"]
-fn measure() {
-    let report = |name: &str, engine: &Engine, prompt: Prompt| {
-        for _ in 0..3 {
-            let answer = ask(engine, prompt.clone(), greedy(64));
-            if let Some(Piece::Finished { usage, timings, .. }) = answer.end {
-                println!(
-                    "{name}: load {:.0} ms, prefill {} tokens at {:.0} t/s, decode {:.1} t/s",
-                    timings.load_ms,
-                    usage.prompt_tokens,
-                    f64::from(usage.prompt_tokens) / timings.prefill_ms * 1000.0,
-                    f64::from(usage.completion_tokens) / timings.decode_ms * 1000.0
-                );
-            }
-        }
-    };
-    report("demo", &demo(), chat("What is a hive?"));
-    let half = TestModel {
-        embedding: 896,
-        layers: 24,
-        heads: 14,
-        kv_heads: 2,
-        feed_forward: 4864,
-        ..TestModel::new("qwen2", GgmlDType::Q8_0)
-    };
-    let engine = start(&half, 2048);
-    report("0.5B Q8_0 short", &engine, raw("hello"));
-    report("0.5B Q8_0 512", &engine, raw(&"x".repeat(512)));
-}

@@ -146,6 +146,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
     use proptest::prelude::*;
     use wire::Code;
 
@@ -192,7 +193,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_make_a_bounded_tail(
-            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..3000), 0..20),
+            chunks in vec(vec(any::<u8>(), 0..3000), 0..20),
         ) {
             let mut recent = Recent::default();
             for chunk in &chunks {

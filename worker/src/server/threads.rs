@@ -10,14 +10,27 @@ use crate::cli::ServeArgs;
 /// What candle's thread pools are sized by, once a process.
 const POOL_SIZE: &str = "RAYON_NUM_THREADS";
 
-/// Makes this process compute with the threads that it was asked for. The pools read their size
+/// Bytes of a model's file below which one thread is faster than several: each of its products is
+/// done before a second thread has taken its part, and on a busy machine the first one then spins
+/// for as long as the second is not scheduled.
+const SMALL_MODEL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The threads to compute with; absent: as many as the pools choose. A file that cannot be looked
+/// at is no reason to fail here: loading it says more.
+fn wanted(args: &ServeArgs) -> Option<u32> {
+    let is_small =
+        || std::fs::metadata(&args.model).is_ok_and(|file| file.len() < SMALL_MODEL_BYTES);
+    args.threads.or_else(|| is_small().then_some(1))
+}
+
+/// Makes this process compute with the threads that it was asked for, or that its model is worth. The pools read their size
 /// from the environment, and a process cannot safely change its own: it replaces itself, with the
 /// same pid and arguments, and one more that says so.
 ///
 /// # Errors
 /// `IO_ERROR` when it cannot replace itself.
 pub fn settle(args: &ServeArgs) -> Result<(), Fault> {
-    let Some(threads) = args.threads.filter(|_| !args.pools_are_sized) else {
+    let Some(threads) = wanted(args).filter(|_| !args.pools_are_sized) else {
         return Ok(());
     };
     let failed = |error: std::io::Error| {
