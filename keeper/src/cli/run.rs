@@ -12,6 +12,7 @@ use super::options::{self, ModelArgs, SamplingArgs};
 use super::teller::{self, Form, Teller};
 use crate::ask::{self, Ending, Wish};
 use crate::context::{Context, block_on};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
 use crate::link::client::Ask;
@@ -99,12 +100,16 @@ async fn answer(args: &Args, context: &Context, wish: &Wish) -> Result<(), Failu
             }
             Ok(())
         }
-        Err(failure) if failure.is_silent() => Err(failure),
         Err(failure) => {
-            // What came is kept; a reader that left does not hide why it ended.
-            tokio::select! {
-                _ = teller.finish(None) => {}
-                () = interrupts.next() => {}
+            teller.clear_progress();
+            // What came is kept. After Ctrl-C only a terminal gets its line ended.
+            let on_terminal = context.environment.terminals.stdout;
+            if !failure.is_silent() || (failure.exit == Exit::Interrupted && on_terminal) {
+                // A reader that left does not hide why it ended.
+                tokio::select! {
+                    _ = teller.finish(None) => {}
+                    () = interrupts.next() => {}
+                }
             }
             Err(with_count(failure, tokens))
         }

@@ -104,7 +104,8 @@ impl<'a> Teller<'a> {
         self.pipe.finish().await.map_err(|error| Failure::of_stdout(&error))
     }
 
-    fn clear_progress(&mut self) {
+    /// Takes the line about a load away.
+    pub fn clear_progress(&mut self) {
         let _ = self.progress.clear(&mut io::stderr().lock());
     }
 
