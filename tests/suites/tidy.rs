@@ -68,7 +68,8 @@ fn every_file_opens_with_its_purpose() {
 fn files_functions_and_lines_keep_their_size() {
     let mut broken = Vec::new();
     for (name, text) in rust_files(ALL) {
-        let shipped = shipped(&text);
+        let is_test = name.ends_with("/tests.rs");
+        let shipped = if is_test { "" } else { shipped(&text) };
         if shipped.lines().count() > MAX_FILE_LINES {
             broken.push(format!("{name}: {} lines", shipped.lines().count()));
         }

@@ -53,7 +53,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_line_is_bounded_and_has_no_control(text in "\\PC*|[\\x00-\\x9f]*", max in 0usize..64) {
+        fn one_line_is_bounded_and_has_no_control(
+            text in "\\PC*|[\\x00-\\x9f]*", max in 0usize..64,
+        ) {
             let line = one_line(&text, max);
             prop_assert!(line.len() <= max + '…'.len_utf8());
             prop_assert!(!line.chars().any(char::is_control));

@@ -52,7 +52,8 @@ pub async fn correlate(
     };
     let fault = limit(&hive, *fault).of_request(id);
     // The path came from outside: its length is all that is logged of it.
-    tracing::info!(request = %id, %method, path_bytes = path, code = fault.code.as_str(), "refused");
+    let code = fault.code.as_str();
+    tracing::info!(request = %id, %method, path_bytes = path, code, "refused");
     refusal(fault)
 }
 

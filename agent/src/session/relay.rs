@@ -77,7 +77,8 @@ impl Relay {
                 () = until(self.deadline) => too_late(),
                 () = tokio::time::sleep(self.stall) => stalled(&self.worker, self.stall),
             };
-            tracing::info!(request = %self.request, code = fault.code.as_str(), "answer ended early");
+            let code = fault.code.as_str();
+            tracing::info!(request = %self.request, code, "answer ended early");
             self.open = None;
             return self.last_word(fault);
         }

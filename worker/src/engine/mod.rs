@@ -123,6 +123,14 @@ pub struct Job {
 /// belongs to an engine that is gone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Piece {
+    /// A part of a long prompt was computed; the first token is still to come. Tells whoever waits
+    /// that the engine is alive.
+    Prefilled {
+        /// Tokens of the prompt that are computed.
+        done: u32,
+        /// Tokens of the prompt in all.
+        total: u32,
+    },
     /// One token. Its text may be empty while half a character or the beginning of a stop text is
     /// held back; what is held when the model ends its answer comes with the end token's id.
     Token {

@@ -151,6 +151,8 @@ impl Scheduler {
                 let missing = || Fault::new(Code::Internal, "the decoder gave no logits");
                 return logits.into_iter().next().ok_or_else(missing).map_err(Interrupt::from);
             }
+            let (done, total) = (count(sequence.computed_len()), count(sequence.prompt_len()));
+            self.send(job, Piece::Prefilled { done, total })?;
         }
     }
 
@@ -223,8 +225,11 @@ fn check(job: &Job, now: Instant) -> Result<(), Interrupt> {
     Ok(())
 }
 
+fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
 fn usage(sequence: &Sequence) -> Usage {
-    let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
     let (prompt, answer) = (count(sequence.prompt_len()), count(sequence.answer_len()));
     Usage {
         prompt_tokens: prompt,

@@ -122,6 +122,11 @@ impl Sequence {
         self.prompt_len
     }
 
+    /// Tokens whose keys and values are in the cache.
+    pub(super) fn computed_len(&self) -> usize {
+        self.computed
+    }
+
     /// Tokens of the answer.
     pub(super) fn answer_len(&self) -> usize {
         self.tokens.len() - self.prompt_len

@@ -52,6 +52,7 @@ struct Answer {
     ids: Vec<u32>,
     text: String,
     reasoning: String,
+    prefilled: Vec<(u32, u32)>,
     end: Option<Piece>,
 }
 
@@ -65,6 +66,7 @@ fn read(mut pieces: mpsc::Receiver<Piece>) -> Answer {
                 answer.text.push_str(&text);
                 answer.reasoning.push_str(&reasoning);
             }
+            Piece::Prefilled { done, total } => answer.prefilled.push((done, total)),
             end => answer.end = Some(end),
         }
     }
@@ -148,6 +150,13 @@ fn the_context_ends_an_answer_and_refuses_a_prompt_by_how_much() {
     assert_eq!(finished(&fits).1.completion_tokens, 1);
     let fault = fault(ask(&engine, raw(&"x".repeat(70)), greedy(9)));
     assert_eq!((fault.code, &fault.details["over_tokens"]), (Code::ContextOverflow, &7.into()));
+}
+
+#[test]
+fn a_long_prompt_is_told_part_by_part() {
+    let answer = ask(&start(&small(), 1024), raw(&"x".repeat(600)), greedy(1));
+    assert_eq!(answer.prefilled, [(256, 600), (512, 600)]);
+    assert_eq!(finished(&answer).1.prompt_tokens, 600);
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl Answer {
         Body::from_stream(futures_util::stream::unfold(Some(self), |answer| async {
             let mut answer = answer?;
             let piece = answer.take().await;
-            let is_last = !matches!(piece, Piece::Token { .. });
+            let is_last = matches!(piece, Piece::Finished { .. } | Piece::Failed(_));
             let event = answer.event(piece);
             let goes_on = !is_last && event.is_ok();
             Some((event, goes_on.then_some(answer)))
@@ -176,6 +176,10 @@ impl Answer {
             timings: None,
         };
         let event = match piece {
+            // A comment: clients skip it, and every hop sees that the worker is alive.
+            Piece::Prefilled { done, total } => {
+                format!(": prefill {done}/{total}\n\n").into_bytes()
+            }
             Piece::Token { id, text, reasoning } => {
                 chunk.choices.push(self.choice(id, text, reasoning));
                 sse::encode(&chunk)?

@@ -23,9 +23,9 @@ fn wanted(args: &ServeArgs) -> Option<u32> {
     args.threads.or_else(|| is_small().then_some(1))
 }
 
-/// Makes this process compute with the threads that it was asked for, or that its model is worth. The pools read their size
-/// from the environment, and a process cannot safely change its own: it replaces itself, with the
-/// same pid and arguments, and one more that says so.
+/// Makes this process compute with the threads that it was asked for, or that its model is worth.
+/// The pools read their size from the environment, and a process cannot safely change its own: it
+/// replaces itself, with the same pid and arguments, and one more that says so.
 ///
 /// # Errors
 /// `IO_ERROR` when it cannot replace itself.

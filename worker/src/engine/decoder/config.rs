@@ -22,6 +22,7 @@ struct Family {
     norms_heads: bool,
 }
 
+/// The families of [`wire::gguf::SUPPORTED_ARCHITECTURES`], which hives refuse by.
 const FAMILIES: [Family; 3] = [
     Family { name: "llama", pairing: Pairing::Interleaved, norms_heads: false },
     Family { name: "qwen2", pairing: Pairing::Halves, norms_heads: false },
@@ -192,4 +193,15 @@ pub(in super::super) fn check_context(header: &Header, ctx_size: u32) -> Result<
         return Err(unsupported(message).hint(format!("rbee run --ctx-size {window} …")));
     }
     Ok(Room { ctx_size: size(ctx_size), trained: size(trained) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FAMILIES;
+
+    #[test]
+    fn a_hive_lets_through_what_the_decoder_computes_and_nothing_else() {
+        let computed = FAMILIES.map(|family| family.name);
+        assert_eq!(computed.as_slice(), wire::gguf::SUPPORTED_ARCHITECTURES);
+    }
 }

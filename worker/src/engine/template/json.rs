@@ -114,7 +114,7 @@ fn write_all(
     Ok(())
 }
 
-/// Whether Python would write `\uXXXX` for it.
+/// Whether Python would write an escape (`\u` and four digits) for it.
 fn needs_escape(c: char, style: &Style) -> bool {
     c < ' ' || (style.ascii_only && (!c.is_ascii() || c == '\u{7f}'))
 }
