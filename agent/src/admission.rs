@@ -61,9 +61,9 @@ pub fn device(asked: Option<Device>) -> Result<Device, Fault> {
 
 /// Bytes that a worker of `slots` sequences of `ctx` tokens takes.
 pub fn need_bytes(shape: &ModelShape, ctx: u32, slots: u32) -> u64 {
-    shape
-        .weight_bytes
-        .saturating_add(shape.weight_bytes / WEIGHT_OVERHEAD_DIVISOR)
+    let weights = shape.weight_bytes.saturating_add(shape.half_float_bytes);
+    weights
+        .saturating_add(weights / WEIGHT_OVERHEAD_DIVISOR)
         .saturating_add(shape.kv_cache_bytes(ctx, slots, CACHE_ELEMENT_BYTES))
         .saturating_add(FIXED_OVERHEAD_BYTES)
 }
@@ -160,6 +160,7 @@ mod tests {
             context,
             vocab: 1000,
             weight_bytes,
+            half_float_bytes: 0,
         }
     }
 
@@ -189,6 +190,14 @@ mod tests {
         let ctx = u32::try_from(fault.details["fitting_ctx"].as_u64().unwrap()).unwrap();
         assert!(decide(&shape, Some(ctx), 1, memory(3 * GIB)).is_ok());
         assert!(fault.hints.iter().any(|hint| hint.contains("worker stop")));
+    }
+
+    #[test]
+    fn sixteen_bit_floats_count_as_the_32_bits_that_they_become() {
+        let quantized = shape(4096, GIB);
+        let halves = ModelShape { half_float_bytes: GIB, ..quantized.clone() };
+        let more = need_bytes(&halves, 4096, 1) - need_bytes(&quantized, 4096, 1);
+        assert_eq!(more, GIB + 2 * GIB / 10 - GIB / 10);
     }
 
     #[test]

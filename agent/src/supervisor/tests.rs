@@ -170,6 +170,7 @@ fn ask(weight_bytes: u64) -> SpawnAsk {
             context: 512,
             vocab: 8,
             weight_bytes,
+            half_float_bytes: 0,
         },
         available_bytes: 64 * GIB,
         seed: 0x00ff_ffff,

@@ -145,4 +145,11 @@ impl Header {
     pub fn weight_bytes(&self) -> u64 {
         self.tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add)
     }
+
+    /// Bytes of the data of tensors of 16-bit floats.
+    pub fn half_float_bytes(&self) -> u64 {
+        let is_half = |kind| matches!(kind, TensorKind::F16 | TensorKind::Bf16);
+        let halves = self.tensors.iter().filter(|tensor| is_half(tensor.kind));
+        halves.map(|tensor| tensor.bytes).fold(0, u64::saturating_add)
+    }
 }

@@ -32,6 +32,8 @@ pub struct ModelShape {
     pub vocab: u32,
     /// Bytes of all weights in the file.
     pub weight_bytes: u64,
+    /// Bytes of those that are 16-bit floats; a CPU worker holds them as 32-bit ones.
+    pub half_float_bytes: u64,
 }
 
 impl ModelShape {
@@ -82,6 +84,7 @@ impl Header {
             context: self.figure(&key("context_length"), 1..=limits::MAX_CTX_SIZE)?,
             vocab: self.vocab(&key("vocab_size"))?,
             weight_bytes: self.weight_bytes(),
+            half_float_bytes: self.half_float_bytes(),
             architecture,
         })
     }

@@ -155,6 +155,7 @@ fn a_model_is_measured_for_placement() {
         context: 128,
         vocab: 5,
         weight_bytes: 340 + 256 + 2304,
+        half_float_bytes: 0,
     };
     assert_eq!(shape, expected);
     // 2 layers, 2 heads, 16 elements each of key and value, 128 tokens, 3 slots, f16.
