@@ -52,6 +52,9 @@ pub struct GuardSpec {
     pub spec: WorkerSpec,
     /// Context that the model itself was trained for.
     pub model_ctx: u32,
+    /// Bytes of memory that it was admitted with; an adopting agent keeps the promise.
+    #[serde(default)]
+    pub need_bytes: u64,
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.

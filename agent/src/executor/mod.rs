@@ -13,11 +13,11 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::event::Event;
-use wire::worker::WorkerSpec;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
 use self::process::Setup;
 use crate::platform;
+use crate::supervisor::effect::Start;
 use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
 
 /// Messages that may wait for the supervisor; beyond that, senders wait.
@@ -247,7 +247,7 @@ impl Executor {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Start { id, spec, model_ctx, path } => self.start(id, spec, model_ctx, path),
+            Effect::Start(start) => self.start(start),
             Effect::StopGuard(id) => {
                 let timings = &self.setup.timings;
                 let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
@@ -281,18 +281,18 @@ impl Executor {
         }
     }
 
-    fn start(&self, id: WorkerId, spec: WorkerSpec, model_ctx: u32, path: String) {
+    fn start(&self, start: Start) {
         let (setup, inputs) = (Arc::clone(&self.setup), self.handle.inputs());
         tokio::spawn(async move {
-            match setup.start(&id, &spec, model_ctx, &path).await {
+            match setup.start(&start).await {
                 Ok((place, child)) => {
-                    tracing::info!(worker = %id, model = %spec.model, "guard started");
+                    tracing::info!(worker = %start.id, model = %start.spec.model, "guard started");
                     guard::tend(place, Some(child), inputs).await;
                 }
                 Err(error) => {
                     let why = format!("its guard could not be started: {error}");
                     let end = Box::new(End::NotStarted { why });
-                    guard::tell(&inputs, Input::Ended { worker: id, end }).await;
+                    guard::tell(&inputs, Input::Ended { worker: start.id, end }).await;
                 }
             }
         });

@@ -15,6 +15,7 @@ use wire::worker::WorkerSpec;
 use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
 
 use crate::platform;
+use crate::supervisor::effect::Start;
 
 /// How often a process that should end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -70,21 +71,16 @@ impl Setup {
     ///
     /// # Errors
     /// Whatever the operating system refuses.
-    pub async fn start(
-        &self,
-        id: &WorkerId,
-        spec: &WorkerSpec,
-        model_ctx: u32,
-        model: &str,
-    ) -> io::Result<(Place, Child)> {
-        let dir = self.dir(id);
+    pub async fn start(&self, start: &Start) -> io::Result<(Place, Child)> {
+        let dir = self.dir(&start.id);
         let guard = GuardSpec {
             version: RECORD_VERSION,
-            id: id.clone(),
+            id: start.id.clone(),
             nonce: RequestId::random().to_string(),
-            spec: spec.clone(),
-            model_ctx,
-            engine: self.engine(spec, &dir, model),
+            spec: start.spec.clone(),
+            model_ctx: start.model_ctx,
+            need_bytes: start.need_bytes,
+            engine: self.engine(&start.spec, &dir, &start.path),
             timings: self.timings.clone(),
         };
         let place = Place::of(&guard, dir.clone());
@@ -153,9 +149,14 @@ impl Place {
         }
     }
 
-    /// The last lines of the engine's stderr file.
+    /// The last lines of the engine's stderr files, of which the older one may hold the beginning.
     pub fn stderr_tail(&self) -> String {
-        let Ok(bytes) = std::fs::read(self.dir.join(files::STDERR)) else { return String::new() };
+        let mut bytes = Vec::new();
+        for name in [files::STDERR_OLDER, files::STDERR] {
+            let Ok(file) = std::fs::File::open(self.dir.join(name)) else { continue };
+            // What of it can be read is better than nothing.
+            let _ = file.take(limits::MAX_STDERR_FILE_BYTES).read_to_end(&mut bytes);
+        }
         let from = bytes.len().saturating_sub(limits::MAX_STDERR_TAIL_BYTES);
         let tail = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned();
         text::for_terminal(&tail)

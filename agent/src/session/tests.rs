@@ -116,6 +116,7 @@ impl Agent {
                 keep_alive_s: -1,
             },
             model_ctx: 512,
+            need_bytes: 0,
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),
         };

@@ -30,20 +30,26 @@ pub enum Answer {
     Refused(Box<Fault>),
 }
 
+/// A worker that was admitted, with all that its guard has to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// Which worker.
+    pub id: WorkerId,
+    /// What for.
+    pub spec: WorkerSpec,
+    /// Context that the model itself was trained for.
+    pub model_ctx: u32,
+    /// Host memory that it was admitted with.
+    pub need_bytes: u64,
+    /// The model's file.
+    pub path: String,
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Start a guard with an engine.
-    Start {
-        /// Which worker.
-        id: WorkerId,
-        /// What for.
-        spec: WorkerSpec,
-        /// Context that the model itself was trained for.
-        model_ctx: u32,
-        /// The model's file.
-        path: String,
-    },
+    Start(Start),
     /// Tell a guard to walk the stop ladder.
     StopGuard(WorkerId),
     /// Kill a guard that does not answer, and its engine; their identities are checked first.

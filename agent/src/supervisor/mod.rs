@@ -143,9 +143,8 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, guard: GuardSpec, now: Moment) {
-        let GuardSpec { id, spec, model_ctx, .. } = guard;
-        // What it takes is already missing from the free memory, or was admitted before.
-        let worker = Worker::new(id.clone(), spec, model_ctx, 0, now);
+        let GuardSpec { id, spec, model_ctx, need_bytes, .. } = guard;
+        let worker = Worker::new(id.clone(), spec, model_ctx, need_bytes, now);
         self.workers.entry(id).or_insert(worker);
     }
 

@@ -4,7 +4,7 @@ use wire::device::Device;
 use wire::worker::{SpawnReply, WorkerSpec};
 use wire::{Code, Fault, ModelRef, WorkerId, layout, limits};
 
-use super::effect::{Answer, Effect};
+use super::effect::{Answer, Effect, Start};
 use super::input::{Moment, SpawnAsk};
 use super::worker::{Life, Worker};
 use super::{FIRST_REQUEST_GRACE, Supervisor};
@@ -104,7 +104,8 @@ impl Supervisor {
         let worker = Worker::new(id.clone(), spec.clone(), model_ctx, admitted.need_bytes, now);
         self.workers.insert(id.clone(), worker);
         let reply = self.spawn_reply(&id, false, now, out);
-        out.push(Effect::Start { id, spec, model_ctx, path: ask.path });
+        let need_bytes = admitted.need_bytes;
+        out.push(Effect::Start(Start { id, spec, model_ctx, need_bytes, path: ask.path }));
         reply
     }
 

@@ -181,7 +181,7 @@ fn ask(weight_bytes: u64) -> SpawnAsk {
 fn a_worker_starts_loads_serves_and_each_change_has_its_own_revision() {
     let mut hive = Hive::new();
     let id = hive.spawned();
-    assert!(hive.wants(|e| matches!(e, Effect::Start { id: started, .. } if *started == id)));
+    assert!(hive.wants(|e| matches!(e, Effect::Start(start) if start.id == id)));
     hive.engine(&id, EnginePhase::Loading { bytes_done: 1, bytes_total: 2 }, 0);
     hive.engine(&id, EnginePhase::Serving, 0);
     hive.engine(&id, EnginePhase::Serving, 0);
@@ -234,6 +234,18 @@ fn memory_promised_to_a_loading_worker_is_not_promised_twice() {
     hive.feed(Input::Memory { worker: id.clone(), bytes: GIB });
     let third = hive.spawn(available);
     assert!(matches!(hive.answer(third), Some(Answer::Spawned(_))));
+}
+
+#[test]
+fn the_promise_holds_until_the_memory_is_taken_also_after_the_load() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    let need = hive.supervisor.workers[&id].need_bytes;
+    assert!(need > GIB);
+    hive.feed(Input::Memory { worker: id.clone(), bytes: GIB });
+    assert_eq!(hive.supervisor.workers[&id].reserved_bytes(), need - GIB);
+    hive.feed(Input::Memory { worker: id.clone(), bytes: 2 * need });
+    assert_eq!(hive.supervisor.workers[&id].reserved_bytes(), 0);
 }
 
 #[test]

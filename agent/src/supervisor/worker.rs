@@ -135,13 +135,13 @@ impl Worker {
         !self.stale && matches!(self.life, Life::Starting | Life::Loading { .. } | Life::Serving)
     }
 
-    /// Host memory that it will still take.
+    /// Host memory that it will still take: weights while it loads, afterwards the part of its
+    /// cache that no token has needed yet, which the operating system gives page by page.
     pub fn reserved_bytes(&self) -> u64 {
-        match self.life {
-            Life::Starting | Life::Loading { .. } => {
-                self.need_bytes.saturating_sub(self.memory_bytes.unwrap_or(0))
-            }
-            _ => 0,
+        if self.is_alive() {
+            self.need_bytes.saturating_sub(self.memory_bytes.unwrap_or(0))
+        } else {
+            0
         }
     }
 

@@ -326,6 +326,7 @@ fn guard_spec() -> GuardSpec {
         nonce: "6b1f".into(),
         spec: spec(),
         model_ctx: 131_072,
+        need_bytes: 3_221_225_472,
         engine: EngineCommand {
             program: "/opt/rbee".into(),
             args: vec!["worker".into(), "serve".into()],

@@ -111,6 +111,7 @@ pub fn spec(program: &str, args: &[&str]) -> GuardSpec {
             keep_alive_s: -1,
         },
         model_ctx: 2048,
+        need_bytes: 0,
         engine: EngineCommand {
             program: program.to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
