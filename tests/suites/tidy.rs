@@ -264,3 +264,42 @@ fn versions_stand_in_one_place() {
         assert_eq!(inherits, Some(true), "{krate} inherits the lints");
     }
 }
+
+/// What the program must do, and the tests that show it.
+#[derive(serde::Deserialize)]
+struct Scenarios {
+    scenario: Vec<Scenario>,
+}
+
+#[derive(serde::Deserialize)]
+struct Scenario {
+    id: String,
+    holds: String,
+    tests: Vec<String>,
+}
+
+#[test]
+fn every_scenario_names_tests_that_exist_and_the_table_is_fresh() {
+    let text = std::fs::read_to_string(root().join("tests/scenarios.toml")).expect("scenarios");
+    let scenarios: Scenarios = toml::from_str(&text).expect("its schema");
+    let mut table = "# What is shown by which test\n\nGenerated from `scenarios.toml`.\n\n\
+                     | scenario | what holds | shown by |\n| --- | --- | --- |\n"
+        .to_owned();
+    for Scenario { id, holds, tests } in &scenarios.scenario {
+        assert!(!tests.is_empty(), "{id} names no test");
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap_or((test, ""));
+            let code = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+            let is_there = !code.is_empty() && code.contains(&format!("fn {name}"));
+            assert!(is_there, "{id}: there is no test {test}");
+        }
+        let tests = tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join("<br>");
+        table += &format!("| {id} | {holds} | {tests} |\n");
+    }
+    let written = std::fs::read_to_string(root().join("tests/SCENARIOS.md")).unwrap_or_default();
+    if written != table {
+        let fresh = std::env::temp_dir().join("SCENARIOS.md");
+        std::fs::write(&fresh, &table).expect("a place for the fresh table");
+        panic!("tests/SCENARIOS.md is old: cp {} tests/", fresh.display());
+    }
+}
