@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "what goes wrong here is a failed test")]
 
 pub mod http;
+pub mod lab;
 pub mod procs;
 pub mod sandbox;
 pub mod synthetic;
