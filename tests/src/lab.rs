@@ -221,7 +221,8 @@ impl Drop for Lab {
         let _ = down.expect_code(0);
         // Those that had only entered the lab end a moment after what they ran there.
         wait_until("no process of the lab is left", Duration::from_secs(5), || {
-            processes.is_disjoint(&all_processes()).then_some(())
+            let left = all_processes();
+            (!left.iter().any(|p| processes.contains(&p.identity()))).then_some(())
         });
         assert!(!self.state_dir().exists(), "{} is left", self.state_dir().display());
         let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
@@ -231,7 +232,7 @@ impl Drop for Lab {
 
 impl Lab {
     /// Every process in a namespace that the lab's room or one of its descendants is in.
-    fn processes(&self) -> BTreeSet<Process> {
+    fn processes(&self) -> BTreeSet<(i32, u64)> {
         let all = all_processes();
         let Some(room) = first_process(&self.state_dir()) else { return BTreeSet::new() };
         let parents: BTreeMap<i32, i32> = all.iter().map(|p| (p.pid, p.parent)).collect();
@@ -241,7 +242,8 @@ impl Lab {
         };
         let namespaces: BTreeSet<PathBuf> =
             all.iter().filter(is_inside).flat_map(|p| p.namespaces.iter().cloned()).collect();
-        all.into_iter().filter(|p| !p.namespaces.is_disjoint(&namespaces)).collect()
+        let entered = all.iter().filter(|p| !p.namespaces.is_disjoint(&namespaces));
+        entered.map(Process::identity).collect()
     }
 }
 
@@ -305,18 +307,25 @@ fn first_process(state_dir: &Path) -> Option<i32> {
 }
 
 /// A process that is no zombie: those are in no namespace any more.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 struct Process {
     pid: i32,
-    /// Clock ticks after the start of the machine; with the pid it names one process for ever.
+    /// In clock ticks after the start of the machine.
     started: u64,
     parent: i32,
     /// Of its network, its mounts and its processes.
     namespaces: BTreeSet<PathBuf>,
 }
 
-fn all_processes() -> BTreeSet<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
+impl Process {
+    /// What no later process shares: a pid is given again.
+    fn identity(&self) -> (i32, u64) {
+        (self.pid, self.started)
+    }
+}
+
+fn all_processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(read_process).collect()
 }

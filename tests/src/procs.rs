@@ -102,7 +102,7 @@ fn sockets_of(pid: i32) -> Vec<String> {
 }
 
 /// Every listening TCP and every UDP socket of this network namespace, by inode.
-pub fn listening_inodes() -> Vec<String> {
+fn listening_inodes() -> Vec<String> {
     let mut inodes = Vec::new();
     for (table, tcp) in [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)] {
         let text = std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();

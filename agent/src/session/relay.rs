@@ -99,13 +99,16 @@ impl Relay {
 struct Scanner {
     /// The first bytes of the line that is being read.
     head: Vec<u8>,
+    /// Whether the event that is being read is the last one.
+    is_last: bool,
+    /// Whether the last event is complete: the blank line after it came, too.
     ended: bool,
     is_between_events: bool,
 }
 
 impl Default for Scanner {
     fn default() -> Self {
-        Self { head: Vec::new(), ended: false, is_between_events: true }
+        Self { head: Vec::new(), is_last: false, ended: false, is_between_events: true }
     }
 }
 
@@ -120,8 +123,9 @@ impl Scanner {
             self.head.extend(part.iter().take(room));
             if lines.peek().is_some() {
                 let line = self.head.strip_suffix(b"\r").unwrap_or(&self.head);
-                self.ended |= line == Self::DONE || line.starts_with(Self::ERROR);
+                self.is_last |= line == Self::DONE || line.starts_with(Self::ERROR);
                 self.is_between_events = line.is_empty();
+                self.ended |= self.is_last && self.is_between_events;
                 self.head.clear();
             } else {
                 self.is_between_events &= self.head.is_empty();
@@ -184,12 +188,18 @@ mod tests {
     }
 
     #[test]
+    fn the_end_is_the_blank_line_after_the_last_event() {
+        assert!(!ended(&[b"data: [DONE]\n"]));
+        assert!(ended(&[b"data: [DONE]\n", b"\n"]));
+    }
+
+    #[test]
     fn the_end_is_seen_only_at_the_beginning_of_a_line() {
         assert!(ended(&[b"data: {}\n\ndata: [DONE]\n\n"]));
         assert!(ended(&[b"data: {\"error\":{\"code\":\"X\"}}\r\n\r\n"]));
         assert!(!ended(&[b"data: {\"text\":\"data: [DONE]\"}\n\n"]));
         assert!(!ended(&[b"data: {\"errors\":1}\n\ndata: [DONE"]));
-        assert!(!ended(&[b"data: [DONE] or not\n"]));
+        assert!(!ended(&[b"data: [DONE] or not\n\n"]));
     }
 
     proptest! {
@@ -201,9 +211,13 @@ mod tests {
             let mut whole = Scanner::default();
             whole.push(text.as_bytes());
             prop_assert_eq!(ended(&chunks), whole.ended);
+            let mut is_last = false;
             let expected = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
                 .map(|line| line.strip_suffix('\r').unwrap_or(line))
-                .any(|line| line == "data: [DONE]" || line.starts_with("data: {\"error\""));
+                .any(|line| {
+                    is_last |= line == "data: [DONE]" || line.starts_with("data: {\"error\"");
+                    is_last && line.is_empty()
+                });
             prop_assert_eq!(whole.ended, expected);
         }
     }
