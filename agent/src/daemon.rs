@@ -44,7 +44,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let listener = server::bind(&socket).map_err(|error| cannot("listen", &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), timings);
+    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");

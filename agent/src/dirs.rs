@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
-use wire::{Code, Fault, layout};
+use wire::{Code, Fault, layout, text};
 
 /// Where configuration is looked for when the user has none.
 const SYSTEM_CONFIG: &str = "/etc/rbee/config.toml";
@@ -14,6 +14,29 @@ const SYSTEM_CONFIG: &str = "/etc/rbee/config.toml";
 const CONFIG_VARIABLE: &str = "RBEE_CONFIG";
 /// Group and others have no business in any of our directories.
 const PRIVATE_DIR: u32 = 0o700;
+
+/// Variables that agents, guards and engines need; everything else of the environment that an agent
+/// is started from is left behind.
+const KEPT_VARIABLES: [&str; 12] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    CONFIG_VARIABLE,
+    "RUST_BACKTRACE",
+    "RAYON_NUM_THREADS",
+    "CANDLE_NUM_THREADS",
+];
+
+/// Whether an agent takes this variable along.
+pub fn is_kept(name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    KEPT_VARIABLES.contains(&name) || name.starts_with("XDG_")
+}
 
 /// Where everything of this hive is.
 #[derive(Debug, Clone)]
@@ -38,12 +61,21 @@ impl Dirs {
             Fault::new(Code::AgentFailed, "this user has no home directory")
                 .hint("export HOME=/path/of/a/directory")
         })?;
+        // Found from the root directory, where daemons live, a relative one is another.
+        let relative =
+            [dirs.data_dir(), dirs.config_dir()].into_iter().find(|dir| dir.is_relative());
+        if let Some(dir) = relative {
+            let message = format!("the directory {} is not absolute", dir.display());
+            return Err(
+                Fault::new(Code::AgentFailed, message).hint("export HOME=/path/of/a/directory")
+            );
+        }
         // Elsewhere than on Linux there is no state directory; the data directory serves.
         let state = dirs.state_dir().unwrap_or_else(|| dirs.data_dir());
-        let text = state.to_str().ok_or_else(|| {
+        let state_text = state.to_str().ok_or_else(|| {
             Fault::new(Code::AgentFailed, "the name of the home directory is not UTF-8")
         })?;
-        let runtime = layout::runtime_dir(text, rustix::process::getuid().as_raw());
+        let runtime = layout::runtime_dir(state_text, rustix::process::getuid().as_raw());
         let own = dirs.config_dir().join("config.toml");
         let config = match std::env::var_os(CONFIG_VARIABLE) {
             Some(path) if !path.is_empty() => PathBuf::from(path),
@@ -65,7 +97,8 @@ impl Dirs {
         for dir in [parent, runtime, &workers, &self.log, &self.data, &self.models()] {
             private_dir(dir).map_err(|problem| {
                 let message = format!("the directory {} {problem}", dir.display());
-                Fault::new(Code::AgentFailed, message).hint(format!("ls -ld {}", dir.display()))
+                Fault::new(Code::AgentFailed, message)
+                    .hint(format!("ls -ld {}", text::shell_word(&dir.to_string_lossy())))
             })?;
         }
         Ok(())
@@ -103,6 +136,16 @@ fn private_dir(dir: &Path) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_takes_no_secret_of_its_session_along() {
+        for name in ["HOME", "RBEE_CONFIG", "XDG_STATE_HOME"] {
+            assert!(is_kept(name.as_ref()), "{name}");
+        }
+        for name in ["HF_TOKEN", "RBEE_TOKEN", "SSH_AUTH_SOCK", "AWS_SECRET_ACCESS_KEY"] {
+            assert!(!is_kept(name.as_ref()), "{name}");
+        }
+    }
 
     #[test]
     fn a_directory_that_others_may_enter_is_closed() {

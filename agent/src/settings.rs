@@ -26,6 +26,10 @@ pub fn load(path: &Path) -> Result<Settings, Fault> {
         let message = format!("{}: {problem}", path.display());
         Fault::new(Code::InvalidConfig, message).hint("rbee config check")
     };
+    // Opening a pipe would wait for its writer for ever.
+    if std::fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        return Err(refuse("this is no file"));
+    }
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

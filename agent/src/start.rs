@@ -13,7 +13,7 @@ use wire::hello::{Hello, Role, agent_protocol};
 use wire::{Code, layout, limits, ndjson, routes, text};
 
 use crate::client;
-use crate::dirs::Dirs;
+use crate::dirs::{self, Dirs};
 use crate::settings::Settings;
 
 /// Between two looks at a socket that should soon be there.
@@ -40,7 +40,7 @@ pub async fn start(dirs: &Dirs, settings: &Settings) -> Result<Hello, Fault> {
     waited.unwrap_or_else(|_late| {
         let limit = settings.timings.agent_start.as_secs_f32();
         let message = format!("the agent did not answer within {limit} s");
-        Err(Fault::new(Code::AgentFailed, message).hint(format!("cat {}", stderr.display())))
+        Err(Fault::new(Code::AgentFailed, message).hint(cat(&stderr)))
     })
 }
 
@@ -87,13 +87,18 @@ fn launch(stderr: &Path) -> std::io::Result<Child> {
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(stderr)?;
-    Command::new(std::env::current_exe()?)
+    let mut command = Command::new(std::env::current_exe()?);
+    // A daemon outlives the session that started it; that session's secrets must not live in it.
+    let kept = std::env::vars_os().filter(|(name, _)| dirs::is_kept(name));
+    command
+        .env_clear()
+        .envs(kept)
         .args(["agent", "serve", "--detach"])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
+        .stderr(log);
+    command.spawn()
 }
 
 /// Why a daemon that ended at once says it did.
@@ -104,8 +109,12 @@ fn last_words(stderr: &Path) -> Fault {
         Ok(report) => report.fault,
         Err(_not_ours) => Fault::new(Code::AgentFailed, "the agent ended at once")
             .cause(text::one_line(line, limits::MAX_FAULT_MESSAGE_BYTES))
-            .hint(format!("cat {}", stderr.display())),
+            .hint(cat(stderr)),
     }
+}
+
+fn cat(path: &Path) -> String {
+    format!("cat {}", text::shell_word(&path.to_string_lossy()))
 }
 
 fn read_tail(path: &Path) -> std::io::Result<String> {

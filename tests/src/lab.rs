@@ -13,6 +13,9 @@ use crate::wait_until;
 /// Seconds after which a command of the lab has failed.
 const PATIENCE_S: &str = "60";
 
+/// Labs that this process has started: each has a name of its own.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// Hosts that one test has for itself. Dropping it ends them and fails the test when anything of
 /// them was left.
 #[derive(Debug)]
@@ -49,7 +52,6 @@ impl Lab {
             return None;
         }
         end_orphans();
-        static STARTED: AtomicU32 = AtomicU32::new(0);
         let count = STARTED.fetch_add(1, Ordering::Relaxed);
         let lab = Self { name: format!("t{}-{count}", std::process::id()) };
         let hosts: Vec<String> = hosts.iter().map(|(host, f)| format!("{host}:{f}")).collect();

@@ -158,7 +158,7 @@ fn byte_characters() -> Vec<String> {
         .collect()
 }
 
-fn describe(header: &mut Header, shape: &Shape) {
+fn describe(header: &mut Header, shape: &Shape, template: &str) {
     header.text("general.architecture", "qwen2");
     header.text("general.name", "synthetic");
     header.u32("qwen2.block_count", shape.layers);
@@ -183,10 +183,7 @@ fn describe(header: &mut Header, shape: &Shape) {
     header.texts("tokenizer.ggml.merges", &[]);
     header.u32("tokenizer.ggml.eos_token_id", shape.vocab - 1);
     header.flag("tokenizer.ggml.add_bos_token", false);
-    header.text(
-        "tokenizer.chat_template",
-        "{% for message in messages %}{{ message['content'] }}{% endfor %}",
-    );
+    header.text("tokenizer.chat_template", template);
 }
 
 /// Every tensor in file order: name, shape with the columns first, kind.
@@ -223,8 +220,17 @@ fn tensors(shape: &Shape) -> Vec<(String, Vec<u32>, u32)> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, shape: &Shape) -> std::io::Result<()> {
+    let template = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
+    write_with_template(path, shape, template)
+}
+
+/// As [`write`], with a chat template of the caller's.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_with_template(path: &Path, shape: &Shape, template: &str) -> std::io::Result<()> {
     let mut header = Header::default();
-    describe(&mut header, shape);
+    describe(&mut header, shape, template);
     let tensors = tensors(shape);
     for (name, sides, kind) in &tensors {
         header.tensor(name, sides, *kind);

@@ -92,9 +92,9 @@ fn hosts_answer_over_ssh_and_share_neither_name_nor_home_nor_disk_nor_processes(
 fn listeners_are_sshd_alone_until_someone_listens() {
     let Some(lab) = Lab::up(&[("a", "")]) else { return };
     assert_eq!(lab.listeners("a"), ["tcp 0.0.0.0:22 sshd", "tcp [::]:22 sshd"]);
-    let mut listener = lab.keeper_spawn(&["ssh", "a", "busybox nc -l -p 4000"]);
+    let mut listener = lab.keeper_spawn(&["ssh", "a", "python3 -m http.server 4000"]);
     wait_until("it listens", PATIENCE, || {
-        lab.listeners("a").iter().any(|line| line.contains(":4000 busybox")).then_some(())
+        lab.listeners("a").iter().any(|line| line.contains(":4000 python3")).then_some(())
     });
     lab.sshd("a", "cut");
     let _ = listener.wait().expect("it ended");

@@ -101,6 +101,72 @@ fn every_truncation_of_a_model_is_refused() {
     let _ = sandbox.rbee(&["run", "-m", "./whole.gguf", "-n", "2", "hi"]).expect_code(0);
 }
 
+/// A model whose template is `template`, asked once.
+fn asked_with_template(sandbox: &Sandbox, template: &str) -> Finished {
+    let model = sandbox.home().join("hostile.gguf");
+    synthetic::write_with_template(&model, &synthetic::TINY, template).expect("a model");
+    let finished = sandbox.rbee(&["run", "-m", "./hostile.gguf", "-n", "2", "hi"]);
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hello"]).expect_code(0);
+    finished
+}
+
+#[test]
+fn a_template_that_eats_memory_ends_its_own_worker_at_a_bound() {
+    let sandbox = Sandbox::new();
+    let doubling = "{% set ns = namespace(s='a') %}{% for i in range(60) %}\
+                    {% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s|length }}";
+    let finished = refused(asked_with_template(&sandbox, doubling), 22);
+    assert!(finished.stderr.contains("memory allocation"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_template_that_nests_or_loops_without_end_is_refused_and_its_worker_lives() {
+    let sandbox = Sandbox::new();
+    let nested = "{% set ns = namespace(s=[]) %}{% for i in range(40000) %}\
+                  {% set ns.s = [ns.s] %}{% endfor %}";
+    let endless =
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
+    for template in [&format!("{nested}{{{{ ns.s|tojson }}}}"), endless] {
+        let finished = asked_with_template(&sandbox, template);
+        assert!(finished.code.is_some_and(|code| code != 0 && code != 22), "{finished:?}");
+        assert!(finished.stderr.contains("template"), "{}", finished.stderr);
+        let workers = sandbox.workers();
+        assert_eq!(workers.len(), 2, "the model is still loaded: {workers:?}");
+        let _ = sandbox.rbee(&["down"]).expect_code(0);
+    }
+}
+
+#[test]
+fn a_record_that_is_a_pipe_does_not_hang_the_next_agent() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.home().join(".local/state/rbee/run/w/pipe");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let pipe = dir.join("spec.json");
+    let made = rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR);
+    made.expect("a pipe");
+    let _ = sandbox.rbee(&["run", "-m", "demo", "hello"]).expect_code(0);
+    assert!(!pipe.exists(), "what is no worker's is removed");
+}
+
+#[test]
+fn two_long_homes_are_two_hives() {
+    let sandbox = Sandbox::new();
+    let homes = ["a", "b"].map(|name| sandbox.home().join(name.repeat(60)).join(name.repeat(60)));
+    let run = |home: &std::path::Path, args: &[&str]| {
+        let output = sandbox.command(args).env("HOME", home).output().expect("rbee runs");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for home in &homes {
+        std::fs::create_dir_all(home).expect("a home");
+    }
+    let _ = run(&homes[0], &["run", "-m", "demo", "hello"]);
+    assert_eq!(run(&homes[1], &["ps", "--json"]).trim(), "[]", "the other home has its own");
+    let _ = run(&homes[0], &["down"]);
+    let left = rbee_tests::procs::under(sandbox.home());
+    assert_eq!(left, Vec::new());
+}
+
 #[test]
 fn a_context_that_does_not_fit_says_by_how_much() {
     let sandbox = Sandbox::new();

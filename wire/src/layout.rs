@@ -9,16 +9,24 @@ use crate::limits;
 pub const MAX_GENERATED_ID_BYTES: usize = 24;
 
 /// The runtime directory (sockets, lock, workers' records): `<state>/run`, or a directory of this
-/// user under `/tmp` when a socket's path would exceed [`limits::MAX_SOCKET_PATH_BYTES`].
-/// `state` is the program's own state directory, for example `/home/ada/.local/state/rbee`.
+/// user under `/tmp`, named for `state`, when a socket's path would exceed
+/// [`limits::MAX_SOCKET_PATH_BYTES`]. `state` is the program's own state directory, for example
+/// `/home/ada/.local/state/rbee`.
 pub fn runtime_dir(state: &str, uid: u32) -> String {
     let preferred = format!("{state}/run");
     let longest = preferred.len() + "/w/".len() + MAX_GENERATED_ID_BYTES + "/e.sock".len();
     if longest <= limits::MAX_SOCKET_PATH_BYTES {
         preferred
     } else {
-        format!("/tmp/rbee-{uid}/run")
+        format!("/tmp/rbee-{uid}/{:016x}", fnv1a(state))
     }
+}
+
+/// Tells one long path from another (FNV-1a, 64 bits). No secret: the directory is its user's alone.
+fn fnv1a(text: &str) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
 /// The agent's socket.
@@ -57,7 +65,9 @@ mod tests {
             "/home/ada/.local/state/rbee/run"
         );
         let long = format!("/home/{}/.local/state/rbee", "x".repeat(60));
-        assert_eq!(runtime_dir(&long, 7), "/tmp/rbee-7/run");
+        assert!(runtime_dir(&long, 7).starts_with("/tmp/rbee-7/"));
+        let other = format!("/home/{}/.local/state/rbee", "y".repeat(60));
+        assert_ne!(runtime_dir(&long, 7), runtime_dir(&other, 7), "two homes are two hives");
         let id: WorkerId = "a".repeat(MAX_GENERATED_ID_BYTES).parse().unwrap();
         for state in ["/home/ada/.local/state/rbee", long.as_str()] {
             let socket = format!("{}/e.sock", worker_dir(&runtime_dir(state, u32::MAX), &id));

@@ -37,9 +37,28 @@ pub fn one_line(text: &str, max_bytes: usize) -> String {
     line
 }
 
+/// `text` as one word of a POSIX shell's line (IEEE 1003.1, section 2.2.2), so that a hint can be
+/// pasted whatever a file is called. Control characters become `?`.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&b);
+    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    let clean: String = text.chars().map(|c| if is_dangerous(c) { '?' } else { c }).collect();
+    format!("'{}'", clean.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pasted_word_stays_one_word() {
+        assert_eq!(shell_word("/models/a-1.gguf"), "/models/a-1.gguf");
+        assert_eq!(shell_word("x';touch pwned;'.gguf"), r"'x'\'';touch pwned;'\''.gguf'");
+        assert_eq!(shell_word("$(touch x) `y`\n\u{1b}"), "'$(touch x) `y`??'");
+        assert_eq!((shell_word(""), shell_word("-n")), ("''".into(), "'-n'".into()));
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -53,6 +53,12 @@ pub struct ServeArgs {
     /// Milliseconds between two lines of a status stream on which nothing changes.
     #[arg(long, default_value_t = 3000, value_parser = value_parser!(u64).range(1..=86_400_000))]
     pub heartbeat_ms: u64,
+    /// Milliseconds that the reader of an answer may take nothing before it loses its slot.
+    #[arg(long, default_value_t = 60_000, value_parser = value_parser!(u64).range(1..=86_400_000))]
+    pub patience_ms: u64,
+    /// Bytes of data (heap, caches, stacks; not mapped files) that this process may take.
+    #[arg(long)]
+    pub data_limit_bytes: Option<u64>,
 }
 
 /// `rbee worker guard`.

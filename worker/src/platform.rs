@@ -47,3 +47,14 @@ mod tests {
         assert!(start_time(u32::MAX).is_err());
     }
 }
+
+/// Bounds the private memory of this process: beyond it an allocation fails, and with it the
+/// process. Mapped files are not counted (`RLIMIT_DATA`, setrlimit(2)).
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn limit_data(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    Ok(setrlimit(Resource::Data, limit)?)
+}

@@ -11,7 +11,6 @@ use tokio::process::{Child, Command};
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
 };
-use wire::worker::WorkerSpec;
 use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
 
 use crate::platform;
@@ -52,7 +51,8 @@ impl Setup {
         self.workers_dir.join(id.as_str())
     }
 
-    fn engine(&self, spec: &WorkerSpec, dir: &Path, model: &str) -> EngineCommand {
+    fn engine(&self, start: &Start, dir: &Path) -> EngineCommand {
+        let (spec, model) = (&start.spec, start.path.as_str());
         let socket = dir.join(files::ENGINE_SOCKET).to_string_lossy().into_owned();
         let mut args: Vec<String> =
             ["worker", "serve", "--socket", &socket, "--model", model].map(str::to_owned).into();
@@ -61,6 +61,10 @@ impl Setup {
         option("--slots", spec.slots.to_string());
         option("--device", spec.device.to_string());
         option("--heartbeat-ms", self.timings.heartbeat.as_millis().to_string());
+        option("--patience-ms", self.timings.token_stall.as_millis().to_string());
+        let data = start.need_bytes.saturating_mul(2);
+        let data = data.saturating_add(limits::WORKER_DATA_SLACK_BYTES);
+        option("--data-limit-bytes", data.to_string());
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string());
         }
@@ -80,7 +84,7 @@ impl Setup {
             spec: start.spec.clone(),
             model_ctx: start.model_ctx,
             need_bytes: start.need_bytes,
-            engine: self.engine(&start.spec, &dir, &start.path),
+            engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };
         let place = Place::of(&guard, dir.clone());
@@ -165,7 +169,10 @@ impl Place {
 
 /// Reads one of a worker's files; nothing when it is missing, too long or not what it should be.
 pub fn read<T: DeserializeOwned>(dir: &Path, name: &str) -> Option<T> {
-    let file = std::fs::File::open(dir.join(name)).ok()?;
+    let path = dir.join(name);
+    // Opening a pipe would wait for its writer for ever.
+    std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
+    let file = std::fs::File::open(path).ok()?;
     let mut bytes = Vec::new();
     file.take(limits::MAX_RECORD_BYTES + 1).read_to_end(&mut bytes).ok()?;
     if u64::try_from(bytes.len()).ok()? > limits::MAX_RECORD_BYTES {

@@ -17,6 +17,7 @@ use super::{Hive, Shared};
 use crate::executor::process;
 use crate::inventory;
 use crate::platform;
+use crate::settings;
 use crate::supervisor::{Answer, Ask};
 
 /// Free memory below which somebody should look: less than any useful model needs.
@@ -44,11 +45,27 @@ fn examine(hive: &Hive, workers: &[WorkerInfo]) -> Vec<Check> {
         privacy("agent's socket", Path::new(&socket), 0o600),
         privacy("log directory", &hive.dirs.log, 0o700),
         sockets(hive, workers),
+        configuration(hive),
         memory(),
         disk(&hive.dirs.data),
     ];
     checks.extend(workers.iter().map(health));
     checks
+}
+
+/// The file is read when an agent starts; what was written since then does not count yet.
+fn configuration(hive: &Hive) -> Check {
+    let name = "agent's configuration";
+    match settings::load(&hive.dirs.config) {
+        Ok(now) if now == hive.settings => check(name, Verdict::Ok, "as the agent read it"),
+        Ok(_) => {
+            let seen = "changed since the agent was started; the old values count";
+            hinted(check(name, Verdict::Warning, seen), "rbee down".to_owned())
+        }
+        Err(fault) => {
+            hinted(check(name, Verdict::Failed, fault.message), "rbee config check".to_owned())
+        }
+    }
 }
 
 fn check(name: impl Into<String>, verdict: Verdict, seen: impl Into<String>) -> Check {

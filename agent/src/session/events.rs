@@ -38,8 +38,8 @@ pub(super) async fn events(State(hive): Shared, RawQuery(query): RawQuery) -> Re
     let reader = Reader {
         news: hive.handle.events(),
         closing: hive.handle.closing(),
-        heartbeat: every(hive.timings.heartbeat),
-        telemetry: watches.then(|| every(hive.timings.telemetry)),
+        heartbeat: every(hive.settings.timings.heartbeat),
+        telemetry: watches.then(|| every(hive.settings.timings.telemetry)),
         known: None,
         hive,
     };

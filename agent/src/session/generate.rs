@@ -90,7 +90,7 @@ fn call(
         worker: worker_id(id)?,
         request,
         deadline: deadline(headers)?,
-        stall: hive.timings.token_stall,
+        stall: hive.settings.timings.token_stall,
         route: routes::CHAT,
         body: Bytes::new(),
     })

@@ -21,13 +21,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use wire::hello::Hello;
-use wire::{Code, Fault, Timings, routes};
+use wire::{Code, Fault, routes};
 
 use self::exchange::{Refused, json};
 use self::limits::Refusals;
 use crate::dirs::Dirs;
 use crate::executor::Handle;
 use crate::inventory::Inventory;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::supervisor::{Answer, Ask};
 
@@ -44,8 +45,8 @@ pub struct Hive {
     pub inventory: Inventory,
     /// Where everything is.
     pub dirs: Dirs,
-    /// All waits.
-    pub timings: Timings,
+    /// What this agent was started with.
+    pub settings: Settings,
     started: Instant,
     refusals: Mutex<Refusals>,
 }
@@ -57,7 +58,7 @@ impl Hive {
         hello: Hello,
         places: (Dirs, Store),
         inventory: Inventory,
-        timings: Timings,
+        settings: Settings,
     ) -> Self {
         let (dirs, store) = places;
         Self {
@@ -66,7 +67,7 @@ impl Hive {
             store: Arc::new(store),
             inventory,
             dirs,
-            timings,
+            settings,
             started: Instant::now(),
             refusals: Mutex::new(Refusals::default()),
         }

@@ -83,6 +83,10 @@ fn is_own_user(stream: &UnixStream) -> bool {
 }
 
 async fn connection(stream: UnixStream, router: Router, handle: &Handle) {
+    // Whoever connects and says nothing must not keep a place.
+    if !matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(()))) {
+        return;
+    }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()

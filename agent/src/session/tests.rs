@@ -71,7 +71,8 @@ impl Agent {
         let listener = server::bind(&socket).unwrap();
         let store = Store::new(dirs.models(), &[]);
         let places = (dirs, store);
-        let hive = Hive::new(handle.clone(), hello, places, Inventory::look(), timings.clone());
+        let settings = Settings { timings: timings.clone(), ..Settings::default() };
+        let hive = Hive::new(handle.clone(), hello, places, Inventory::look(), settings);
         tokio::spawn(server::serve(listener, router(Arc::new(hive)), handle.clone()));
         Self { dir, handle, socket }
     }

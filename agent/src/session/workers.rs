@@ -106,7 +106,7 @@ pub(super) async fn stop(
     body: Body,
 ) -> Result<Response, Refused> {
     let worker = worker_id(&id)?;
-    let drain = drain(body, &headers, hive.timings.drain).await?;
+    let drain = drain(body, &headers, hive.settings.timings.drain).await?;
     stopped(hive.handle.ask(Ask::Stop { worker, drain }).await?)
 }
 
@@ -115,7 +115,7 @@ pub(super) async fn down(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    let drain = drain(body, &headers, hive.timings.down_drain).await?;
+    let drain = drain(body, &headers, hive.settings.timings.down_drain).await?;
     stopped(hive.handle.ask(Ask::Down { drain }).await?)
 }
 

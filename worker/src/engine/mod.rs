@@ -112,6 +112,8 @@ pub struct Job {
     pub sampling: Sampling,
     /// When it fails with `DEADLINE_EXCEEDED`.
     pub deadline: Option<Instant>,
+    /// How long its reader may take nothing before it fails with `STALLED`.
+    pub patience: Duration,
     /// When it reached the worker.
     pub arrived: Instant,
     /// Where its answer goes; bounded by [`wire::limits::MAX_TOKEN_BACKLOG`]. A closed channel

@@ -2,14 +2,14 @@
 //!
 //! One sequence has the slot at a time. A reader that is slower than the model fills its channel,
 //! and then the thread waits for that reader: nobody else holds a slot that could go on meanwhile.
-//! The wait ends when the reader takes a piece, goes away, or the job's deadline passes.
+//! The wait ends when the reader takes a piece, goes away, or the job's deadline or patience is over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
 use wire::generate::{GenerationTimings, Prompt, Usage};
-use wire::{Code, Fault};
+use wire::{Code, Fault, limits};
 
 use super::decoder::{Decoder, Room};
 use super::queue::{Queue, deadline_exceeded};
@@ -48,6 +48,7 @@ pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
     let worker = Scheduler { decoder, tokenizer, template, room, load_time, queue, runtime };
     std::thread::Builder::new()
         .name("engine".to_owned())
+        .stack_size(limits::ENGINE_STACK_BYTES)
         .spawn(move || worker.run())
         .map_err(|error| cannot(&error))?;
     Ok(())
@@ -174,23 +175,23 @@ impl Scheduler {
         self.send(job, Piece::Token { id: token, text, reasoning })
     }
 
-    /// Sends a piece; waits for a slow reader no longer than the job's deadline.
+    /// Sends a piece; waits for a slow reader no longer than the job's deadline and patience.
     fn send(&self, job: &Job, piece: Piece) -> Result<(), Interrupt> {
         let piece = match job.pieces.try_send(piece) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Closed(_)) => return Err(Interrupt::Cancelled),
             Err(TrySendError::Full(piece)) => piece,
         };
+        let patience = Instant::now() + job.patience;
+        let limit = job.deadline.map_or(patience, |deadline| deadline.min(patience));
         let sent = self.runtime.block_on(async {
-            let Some(deadline) = job.deadline else {
-                return Some(job.pieces.send(piece).await);
-            };
-            tokio::time::timeout_at(deadline.into(), job.pieces.send(piece)).await.ok()
+            tokio::time::timeout_at(limit.into(), job.pieces.send(piece)).await
         });
         match sent {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) => Err(Interrupt::Cancelled),
-            None => Err(Interrupt::Failed(deadline_exceeded(job))),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Interrupt::Cancelled),
+            Err(_) if job.is_late(Instant::now()) => Err(Interrupt::Failed(deadline_exceeded(job))),
+            Err(_) => Err(Interrupt::Failed(unread(job))),
         }
     }
 
@@ -213,6 +214,13 @@ impl Scheduler {
 
 /// How long a reader that takes nothing may keep the slot after its deadline.
 const LAST_PIECE_GRACE: Duration = Duration::from_secs(1);
+
+/// The fault of an answer that its reader left lying: others wait for the slot.
+fn unread(job: &Job) -> Fault {
+    let seconds = job.patience.as_secs_f32();
+    Fault::new(Code::Stalled, format!("nobody read the answer for {seconds} s"))
+        .hint("rbee ps  # the worker is free again")
+}
 
 /// Whether a job is still wanted, and in time.
 fn check(job: &Job, now: Instant) -> Result<(), Interrupt> {

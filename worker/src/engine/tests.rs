@@ -26,7 +26,8 @@ fn small() -> TestModel {
 fn job(prompt: Prompt, sampling: Sampling) -> (Job, mpsc::Receiver<Piece>) {
     let (pieces, answer) = mpsc::channel(limits::MAX_TOKEN_BACKLOG);
     let (id, arrived) = (RequestId::random(), Instant::now());
-    (Job { id, prompt, sampling, deadline: None, arrived, pieces }, answer)
+    let patience = Duration::from_secs(60);
+    (Job { id, prompt, sampling, deadline: None, patience, arrived, pieces }, answer)
 }
 
 fn greedy(max_tokens: u32) -> Sampling {
@@ -216,6 +217,23 @@ fn a_deadline_ends_a_running_a_waiting_and_an_unread_answer() {
     // Nobody reads the first one: its channel fills, and its deadline still ends it.
     wait_for(&engine, Occupancy { active: 0, queued: 0 });
     assert!(!read(pieces).ids.is_empty());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_loses_its_slot_to_the_next() {
+    let engine = start(&small(), 2048);
+    let (mut job, mut unread) = job(raw("x"), greedy(2000));
+    job.patience = Duration::from_millis(100);
+    engine.submit(job).unwrap();
+    let next = ask(&engine, raw("y"), greedy(3));
+    assert_eq!(finished(&next).0, FinishReason::Length);
+    let mut last = None;
+    while let Some(piece) = unread.blocking_recv() {
+        last = Some(piece);
+    }
+    // Its channel was full to the last place, so its last word may be lost; its slot is not.
+    let is_end = matches!(&last, Some(Piece::Failed(fault)) if fault.code == Code::Stalled);
+    assert!(is_end || matches!(last, Some(Piece::Token { .. })), "{last:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor, ggml_file};
 use candle_core::{Device, Tensor};
 use memmap2::{Advice, Mmap};
 use wire::gguf::{Header, TensorInfo, TensorKind};
-use wire::{Code, Fault};
+use wire::{Code, Fault, text};
 
 use super::internal;
 
@@ -23,14 +23,13 @@ pub(super) struct MappedModel {
 impl MappedModel {
     /// Maps and checks the file at `path`.
     pub(super) fn open(path: &Path) -> Result<Self, Fault> {
-        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
-        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
+        // Opening a pipe would wait for its writer for ever.
+        let metadata = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
+        if !metadata.is_file() {
             let message = format!("{} is no file", path.display());
-            return Err(
-                Fault::new(Code::ModelNotFound, message).hint(format!("ls -l {}", path.display()))
-            );
+            return Err(Fault::new(Code::ModelNotFound, message).hint(look_at(path)));
         }
+        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
         let map = map(&file).map_err(|error| cannot_read(path, &error))?;
         // Only a hint to the kernel: without it the load is slower.
         let _ = map.advise(Advice::Sequential);
@@ -47,12 +46,16 @@ impl MappedModel {
     }
 }
 
+fn look_at(path: &Path) -> String {
+    format!("ls -l {}", text::shell_word(&path.to_string_lossy()))
+}
+
 fn cannot_read(path: &Path, error: &std::io::Error) -> Fault {
     let code =
         if error.kind() == std::io::ErrorKind::NotFound { Code::ModelNotFound } else { Code::Io };
     Fault::new(code, format!("the model {} cannot be read", path.display()))
         .cause(error)
-        .hint(format!("ls -l {}", path.display()))
+        .hint(look_at(path))
 }
 
 #[expect(unsafe_code, reason = "the one mapping of weights; see the invariant below")]
@@ -183,7 +186,7 @@ impl<'a> Loader<'a> {
         };
         let message = format!("this engine does not know tensor {} of this model", left.name);
         Err(Fault::new(Code::ModelUnsupported, message)
-            .detail("tensor", wire::text::one_line(&left.name, 80))
+            .detail("tensor", text::one_line(&left.name, 80))
             .hint("rbee run -m file:/path/to/another/model.gguf PROMPT"))
     }
 }

@@ -26,6 +26,7 @@ use crate::engine::{Engine, Occupancy};
 pub struct Face {
     build: BuildId,
     heartbeat: Duration,
+    patience: Duration,
     status: watch::Sender<EngineStatus>,
     engine: OnceLock<Engine>,
     drain: Arc<Drain>,
@@ -46,10 +47,16 @@ impl Face {
         Arc::new(Self {
             build,
             heartbeat: Duration::from_millis(args.heartbeat_ms),
+            patience: Duration::from_millis(args.patience_ms),
             status: watch::Sender::new(status),
             engine: OnceLock::new(),
             drain: Drain::new(),
         })
+    }
+
+    /// How long the reader of an answer may take nothing.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Its requests.

@@ -85,7 +85,8 @@ async fn generate(
         prompt.check()?;
         let ticket = face.drain().enter()?;
         let (pieces, answer) = mpsc::channel(limits::MAX_TOKEN_BACKLOG);
-        face.engine()?.submit(Job { id, prompt, sampling, deadline, arrived, pieces })?;
+        let patience = face.patience();
+        face.engine()?.submit(Job { id, prompt, sampling, deadline, patience, arrived, pieces })?;
         Ok(Answer { id, form, pieces: answer, ticket, next: None })
     };
     let mut answer = begun.await.map_err(|fault: Fault| fault.of_request(id))?;

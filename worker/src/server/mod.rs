@@ -19,6 +19,7 @@ use wire::{BuildId, Code, Device, Fault};
 use crate::cli::ServeArgs;
 use crate::engine::{self, Engine, LoadOptions};
 use crate::log;
+use crate::platform;
 use crate::signals::Signals;
 use face::Face;
 use socket::{Line, Socket};
@@ -36,6 +37,11 @@ pub fn run(args: &ServeArgs, build: BuildId) -> Result<ExitCode, Fault> {
         return Err(Fault::new(Code::BackendUnavailable, message));
     }
     threads::settle(args)?;
+    if let Some(bytes) = args.data_limit_bytes {
+        platform::limit_data(bytes).map_err(|error| {
+            Fault::new(Code::Io, "cannot limit this process's data").cause(error)
+        })?;
+    }
     log::start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -53,6 +53,9 @@ fn write_value(value: &Value, style: &Style, level: usize, out: &mut String) -> 
     if level > wire::limits::MAX_TEMPLATE_DEPTH {
         return Err(Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply"));
     }
+    if out.len() > wire::limits::MAX_RENDERED_BYTES {
+        return Err(Error::new(ErrorKind::InvalidOperation, "a value is too long as JSON"));
+    }
     match value.kind() {
         ValueKind::Undefined | ValueKind::None => out.push_str("null"),
         ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),

@@ -1,0 +1,155 @@
+//! Streams that nobody reads hold up nobody else on the same connection.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here is a failed test")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use keeper::link::client::Ask;
+use keeper::link::{Client, Transport, reach_running};
+use tokio::net::UnixStream;
+use wire::event::Event;
+use wire::generate::{ChatRole, Message, Prompt};
+use wire::sampling::SamplingFields;
+use wire::worker::SpawnRequest;
+use wire::{Code, Fault, HiveName, ModelRef, RequestId, Timings, limits};
+
+/// Streams that are opened and left alone.
+const UNREAD: usize = 50;
+/// Events that the one reader takes meanwhile: far more than an unread stream has room for.
+const READ: usize = 4000;
+/// A bound on every single wait; the events come a millisecond apart.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The agent of a home of its own, ended with the test.
+struct Hive {
+    home: tempfile::TempDir,
+    name: HiveName,
+    agent: Child,
+}
+
+impl Hive {
+    fn start() -> Self {
+        let home = tempfile::Builder::new().prefix("rbee-").tempdir().unwrap();
+        let config = home.path().join(".config/rbee");
+        std::fs::create_dir_all(&config).unwrap();
+        std::fs::write(config.join("config.toml"), "[timings]\nheartbeat_ms = 1\n").unwrap();
+        let agent = Self::command(home.path(), &["agent", "serve"]).spawn().unwrap();
+        Self { home, name: HiveName::local(), agent }
+    }
+
+    fn command(home: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rbee"));
+        command.args(args).env_clear().env("HOME", home).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.home.path().join(".local/state/rbee/run/agent.sock")
+    }
+}
+
+impl Drop for Hive {
+    fn drop(&mut self) {
+        let _ = Self::command(self.home.path(), &["down"]).status();
+        let _ = self.agent.wait();
+    }
+}
+
+impl Transport for Hive {
+    type Stream = UnixStream;
+
+    fn hive(&self) -> &HiveName {
+        &self.name
+    }
+
+    async fn open(&self) -> Result<UnixStream, Fault> {
+        let refused = |error| Fault::new(Code::HiveUnreachable, "no agent").cause(error);
+        UnixStream::connect(self.socket()).await.map_err(refused)
+    }
+
+    async fn start(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn has_orphans(&self) -> bool {
+        false
+    }
+
+    fn agent_pid(_: &UnixStream) -> Option<i32> {
+        None
+    }
+}
+
+/// The connection, once the agent answers.
+async fn connected(hive: &Hive) -> Client {
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    let answered = async {
+        loop {
+            look.tick().await;
+            if let Ok((client, _)) = reach_running(hive, &Timings::default()).await {
+                return client;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("the agent answers")
+}
+
+async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, Fault>>) -> T {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(value)) => value,
+        Ok(Err(fault)) => panic!("{what}: {fault}"),
+        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
+    }
+}
+
+#[tokio::test]
+async fn fifty_unread_streams_stop_neither_heartbeats_nor_requests_nor_an_answer() {
+    let hive = Hive::start();
+    let client = connected(&hive).await;
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        unread.push(in_time("a stream", client.events()).await);
+    }
+    let mut read = in_time("one more stream", client.events()).await;
+    let mut bytes = 0;
+    for count in 0..READ {
+        let event = in_time("an event", read.next()).await.expect("the stream goes on");
+        bytes += wire::ndjson::encode(&event).unwrap().len();
+        if count % 500 == 0 {
+            in_time("a greeting", client.hello()).await;
+        }
+    }
+    let window = usize::try_from(limits::STREAM_WINDOW_BYTES).unwrap();
+    assert!(bytes > window, "the unread streams are full: {bytes} bytes each by now");
+
+    let spawn = SpawnRequest {
+        model: ModelRef::Demo,
+        device: None,
+        ctx_size: None,
+        keep_alive_s: None,
+        reuse: true,
+    };
+    let worker = in_time("a worker", client.spawn(&spawn)).await.worker.id;
+    loop {
+        let event = in_time("an event", read.next()).await.expect("the stream goes on");
+        if matches!(&event, Event::Worker { worker, .. } if worker.state.is_routable()) {
+            break;
+        }
+    }
+    let ask = Ask {
+        id: RequestId::random(),
+        prompt: Prompt::Chat(vec![Message::new(ChatRole::User, "What is a hive?")]),
+        sampling: SamplingFields { temperature: Some(0.0), ..SamplingFields::default() },
+        deadline: None,
+    };
+    let mut answer = in_time("an answer", client.generate(&worker, &ask)).await;
+    let mut text = String::new();
+    while let Some(chunk) = in_time("a token", answer.next()).await {
+        text.extend(chunk.choices.iter().map(|choice| choice.delta.content.as_str()));
+    }
+    assert!(text.contains("machine"), "{text}");
+    drop(unread);
+}
