@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use wire::generate::{Chunk, FinishReason, GenerationTimings, Usage};
+use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
 use wire::{Code, Fault, HiveName, Timings, WorkerId};
 
@@ -285,7 +286,7 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
         }
         WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
             Fault::new(Code::ShuttingDown, format!("the worker {id} was stopped while it loaded"))
-                .hint(format!("rbee run -m {} \"…\"", worker.spec.model))
+                .hint(format!("rbee run -m {} \"…\"", shell_word(&worker.spec.model.to_string())))
         }
         _ => return None,
     };
@@ -294,7 +295,7 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
 
 fn hint_after_failure(worker: &WorkerInfo) -> String {
     match &worker.spec.model {
-        wire::ModelRef::File(path) => format!("ls -l '{path}'"),
+        wire::ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
         _ => "rbee worker list --all".to_owned(),
     }
 }

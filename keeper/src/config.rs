@@ -12,7 +12,7 @@ use wire::settings::AgentSettings;
 use wire::{Code, Fault, Timings, limits};
 
 use crate::environment::Environment;
-use crate::model::{Alias, Aliases, ModelName};
+use crate::model::{Alias, Aliases, ModelName, path_word};
 use crate::output::style::Theme;
 
 /// Everything that `config.toml` may say. What it does not say has its default.
@@ -94,7 +94,7 @@ impl Config {
                 Err(error) => {
                     let message = format!("{}: the configuration cannot be read", path.display());
                     let fault = Fault::new(Code::InvalidConfig, message).cause(error);
-                    return Err(fault.hint(format!("ls -l {}", path.display())));
+                    return Err(fault.hint(format!("ls -l -- {}", path_word(&path))));
                 }
             }
         }
@@ -144,6 +144,10 @@ fn is_absent(error: &std::io::Error) -> bool {
 
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
+    // To open a FIFO is to wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let file = std::fs::File::open(path)?;
     file.take(limits::MAX_CONFIG_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > limits::MAX_CONFIG_BYTES {
@@ -169,7 +173,7 @@ fn refuse(
         None => format!("{place}: {problem}"),
     };
     let mut fault = Fault::new(Code::InvalidConfig, message)
-        .hint(format!("${{EDITOR:-vi}} +{line} {}", path.display()))
+        .hint(format!("${{EDITOR:-vi}} +{line} {}", path_word(path)))
         .detail("file", path.to_string_lossy().into_owned())
         .detail("line", line);
     if let Some(key) = key {
@@ -257,6 +261,16 @@ mod tests {
             assert!(message.contains(place), "{text:?}: {message}");
             assert!(message.contains(expected), "{text:?}: {message}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_no_file_is_refused_and_never_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("config.toml");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        assert_eq!(read(&fifo).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        assert!(is_absent(&read(&dir.path().join("absent")).unwrap_err()));
     }
 
     #[test]

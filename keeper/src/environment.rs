@@ -1,7 +1,7 @@
 //! What the keeper takes from around it: directories, variables, terminals. Read once, here.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use wire::{Code, Fault, layout};
 
@@ -94,12 +94,25 @@ impl Environment {
     }
 }
 
+/// A relative one would be another directory, with another hive, wherever the program is called.
+fn refuse_relative(dir: &Path) -> Result<(), Fault> {
+    if dir.is_absolute() {
+        return Ok(());
+    }
+    let message = format!(
+        "the directory {} is relative; the home directory's path is not absolute",
+        dir.display()
+    );
+    Err(Fault::new(Code::InvalidConfig, message).hint("export HOME=/path"))
+}
+
 fn directories() -> Result<Directories, Fault> {
     let refuse = |message| Fault::new(Code::InvalidConfig, message);
     let project = directories::ProjectDirs::from("", "", "rbee")
         .ok_or_else(|| refuse("this user has no home directory").hint("export HOME=/path"))?;
     // A system without a directory for state keeps it with the data.
     let state = project.state_dir().unwrap_or(project.data_dir()).to_path_buf();
+    [project.config_dir(), project.data_dir(), &state].into_iter().try_for_each(refuse_relative)?;
     let text = state.to_str().ok_or_else(|| {
         refuse("the home directory's path is not UTF-8").hint("export HOME=/path")
     })?;
@@ -110,4 +123,17 @@ fn directories() -> Result<Directories, Fault> {
         runtime,
         state,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_directory_is_refused_by_its_name() {
+        let fault = refuse_relative(Path::new("here/.config/rbee")).unwrap_err();
+        assert_eq!(fault.code, Code::InvalidConfig);
+        assert!(fault.message.contains("here/.config/rbee"), "{fault}");
+        assert!(refuse_relative(Path::new("/home/ada/.config/rbee")).is_ok());
+    }
 }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wire::{BuildId, Code, Fault, layout};
 
+use crate::model::path_word;
+
 /// The target that this program was compiled for.
 pub const TARGET: &str = env!("RBEE_TARGET");
 /// Held while a build is installed.
@@ -119,7 +121,7 @@ fn cannot(program: &Path, error: &io::Error) -> Fault {
     let parent = program.parent().unwrap_or(program);
     Fault::new(code, format!("rbee cannot be installed as {}", program.display()))
         .cause(error)
-        .hint(format!("df -h {0}; ls -ld {0}", existing(parent).display()))
+        .hint(format!("df -h {0}; ls -ld {0}", path_word(existing(parent))))
 }
 
 /// The nearest directory above `path` that exists.

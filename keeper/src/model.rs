@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use wire::model_ref::InvalidModelRef;
+use wire::text::shell_word;
 use wire::{Code, Fault, ModelRef, limits};
 
 /// A short name for a model: letters, digits and `. _ : -`, never something that reads like a
@@ -134,15 +135,20 @@ fn resolve_path(path: &Path) -> Result<ModelRef, Fault> {
     let canonical = path.canonicalize().map_err(|error| {
         Fault::new(Code::ModelNotFound, format!("{} cannot be opened", path.display()))
             .cause(error)
-            .hint(format!("ls -l {}", path.parent().map_or(path, not_empty).display()))
+            .hint(format!("ls -l -- {}", path_word(path.parent().map_or(path, not_empty))))
     })?;
     let text = canonical.to_str().unwrap_or("\u{fffd}");
     format!("file:{text}").parse().map_err(|error: InvalidModelRef| {
         let message = format!("-m: the path of {} cannot be sent to a hive", path.display());
         Fault::new(Code::InvalidArgument, message)
             .cause(error)
-            .hint(format!("ln -s \"$(realpath {})\" /tmp/model.gguf", path.display()))
+            .hint(format!("ln -s \"$(realpath -- {})\" /tmp/model.gguf", path_word(path)))
     })
+}
+
+/// A path as one word of a shell's line, for a hint.
+pub fn path_word(path: &Path) -> String {
+    shell_word(&path.to_string_lossy())
 }
 
 fn not_empty(parent: &Path) -> &Path {
@@ -186,6 +192,13 @@ mod tests {
         assert_eq!(code("invalid-format"), Code::InvalidArgument);
         assert_eq!(code("hf:!@#$%/x"), Code::InvalidArgument);
         assert_eq!(code("file:../../etc/passwd"), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn the_hint_for_an_absent_file_is_safe_to_paste() {
+        let aliases = aliases();
+        let fault = resolve("x;touch y/a'b/z.gguf", Aliases(&aliases)).unwrap_err();
+        assert_eq!(fault.hints, [r"ls -l -- 'x;touch y/a'\''b'"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What differs by operating system: seeing the end of a process that is not a child.
+//! What differs by operating system: seeing and making the end of a process that is not a child.
 
 use std::io;
 
@@ -43,9 +43,99 @@ pub async fn ended(pid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Kills the process when it is an agent of this user.
+///
+/// # Errors
+/// `PermissionDenied` when it is something else, else those of the operating system. A process that
+/// has ended already is none.
+#[cfg(target_os = "linux")]
+pub fn kill_agent(pid: i32) -> io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_signal};
+    use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Bytes of a command line that are looked at.
+    const MAX_COMMAND_BYTES: u64 = 8 * 1024;
+    let number = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    // Opened before the look: the process that is looked at is the one that is killed, also when
+    // its number is given to another one in between.
+    let process = match pidfd_open(number, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        other => other?,
+    };
+    let mut command = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/cmdline"))?;
+    let owner = file.metadata()?.uid();
+    file.take(MAX_COMMAND_BYTES).read_to_end(&mut command)?;
+    if owner != getuid().as_raw() || !serves_as_agent(&command) {
+        let message = format!("process {pid} is no agent of this user");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    match pidfd_send_signal(&process, Signal::KILL) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Kills the process when it is an agent of this user.
+///
+/// # Errors
+/// `Unsupported`: what a process is cannot be known here.
+#[cfg(not(target_os = "linux"))]
+pub fn kill_agent(_: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether a command line of `/proc` (`proc_pid_cmdline(5)`) is that of `rbee agent serve`.
+#[cfg(target_os = "linux")]
+fn serves_as_agent(command: &[u8]) -> bool {
+    let mut words = command.split(|byte| *byte == 0);
+    let program = words.next().and_then(|path| path.rsplit(|byte| *byte == b'/').next());
+    program == Some(b"rbee") && words.next() == Some(b"agent") && words.next() == Some(b"serve")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_an_agent_is_killed() {
+        use std::os::unix::process::{CommandExt, ExitStatusExt};
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("agent"), "read line\n").unwrap();
+        // A shell that reads the script `agent`, under any name.
+        let waiter = |name: &str| {
+            let mut command = std::process::Command::new("sh");
+            command.arg0(name).args(["agent", "serve"]).current_dir(dir.path());
+            command.stdin(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        let pid = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
+        let (mut agent, mut other) = (waiter("/data/rbee"), waiter("/data/bee"));
+        let refused = kill_agent(pid(&other)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(other.try_wait().unwrap().is_none(), "it lives");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        kill_agent(pid(&agent)).unwrap();
+        assert_eq!(agent.wait().unwrap().signal(), Some(9));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_agent_is_known_by_its_command_line() {
+        assert!(serves_as_agent(b"/data/1f/x86_64/rbee\0agent\0serve\0--detach\0"));
+        for other in [
+            &b"/data/rbee\0agent\0start\0"[..],
+            b"/data/rbee\0worker\0serve\0",
+            b"vi\0agent\0serve\0",
+            b"rbee agent serve",
+            b"",
+        ] {
+            assert!(!serves_as_agent(other));
+        }
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_end_of_a_process_is_seen() {

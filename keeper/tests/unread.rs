@@ -1,6 +1,11 @@
 //! Streams that nobody reads hold up nobody else on the same connection.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong here is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what goes wrong here is a failed test"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

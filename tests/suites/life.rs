@@ -141,6 +141,17 @@ fn down_ends_a_worker_that_does_not_react() {
 }
 
 #[test]
+fn down_ends_an_agent_that_does_not_react_and_what_it_started() {
+    let sandbox = Sandbox::new();
+    warm(&sandbox);
+    let agent = sandbox.pid_of(Role::Agent);
+    procs::signal(agent, Signal::STOP);
+    let said = sandbox.rbee(&["down"]).expect_code(0);
+    assert!(said.stderr.contains(&format!("process {agent}")), "{}", said.stderr);
+    assert_eq!(sandbox.processes(), Vec::new());
+}
+
+#[test]
 fn a_worker_is_stopped_by_its_id() {
     let sandbox = Sandbox::new();
     warm(&sandbox);

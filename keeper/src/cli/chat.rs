@@ -231,9 +231,13 @@ impl Conversation<'_> {
         let timings = &self.context.config.timings;
         let outcome = ask::answer(&way, timings, &wish, &mut teller, interrupts).await;
         let (answer, tokens) = (teller.answer().to_owned(), teller.tokens());
-        tokio::select! {
-            told = teller.finish(outcome.as_ref().ok()) => told?,
+        let told = tokio::select! {
+            told = teller.finish(outcome.as_ref().ok()) => told,
             () = interrupts.next() => return Err(Failure::interrupted()),
+        };
+        // What ended the answer is told, not that its rest could not be written either.
+        if outcome.is_ok() {
+            told?;
         }
         // An answer that was stopped is part of the conversation as far as it came.
         if outcome.is_ok() || !answer.is_empty() {

@@ -11,6 +11,7 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::install::{self, Installed};
 use crate::link::{self, Transport};
+use crate::model::path_word;
 use crate::output::style::Style;
 
 /// Bytes of what a check saw that are shown.
@@ -83,15 +84,18 @@ fn directory(name: &str, dir: &Path) -> Check {
     let mode = metadata.permissions().mode() & 0o777;
     if !metadata.is_dir() {
         let check = check(name, Verdict::Failed, format!("{shown} is not a directory"));
-        return hinted(check, format!("ls -ld {shown}"));
+        return hinted(check, format!("ls -ld {}", path_word(dir)));
     }
     if metadata.uid() != rustix::process::getuid().as_raw() {
         let seen = format!("{shown} belongs to user {}", metadata.uid());
-        return hinted(check(name, Verdict::Failed, seen), format!("ls -ld {shown}"));
+        return hinted(check(name, Verdict::Failed, seen), format!("ls -ld {}", path_word(dir)));
     }
     if mode & 0o022 != 0 {
         let seen = format!("{shown} has mode {mode:04o}: others may write to it");
-        return hinted(check(name, Verdict::Warning, seen), format!("chmod go-w {shown}"));
+        return hinted(
+            check(name, Verdict::Warning, seen),
+            format!("chmod go-w {}", path_word(dir)),
+        );
     }
     check(name, Verdict::Ok, format!("{shown}, mode {mode:04o}"))
 }
@@ -107,7 +111,10 @@ fn installation(program: &Path) -> Check {
         }
         Ok(Installed::Changed) => {
             let seen = format!("{shown} is not what was installed");
-            hinted(check(NAME, Verdict::Failed, seen), format!("rm {shown} && rbee doctor"))
+            hinted(
+                check(NAME, Verdict::Failed, seen),
+                format!("rm {} && rbee doctor", path_word(program)),
+            )
         }
         Err(error) => check(NAME, Verdict::Failed, format!("{shown}: {error}")),
     }

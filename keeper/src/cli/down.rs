@@ -1,5 +1,7 @@
 //! `rbee down`: ends everything that rbee started.
 
+use std::time::Duration;
+
 use tokio::time::timeout;
 use wire::worker::{StopReply, StopRequest};
 use wire::{Code, Fault};
@@ -8,8 +10,12 @@ use super::worker::{nothing_left, report};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::link::client::end_bound;
+use crate::link::local::Local;
 use crate::link::{self, Transport};
 use crate::platform;
+
+/// How long the agent may take to say who it is before it counts as frozen.
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// Stop all workers and the agent.
 ///
@@ -45,6 +51,27 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     reply.as_ref().map_or(Ok(()), nothing_left)
 }
 
+/// Kills the agent that has the socket and does not answer; whether there was one.
+async fn end_a_frozen_agent(way: &Local, context: &Context) -> Result<bool, Failure> {
+    let client = link::Client::connect(way, &context.config.timings).await?;
+    if timeout(ANSWER, client.hello()).await.is_ok() {
+        return Ok(false);
+    }
+    let silent = || Fault::new(Code::HiveUnreachable, "the agent of this machine does not answer");
+    let Some(pid) = client.agent_pid() else { return Err(silent().hint("rbee doctor").into()) };
+    let manual = format!("kill -KILL {pid} && rbee down");
+    platform::kill_agent(pid)
+        .map_err(|error| silent().cause("it was not killed").cause(error).hint(&manual))?;
+    let gone = timeout(end_bound(&context.config.timings), platform::ended(pid.unsigned_abs()));
+    match gone.await {
+        Ok(Ok(())) => {
+            context.note(&format!("the agent (process {pid}) did not answer and was killed"));
+            Ok(true)
+        }
+        _ => Err(silent().cause("its end was not seen after it was killed").hint(manual).into()),
+    }
+}
+
 /// Ends everything; none when there was nothing.
 async fn down(args: &Args, context: &Context) -> Result<Option<StopReply>, Failure> {
     let way = context.local();
@@ -54,6 +81,13 @@ async fn down(args: &Args, context: &Context) -> Result<Option<StopReply>, Failu
             return Ok(None);
         }
         // Workers of an agent that was killed: a new one finds them, and can end them.
+        way.start().await?;
+    }
+    let killed = end_a_frozen_agent(&way, context).await?;
+    if killed {
+        if !way.has_orphans().await {
+            return Ok(Some(StopReply { stopped: Vec::new(), left: Vec::new() }));
+        }
         way.start().await?;
     }
     // The events are not read: an agent of another build must be reachable by `down` as well.

@@ -221,6 +221,9 @@ fn usage_failure(error: &clap::Error, args: &[OsString]) -> Failure {
             let values = context(ContextKind::ValidValue).unwrap_or_default();
             Failure::usage(format!("{argument}: one of {values}"))
         }
+        (ErrorKind::MissingRequiredArgument, _) => {
+            Failure::usage(format!("something is missing: {argument}"))
+        }
         _ => {
             let rendered = text::for_terminal(&error.render().to_string());
             let first = rendered.lines().next().unwrap_or_default();
@@ -278,6 +281,13 @@ mod tests {
         assert_eq!(failure.fault.hints, ["rbee --help"]);
         assert_eq!(refusal(&["worker", "stop", "a_b"]).fault.hints, ["rbee worker stop --help"]);
         assert!(refusal(&["run", "--tempature", "1", "x"]).fault.message.contains("--tempature"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let failure = refusal(&["worker", "stop"]);
+        assert!(failure.fault.message.contains("<ID>"), "{failure:?}");
+        assert_eq!(failure.fault.hints, ["rbee worker stop --help"]);
     }
 
     #[test]

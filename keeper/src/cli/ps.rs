@@ -34,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 pub enum Show {
     /// Those with a process.
     Live,
-    /// Those that ended and are remembered, too.
+    /// Those that crashed or failed and are remembered, too.
     All,
 }
 

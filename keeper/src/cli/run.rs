@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use wire::generate::{ChatRole, FinishReason, Message, Prompt};
+use wire::text::shell_word;
 use wire::{Code, Fault, RequestId};
 
 use super::options::{self, ModelArgs, SamplingArgs};
@@ -141,7 +142,7 @@ fn prompt(args: &Args, context: &Context) -> Result<Prompt, Failure> {
         let file = std::fs::File::open(path).map_err(|error| {
             Fault::new(Code::Io, format!("{name} cannot be read"))
                 .cause(error)
-                .hint(format!("ls -l {name}"))
+                .hint(format!("ls -l -- {}", shell_word(&name)))
         })?;
         files.push(read_bounded(file, &name)?);
     }
@@ -199,7 +200,7 @@ fn corrected(typed: &[String], model: &str) -> String {
             pending = None;
             line.push("-m".to_owned());
         }
-        line.push(quoted(word));
+        line.push(retyped(word));
     }
     if typed.last().map(String::as_str) == Some(model) {
         line.push("\"Hello\"".to_owned());
@@ -207,20 +208,10 @@ fn corrected(typed: &[String], model: &str) -> String {
     line.join(" ")
 }
 
-/// `word` as a POSIX shell takes it back.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    let escaped: String = word
-        .chars()
-        .flat_map(|c| {
-            let special = matches!(c, '"' | '\\' | '$' | '`');
-            special.then_some('\\').into_iter().chain([c])
-        })
-        .collect();
-    format!("\"{escaped}\"")
+/// A word of the line as it can be typed again; a flag keeps its plain look.
+fn retyped(word: &str) -> String {
+    let flag = word.trim_start_matches('-');
+    if !flag.is_empty() && shell_word(flag) == flag { word.to_owned() } else { shell_word(word) }
 }
 
 #[cfg(test)]
@@ -234,10 +225,7 @@ mod tests {
     #[test]
     fn the_corrected_line_keeps_everything_that_was_typed() {
         let line = words(&["run", "--temperature", "0", "demo", "say \"$HOME\""]);
-        assert_eq!(
-            corrected(&line, "demo"),
-            "rbee run --temperature 0 -m demo \"say \\\"\\$HOME\\\"\""
-        );
+        assert_eq!(corrected(&line, "demo"), "rbee run --temperature 0 -m demo 'say \"$HOME\"'");
         assert_eq!(corrected(&words(&["run", "demo"]), "demo"), "rbee run -m demo \"Hello\"");
     }
 

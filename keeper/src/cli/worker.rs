@@ -27,7 +27,7 @@ enum Command {
 /// List the workers.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
-    /// Those that ended, too, and why.
+    /// Those that crashed or failed lately, too, and why. A stopped worker is not remembered.
     #[arg(short, long)]
     all: bool,
     /// Write a JSON array.

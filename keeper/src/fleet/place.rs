@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wire::device::{Backend, Device};
+use wire::text::shell_word;
 use wire::worker::{WorkerInfo, WorkerState};
 use wire::{Code, Fault, HiveName, ModelRef, WorkerId};
 
@@ -129,7 +130,8 @@ fn no_device(want: &Want, hives: &[(&HiveName, &Hive)]) -> Fault {
     };
     match devices.first() {
         Some(device) => {
-            fault.hint(format!("rbee run -m {} --device {device} \"Hello\"", want.model))
+            let model = shell_word(&want.model.to_string());
+            fault.hint(format!("rbee run -m {model} --device {device} \"Hello\""))
         }
         None => fault.hint("rbee doctor"),
     }

@@ -76,6 +76,11 @@ impl Client {
         &self.hive
     }
 
+    /// Process id of the agent, where the transport knows it.
+    pub fn agent_pid(&self) -> Option<i32> {
+        self.agent_pid
+    }
+
     /// Asks who answers, and whether both sides can speak with each other.
     ///
     /// # Errors

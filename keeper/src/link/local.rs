@@ -15,6 +15,7 @@ use wire::{BuildId, Code, Fault, HiveName, layout, limits, ndjson};
 use super::Transport;
 use crate::environment::Directories;
 use crate::install;
+use crate::model::path_word;
 
 /// Bytes of what a failing agent says on standard error that are kept.
 const MAX_COMPLAINT_BYTES: u64 = 16 * 1024;
@@ -117,7 +118,7 @@ impl Local {
                 let message = format!("the agent's socket belongs to user {}", peer.uid());
                 Err(Fault::new(Code::Io, message)
                     .cause(self.socket.display())
-                    .hint(format!("ls -l {}", self.socket.display())))
+                    .hint(format!("ls -l {}", path_word(&self.socket))))
             }
             Err(error) => {
                 Err(Fault::new(Code::Io, "the agent's socket does not say whose it is")
