@@ -1,5 +1,6 @@
 //! The directories of this user's hive: found, made private, and checked.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -32,8 +33,14 @@ const KEPT_VARIABLES: [&str; 12] = [
     "CANDLE_NUM_THREADS",
 ];
 
+/// What an agent takes along. A daemon outlives the session that started it, and that session's
+/// secrets must not live in it.
+pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_kept(name))
+}
+
 /// Whether an agent takes this variable along.
-pub fn is_kept(name: &std::ffi::OsStr) -> bool {
+fn is_kept(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     KEPT_VARIABLES.contains(&name) || name.starts_with("XDG_")
 }

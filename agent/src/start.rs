@@ -88,11 +88,9 @@ fn launch(stderr: &Path) -> std::io::Result<Child> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(stderr)?;
     let mut command = Command::new(std::env::current_exe()?);
-    // A daemon outlives the session that started it; that session's secrets must not live in it.
-    let kept = std::env::vars_os().filter(|(name, _)| dirs::is_kept(name));
     command
         .env_clear()
-        .envs(kept)
+        .envs(dirs::kept_environment())
         .args(["agent", "serve", "--detach"])
         .current_dir("/")
         .stdin(Stdio::null())

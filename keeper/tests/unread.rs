@@ -103,11 +103,9 @@ async fn connected(hive: &Hive) -> Client {
 }
 
 async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, Fault>>) -> T {
-    match tokio::time::timeout(PATIENCE, work).await {
-        Ok(Ok(value)) => value,
-        Ok(Err(fault)) => panic!("{what}: {fault}"),
-        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
-    }
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    let done = done.unwrap_or_else(|_| panic!("{what} did not come within {PATIENCE:?}"));
+    done.unwrap_or_else(|fault| panic!("{what}: {fault}"))
 }
 
 #[tokio::test]

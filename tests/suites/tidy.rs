@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Lines of non-test code after which a file splits.
@@ -294,7 +295,7 @@ fn every_scenario_names_tests_that_exist_and_the_table_is_fresh() {
             assert!(is_there, "{id}: there is no test {test}");
         }
         let tests = tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join("<br>");
-        table += &format!("| {id} | {holds} | {tests} |\n");
+        writeln!(table, "| {id} | {holds} | {tests} |").expect("a String takes it");
     }
     let written = std::fs::read_to_string(root().join("tests/SCENARIOS.md")).unwrap_or_default();
     if written != table {

@@ -22,7 +22,7 @@ pub fn runtime_dir(state: &str, uid: u32) -> String {
     }
 }
 
-/// Tells one long path from another (FNV-1a, 64 bits). No secret: the directory is its user's alone.
+/// Tells one long path from another (FNV-1a, 64 bits). No secret: the directory is private.
 fn fnv1a(text: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;

@@ -102,8 +102,8 @@ pub const MAX_MODEL_WIDTH: u32 = 4 * 1024 * 1024;
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.
 pub const MAX_RENDERED_BYTES: usize = 4 * MAX_PROMPT_BYTES;
-/// Instructions that a chat template may execute: some hundreds for each of [`MAX_MESSAGES`]. Values
-/// nest no deeper than that, so the engine's stack ([`ENGINE_STACK_BYTES`]) can take them apart.
+/// Instructions that a chat template may execute: some hundreds for each of [`MAX_MESSAGES`].
+/// Values nest no deeper, so the engine's stack ([`ENGINE_STACK_BYTES`]) can take them apart.
 pub const MAX_TEMPLATE_FUEL: u64 = 1_500_000;
 /// Bytes of the engine thread's stack; the system gives them page by page.
 pub const ENGINE_STACK_BYTES: usize = 512 * 1024 * 1024;
