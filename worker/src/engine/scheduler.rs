@@ -2,7 +2,7 @@
 //!
 //! One sequence has the slot at a time. A reader that is slower than the model fills its channel,
 //! and then the thread waits for that reader: nobody else holds a slot that could go on meanwhile.
-//! The wait ends when the reader takes a piece or goes away, or with the job's deadline or patience.
+//! The wait ends when the reader takes a piece or goes away, or at the job's deadline or patience.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
