@@ -58,7 +58,7 @@ fn a_model_as_first_word_is_answered_with_the_right_line() {
     let sandbox = Sandbox::with_config("[aliases]\ntiny = \"demo\"\n");
     for word in ["demo", "tiny", "hf:org/repo"] {
         let finished = refused(sandbox.rbee(&["run", word, "hello there"]), 2);
-        let line = format!("rbee run -m {word} \"hello there\"");
+        let line = format!("rbee run -m {word} 'hello there'");
         assert!(finished.stderr.contains(&line), "{}", finished.stderr);
     }
 }
