@@ -289,9 +289,9 @@ fn every_scenario_names_tests_that_exist_and_the_table_is_fresh() {
     for Scenario { id, holds, tests } in &scenarios.scenario {
         assert!(!tests.is_empty(), "{id} names no test");
         for test in tests {
-            let (file, name) = test.split_once("::").unwrap_or((test, ""));
+            let (file, name) = test.split_once("::").expect("FILE::TEST");
             let code = std::fs::read_to_string(root().join(file)).unwrap_or_default();
-            let is_there = !code.is_empty() && code.contains(&format!("fn {name}"));
+            let is_there = !code.is_empty() && code.contains(&format!("fn {name}("));
             assert!(is_there, "{id}: there is no test {test}");
         }
         let tests = tests.iter().map(|test| format!("`{test}`")).collect::<Vec<_>>().join("<br>");
