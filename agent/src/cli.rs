@@ -1,7 +1,9 @@
 //! The command line of the agent role: what a keeper types, hidden from people's help.
 
+use wire::marker::Marker;
+
 /// The daemon of this hive.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Which part of the role.
     #[command(subcommand)]
@@ -9,7 +11,7 @@ pub struct Args {
 }
 
 /// The parts of the agent role.
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+#[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     /// Make sure that the agent runs, and print its greeting as one line of JSON.
     #[command(hide = true)]
@@ -17,6 +19,28 @@ pub enum Command {
     /// Be the agent.
     #[command(hide = true)]
     Serve(ServeArgs),
+    /// Carry bytes between the standard streams and the agent that runs.
+    #[command(hide = true)]
+    Attach(AttachArgs),
+    /// Kill the agent that holds the socket; its workers go on.
+    #[command(hide = true)]
+    Kill(KillArgs),
+}
+
+/// `rbee agent attach`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AttachArgs {
+    /// The word in front of the one line that is written before the agent's bytes.
+    #[arg(long)]
+    pub marker: Marker,
+}
+
+/// `rbee agent kill`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct KillArgs {
+    /// Only this process.
+    #[arg(long)]
+    pub pid: i32,
 }
 
 /// `rbee agent serve`.

@@ -47,7 +47,8 @@ impl Connection {
     /// `IO_ERROR` when nobody listens on `socket`.
     pub async fn open(socket: &Path) -> Result<Self, Fault> {
         let stream = UnixStream::connect(socket).await.map_err(|error| {
-            Fault::new(Code::Io, "a socket of a worker does not answer").caused_by(&error)
+            let message = format!("the worker's socket {} does not answer", socket.display());
+            Fault::new(Code::Io, message).caused_by(&error)
         })?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;

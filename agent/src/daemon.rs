@@ -38,17 +38,18 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
     adopt::adopt_all(&workers, &handle)
         .await
-        .map_err(|error| cannot("look for workers", &error))?;
+        .map_err(|error| cannot(&format!("look for workers in {}", workers.display()), &error))?;
 
     let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
-    let listener = server::bind(&socket).map_err(|error| cannot("listen", &error))?;
+    let listener = server::bind(&socket)
+        .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
     let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
-    server::serve(listener, router, handle).await;
+    server::serve(listener, router, handle, &timings).await;
     let _panicked = executing.await;
     // Still under the lock: nobody else's socket can be there.
     let _gone = std::fs::remove_file(&socket);
@@ -86,7 +87,8 @@ fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
 
 /// Takes the lock that the one agent of a hive and user holds for life.
 fn lock(path: &Path) -> Result<File, Fault> {
-    let file = File::create(path).map_err(|error| cannot("open its lock", &error))?;
+    let failed = |what: &str, error| cannot(&format!("{what} {}", path.display()), &error);
+    let file = File::create(path).map_err(|error| failed("open its lock", error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -95,7 +97,7 @@ fn lock(path: &Path) -> Result<File, Fault> {
                 .detail(crate::ANOTHER_RUNS, true)
                 .hint("rbee ps  # is answered by it"))
         }
-        Err(TryLockError::Error(error)) => Err(cannot("take its lock", &error)),
+        Err(TryLockError::Error(error)) => Err(failed("take its lock", error)),
     }
 }
 
@@ -108,7 +110,8 @@ fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, F
         .max_log_files(KEPT_LOGS)
         .build(dir)
         .map_err(|error| {
-            Fault::new(Code::AgentFailed, "the agent cannot open its log").caused_by(&error)
+            let message = format!("the agent cannot open its log in {}", dir.display());
+            Fault::new(Code::AgentFailed, message).caused_by(&error)
         })?;
     let (writer, guard) = tracing_appender::non_blocking(appender);
     let subscriber = tracing_subscriber::fmt()

@@ -3,11 +3,13 @@
 pub mod cli;
 
 mod admission;
+mod attach;
 mod client;
 mod daemon;
 mod dirs;
 mod executor;
 mod inventory;
+mod kill;
 mod platform;
 mod session;
 mod settings;
@@ -19,7 +21,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use wire::{BuildId, Code, Fault, ndjson};
+use wire::hello::{Bridge, Started};
+use wire::marker::Marker;
+use wire::{BuildId, Code, Fault, layout, ndjson};
 
 use crate::cli::{Args, Command, ServeArgs};
 use crate::dirs::Dirs;
@@ -35,11 +39,13 @@ struct Report {
     fault: Fault,
 }
 
-/// Runs the agent role: `start` or `serve`. `build` is what this program was built from.
+/// Runs a part of the agent role. `build` is what this program was built from.
 pub fn main(args: Args, build: BuildId) -> ExitCode {
     let outcome = match args.command {
         Command::Start => start(),
         Command::Serve(args) => serve(args, build),
+        Command::Attach(args) => return attach(&args.marker, build),
+        Command::Kill(args) => kill(args.pid),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,7 +64,7 @@ fn start() -> Result<(), Fault> {
     let settings = settings::load(&dirs.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let hello = runtime.map_err(no_runtime)?.block_on(start::start(&dirs, &settings))?;
-    let line = ndjson::encode(&hello)?;
+    let line = ndjson::encode(&Started { hello, socket: layout::agent_socket(&dirs.runtime) })?;
     std::io::stdout().write_all(&line).map_err(|error| {
         Fault::new(Code::Io, "the greeting could not be written").caused_by(&error)
     })?;
@@ -80,6 +86,27 @@ fn serve(args: ServeArgs, build: BuildId) -> Result<(), Fault> {
     // A read of a hanging file system must not keep the daemon from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     outcome
+}
+
+/// A fault is told behind the marker: the other end of the bridge reads nothing else.
+fn attach(marker: &Marker, build: BuildId) -> ExitCode {
+    let connected = Dirs::find().and_then(|dirs| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(no_runtime)?.block_on(attach::connect(&dirs, build))
+    });
+    let attached = match connected {
+        Ok((socket, attached)) => attach::attach(marker, socket, attached),
+        Err(fault) => attach::tell(marker, &Bridge::Fault(fault))
+            .and(Err(std::io::ErrorKind::NotConnected.into())),
+    };
+    // What went wrong was told, or there is nobody left to tell.
+    if attached.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn kill(pid: i32) -> Result<(), Fault> {
+    let dirs = Dirs::find()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(no_runtime)?.block_on(kill::kill(&dirs, pid))
 }
 
 fn no_runtime(error: std::io::Error) -> Fault {

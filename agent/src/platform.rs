@@ -23,6 +23,12 @@ pub fn is_alive(process: ProcessIdentity) -> bool {
     identity(process.pid) == Some(process)
 }
 
+/// The random id of this run of the operating system (random(4)), where it has one.
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim_end().to_owned())
+}
+
 /// State and start time (fields 3 and 22). The name before them may hold anything, so it is cut
 /// off at its last parenthesis.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {

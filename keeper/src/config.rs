@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use wire::sampling::{Sampling, SamplingFields};
 use wire::settings::AgentSettings;
-use wire::{Code, Fault, Timings, limits};
+use wire::{Code, Fault, HiveName, Timings, limits};
 
 use crate::environment::Environment;
 use crate::model::{Alias, Aliases, ModelName, path_word};
 use crate::output::style::Theme;
+use crate::ssh::address::Address;
 
 /// Everything that `config.toml` may say. What it does not say has its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -27,10 +28,58 @@ pub struct Config {
     pub aliases: BTreeMap<Alias, wire::ModelRef>,
     /// What `run` and `chat` use where the command line says nothing.
     pub run: RunSettings,
+    /// The machines that take part, besides this one.
+    pub hives: BTreeMap<HiveName, HiveSettings>,
+    /// How hives are reached.
+    pub ssh: SshSettings,
+    /// The part that this machine takes.
+    pub local: LocalSettings,
     /// What the agent reads: limits of this hive.
     pub agent: AgentSettings,
     /// How long everything may take.
     pub timings: Timings,
+}
+
+/// `[hives.NAME]`: one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HiveSettings {
+    /// `[user@]host[:port]`; the host may be a name of the ssh configuration.
+    pub address: Address,
+    /// Private key file, beside those of the ssh configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
+    /// Machines to go through, in this order; instead of what the ssh configuration says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jump: Vec<Address>,
+}
+
+/// `[ssh]`: how hives are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SshSettings {
+    /// Which client makes the connections.
+    pub client: SshClient,
+}
+
+/// Which SSH client makes the connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SshClient {
+    /// The one that is part of this program.
+    #[default]
+    Builtin,
+    /// The person's own `ssh`, for what the builtin one cannot do.
+    System,
+}
+
+/// `[local]`: the part that this machine takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalSettings {
+    /// Take part in placement although there are other hives. Without others it always does.
+    #[serde(rename = "use")]
+    pub takes_part: bool,
 }
 
 /// `[run]`: defaults of `run` and `chat`.
@@ -125,6 +174,14 @@ impl Config {
         };
         self.agent.check().map_err(|problem| keyed(problem.to_owned()))?;
         self.run.check().map_err(keyed)?;
+        if self.hives.contains_key(&HiveName::local()) {
+            let problem = "`local` is always this machine; another name is needed".to_owned();
+            return Err(("hives.local".to_owned(), problem));
+        }
+        if self.hives.len() > limits::MAX_HIVES {
+            let problem = format!("there are more than {} hives", limits::MAX_HIVES);
+            return Err(("hives".to_owned(), problem));
+        }
         if let Some(name) = &self.default_model {
             name.resolve(self.known_aliases())
                 .map_err(|problem| ("default_model".to_owned(), problem.to_string()))?;
@@ -142,7 +199,11 @@ fn is_absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// Reads a configuration file, at most as much of it as one may have.
+///
+/// # Errors
+/// Those of the operating system, and for what is no regular file or too long.
+pub fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     // To open a FIFO is to wait for its writer.
     if !std::fs::metadata(path)?.is_file() {

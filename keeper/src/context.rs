@@ -2,13 +2,19 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use wire::{BuildId, Code, Fault};
+use tokio::runtime::{Builder, Runtime};
+use wire::{BuildId, Code, Fault, HiveName, text};
 
 use crate::config::Config;
+use crate::dial::Dialer;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::link::Transport;
 use crate::link::local::Local;
+use crate::link::way::Way;
+use crate::output::aside::Aside;
 use crate::output::style::Style;
 
 /// The surroundings of one command.
@@ -24,6 +30,8 @@ pub struct Context {
     pub build: BuildId,
     /// Colours of standard error.
     pub style: Style,
+    /// How hives are reached.
+    pub dialer: Dialer,
 }
 
 impl Context {
@@ -35,13 +43,70 @@ impl Context {
         let (config, config_path) = Config::load(&environment)?;
         let coloured = environment.colours && environment.terminals.stderr;
         let style = if coloured { Style::of(config.theme) } else { Style::plain() };
-        Ok(Self { environment, config, config_path, build: crate::build_id(), style })
+        let build = crate::build_id();
+        let dialer = Dialer::new(&environment, config.ssh.client, &config.timings, build.clone());
+        Ok(Self { environment, config, config_path, build, style, dialer })
     }
 
     /// The way to the hive that is this machine.
     pub fn local(&self) -> Local {
         let agent_start = self.config.timings.agent_start;
         Local::new(&self.environment.dirs, self.build.clone(), agent_start)
+    }
+
+    /// The names of the hives that take part: those of the configuration; this machine too when it
+    /// is the only one or `local.use` says so.
+    pub fn hives(&self) -> Vec<HiveName> {
+        let hives = &self.config.hives;
+        let local = (hives.is_empty() || self.config.local.takes_part).then(HiveName::local);
+        local.into_iter().chain(hives.keys().cloned()).collect()
+    }
+
+    /// The ways to all hives that take part, or to `only` one.
+    ///
+    /// # Errors
+    /// `HIVE_NOT_FOUND` for a name that the configuration does not have.
+    pub fn ways(&self, only: Option<&HiveName>) -> Result<Vec<Way>, Fault> {
+        match only {
+            Some(hive) => Ok(vec![self.way(hive)?]),
+            None => self.hives().iter().map(|hive| self.way(hive)).collect(),
+        }
+    }
+
+    /// The ways to everything that `down` ends: this machine too, whether or not it takes part.
+    ///
+    /// # Errors
+    /// As [`Self::ways`].
+    pub fn ways_to_end(&self, only: Option<&HiveName>) -> Result<Vec<Way>, Fault> {
+        let mut ways = self.ways(only)?;
+        if only.is_none() && ways.iter().all(|way| *way.hive() != HiveName::local()) {
+            ways.insert(0, Way::Local(self.local()));
+        }
+        Ok(ways)
+    }
+
+    /// The way to one hive.
+    ///
+    /// # Errors
+    /// `HIVE_NOT_FOUND` for a name that the configuration does not have.
+    pub fn way(&self, hive: &HiveName) -> Result<Way, Fault> {
+        if *hive == HiveName::local() {
+            return Ok(Way::Local(self.local()));
+        }
+        let settings = self.config.hives.get(hive).ok_or_else(|| self.no_such_hive(hive))?;
+        let aside = Arc::new(Aside::new(self.style.clone()));
+        Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, aside))))
+    }
+
+    /// The fault for a name that is no hive's.
+    pub fn no_such_hive(&self, hive: &HiveName) -> Fault {
+        let fault = Fault::new(Code::HiveNotFound, format!("there is no hive named {hive}"));
+        let names: Vec<&str> = self.config.hives.keys().map(HiveName::as_str).collect();
+        let known = match names.as_slice() {
+            [] => "this machine is the only one, named local".to_owned(),
+            names => format!("there are {} and local", names.join(", ")),
+        };
+        fault.cause(known).hint(format!("rbee hive add {hive} user@host"))
     }
 
     /// Colours for standard output: none in a pipe.
@@ -62,6 +127,11 @@ impl Context {
     /// Says something beside the result that somebody should look at.
     pub fn warn(&self, text: &str) {
         let _ = writeln!(io::stderr().lock(), "{} {text}", self.style.warning("warning:"));
+    }
+
+    /// Says that a hive cannot take part in what is done with the others.
+    pub fn warn_of(&self, hive: &HiveName, why: &Fault) {
+        self.warn(&format!("without the hive {hive}: {}", text::for_terminal(&why.message)));
     }
 
     /// Writes the result of a command to standard output.
@@ -91,7 +161,7 @@ impl Context {
 /// # Errors
 /// Those of the part; `INTERNAL` when the operating system refuses an event loop.
 pub fn block_on<T>(part: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fault::new(Code::Internal, "no event loop").cause(error))?;
@@ -99,4 +169,14 @@ pub fn block_on<T>(part: impl Future<Output = Result<T, Failure>>) -> Result<T, 
     // A thread that waits for the terminal must not hold the program back.
     runtime.shutdown_background();
     outcome
+}
+
+/// An event loop that goes on between the parts that are run on it, so that connections live while
+/// the program waits for a person.
+///
+/// # Errors
+/// `INTERNAL` when the operating system refuses it.
+pub fn background() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    Ok(runtime.map_err(|error| Fault::new(Code::Internal, "no event loop").cause(error))?)
 }

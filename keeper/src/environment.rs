@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use wire::{Code, Fault, layout};
 
+use crate::ssh::config::Around;
+
 /// The configuration of the machine, for users who have none.
 const SYSTEM_CONFIG: &str = "/etc/rbee/config.toml";
+/// The users of the machine (passwd(5)).
+const USERS: &str = "/etc/passwd";
 
 /// This user's directories of the program.
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub struct Environment {
     pub colours: bool,
     /// Which streams are terminals.
     pub terminals: Terminals,
+    /// What the ssh configuration depends on.
+    pub ssh: Around,
 }
 
 impl Environment {
@@ -72,6 +78,7 @@ impl Environment {
                 stdout: std::io::stdout().is_terminal(),
                 stderr: std::io::stderr().is_terminal() && !dumb,
             },
+            ssh: around_ssh(),
         })
     }
 
@@ -92,6 +99,39 @@ impl Environment {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
         (size.ws_col > 0).then(|| usize::from(size.ws_col))
     }
+}
+
+/// OpenSSH takes the home directory from the system's list of users, not from `HOME`, and so must
+/// whoever reads its files. Users of a directory service are in no file; theirs is `HOME`.
+fn around_ssh() -> Around {
+    let variable = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(|value| value.to_string_lossy().into_owned())
+    };
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string(USERS).unwrap_or_default();
+    let (user, home) = user_of(&users, uid).unzip();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_program = |file: &PathBuf| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    Around {
+        program: std::env::split_paths(&path).map(|dir| dir.join("ssh")).find(is_program),
+        config: None,
+        home: home.or_else(std::env::home_dir).unwrap_or_default(),
+        user: user.or_else(|| variable("LOGNAME")).or_else(|| variable("USER")).unwrap_or_default(),
+        uid,
+        variable,
+    }
+}
+
+/// Name and home directory of a user in a text of the form of passwd(5).
+fn user_of(users: &str, uid: u32) -> Option<(String, PathBuf)> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        let home = fields.nth(2)?;
+        (number == uid && home.starts_with('/')).then(|| (name.to_owned(), home.into()))
+    })
 }
 
 /// A relative one would be another directory, with another hive, wherever the program is called.
@@ -128,6 +168,14 @@ fn directories() -> Result<Directories, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_found_by_its_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nodd\nada:x:1000:1000:Ada,,:/home/ada:/bin/sh\n";
+        assert_eq!(user_of(users, 1000), Some(("ada".to_owned(), "/home/ada".into())));
+        assert_eq!(user_of(users, 0).unwrap().0, "root");
+        assert_eq!(user_of(users, 7), None);
+    }
 
     #[test]
     fn a_relative_directory_is_refused_by_its_name() {

@@ -100,13 +100,22 @@ pub fn look(program: &Path) -> io::Result<Installed> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Installed::Absent),
         other => other?,
     };
-    let mut recorded = String::new();
-    match File::open(digest_path(program)) {
+    let recorded = match recorded(program) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Installed::Changed),
-        other => other?.take(DIGEST_BYTES).read_to_string(&mut recorded)?,
+        other => other?,
     };
     let digest = copy_and_hash(file, io::sink())?;
-    Ok(if recorded.trim_end() == digest { Installed::Sound } else { Installed::Changed })
+    Ok(if recorded == digest { Installed::Sound } else { Installed::Changed })
+}
+
+/// The digest that was recorded with an installed program, in hexadecimal.
+///
+/// # Errors
+/// Those of reading.
+pub(crate) fn recorded(program: &Path) -> io::Result<String> {
+    let mut recorded = String::new();
+    File::open(digest_path(program))?.take(DIGEST_BYTES).read_to_string(&mut recorded)?;
+    Ok(recorded.trim_end().to_owned())
 }
 
 fn digest_path(program: &Path) -> PathBuf {
@@ -143,7 +152,7 @@ fn install(program: &Path) -> io::Result<()> {
 }
 
 /// Writes a new file to the disk; what could not be finished is taken away.
-fn written<T>(
+pub(crate) fn written<T>(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<T>,
@@ -164,7 +173,7 @@ fn running_program() -> io::Result<File> {
 }
 
 /// Copies and gives the SHA-256 of what was copied, in hexadecimal.
-fn copy_and_hash(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
+pub(crate) fn copy_and_hash(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

@@ -1,13 +1,16 @@
 //! The program that a person sits at: command line, placement, and the link to each hive.
 
 pub mod ask;
+pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod context;
+pub mod dial;
 pub mod environment;
 pub mod exit;
 pub mod failure;
 pub mod fleet;
+pub mod hives;
 pub mod install;
 pub mod interrupt;
 pub mod last_words;
@@ -15,8 +18,10 @@ pub mod link;
 pub mod log;
 pub mod model;
 pub mod output;
+pub mod partial;
 pub mod platform;
 pub mod prompt;
+pub mod ssh;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -26,6 +26,16 @@ pub struct Process {
     pub args: Vec<String>,
 }
 
+/// Nanoseconds that all threads of a process have computed so far (`/proc/PID/task/*/schedstat`,
+/// first figure); 0 when there is no such process.
+pub fn cpu_ns(pid: i32) -> u64 {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|figures| figures.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
 /// The living processes (zombies left out) whose arguments name a path under `dir`.
 pub fn under(dir: &Path) -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

@@ -80,7 +80,14 @@ fn a_worker_killed_in_the_middle_of_an_answer_is_named_within_a_second() {
     assert!(killed.elapsed() < Duration::from_secs(3), "{:?}", killed.elapsed());
     assert!(!finished.stdout.is_empty(), "what was received is kept");
     assert!(finished.stderr.contains("signal 9"), "the cause is named: {}", finished.stderr);
-    assert!(finished.stderr.contains("hint:"), "{}", finished.stderr);
+    let kept = sandbox.home().join(".local/state/rbee/partial");
+    assert!(finished.stderr.contains(&kept.display().to_string()), "{}", finished.stderr);
+    let files: Vec<_> = std::fs::read_dir(&kept).expect("a directory").flatten().collect();
+    assert_eq!(files.len(), 1);
+    let partial = std::fs::read_to_string(files[0].path()).expect("text");
+    let first = String::from_utf8_lossy(&first);
+    let came = format!("{first}{}", finished.stdout);
+    assert_eq!(format!("{partial}\n"), came, "the file has what came, no more, no less");
     answers(&sandbox);
 }
 

@@ -7,6 +7,7 @@
 )]
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use rbee_tests::sandbox::Finished;
 use rbee_tests::{Sandbox, http, synthetic};
@@ -134,6 +135,32 @@ fn a_template_that_nests_or_loops_without_end_is_refused_and_its_worker_lives() 
         assert_eq!(workers.len(), 2, "the model is still loaded: {workers:?}");
         let _ = sandbox.rbee(&["down"]).expect_code(0);
     }
+}
+
+/// A million steps of a millisecond each: it would run for a quarter of an hour.
+const SLOW_TEMPLATE: &str = "{% set a = 'x' * 30000000 %}{% set b = 'x' * 30000000 %}\
+    {% for n in range(99999) %}{% if a == b %}{% endif %}{% endfor %}";
+
+#[test]
+fn a_template_that_runs_for_long_ends_with_its_request_and_its_worker_serves_the_next() {
+    let sandbox = Sandbox::new();
+    let model = sandbox.home().join("slow.gguf");
+    synthetic::write_with_template(&model, &synthetic::TINY, SLOW_TEMPLATE).expect("a model");
+    let run = |more: &[&str]| {
+        let args = [&["run", "-m", "./slow.gguf", "-n", "2"], more, &["hi"]].concat();
+        sandbox.rbee(&args)
+    };
+    let _ = run(&["--raw"]).expect_code(0);
+    for _request in 0..4 {
+        let asked = Instant::now();
+        let _ = refused(run(&["--deadline", "1s"]), 124);
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+        // The slot and every thread are free again.
+        let asked = Instant::now();
+        let _ = run(&["--raw"]).expect_code(0);
+        assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    }
+    assert_eq!(sandbox.workers().len(), 1, "it is the same worker");
 }
 
 #[test]

@@ -85,6 +85,10 @@ pub struct GuardRecord {
     pub guard: ProcessIdentity,
     /// Its engine; also the id of the engine's process group.
     pub engine: ProcessIdentity,
+    /// Which run of the operating system both belong to, where it says so: a process of another
+    /// run is gone, whatever has its pid and start time now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// What a guard leaves on disk when its engine has ended.

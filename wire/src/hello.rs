@@ -89,6 +89,37 @@ pub struct Hello {
     pub features: Vec<String>,
 }
 
+/// What `rbee agent start` prints: the greeting of the agent that runs, and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Who answers.
+    #[serde(flatten)]
+    pub hello: Hello,
+    /// Path of its socket.
+    pub socket: String,
+}
+
+/// The first line of `rbee agent attach`, behind its marker; then come the agent's own bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bridge {
+    /// The bridge stands.
+    Attached(Attached),
+    /// There is none, and the program has ended.
+    Fault(Fault),
+}
+
+/// What a bridge to an agent knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Process id of the agent, where the operating system tells.
+    pub pid: Option<i32>,
+    /// Path of its socket.
+    pub socket: String,
+    /// What the bridge's program was built from; the agent's own greeting says what that was.
+    pub build: BuildId,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +131,22 @@ mod tests {
             "version":"9.0.0","pid":1,"moon_phase":"full"}"#;
         let hello: Hello = serde_json::from_str(text).unwrap();
         assert_eq!(hello.role, Role::Unknown);
+    }
+
+    #[test]
+    fn a_keeper_that_wants_only_the_greeting_finds_it_in_the_line_of_a_start() {
+        let hello = Hello {
+            role: Role::Agent,
+            protocol: agent_protocol::SPOKEN,
+            build: "0123456789abcdef".parse().unwrap(),
+            version: "1.0.0".to_owned(),
+            pid: 7,
+            features: Vec::new(),
+        };
+        let started = Started { hello: hello.clone(), socket: "/run/agent.sock".to_owned() };
+        let line = serde_json::to_string(&started).unwrap();
+        assert_eq!(serde_json::from_str::<Hello>(&line).unwrap(), hello);
+        assert_eq!(serde_json::from_str::<Started>(&line).unwrap(), started);
     }
 
     proptest! {

@@ -14,6 +14,7 @@ pub mod hello;
 pub mod ids;
 pub mod layout;
 pub mod limits;
+pub mod marker;
 pub mod model_ref;
 pub mod ndjson;
 pub mod routes;

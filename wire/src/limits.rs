@@ -25,6 +25,8 @@ pub const MAX_WAIT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Refused requests a second after which an agent answers everything invalid with `RATE_LIMITED`.
 pub const MAX_REFUSALS_PER_SECOND: u32 = 50;
 
+/// Hives of one configuration: each is a connection and a stream of events.
+pub const MAX_HIVES: usize = 256;
 /// Bytes of a hive name (RFC 1035, section 2.3.4).
 pub const MAX_HIVE_NAME_BYTES: usize = 253;
 /// Bytes of one label of a hive name (RFC 1035, section 2.3.4).
@@ -103,10 +105,14 @@ pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.
 pub const MAX_RENDERED_BYTES: usize = 4 * MAX_PROMPT_BYTES;
 /// Instructions that a chat template may execute: some hundreds for each of [`MAX_MESSAGES`].
-/// Values nest no deeper, so the engine's stack ([`ENGINE_STACK_BYTES`]) can take them apart.
+/// Values nest no deeper, so a preparing thread's stack ([`TEMPLATE_STACK_BYTES`]) can take them
+/// apart.
 pub const MAX_TEMPLATE_FUEL: u64 = 1_500_000;
-/// Bytes of the engine thread's stack; the system gives them page by page.
-pub const ENGINE_STACK_BYTES: usize = 512 * 1024 * 1024;
+/// Threads of a worker that run its chat template, so that one slow prompt does not hold up the
+/// next, and slow ones cannot pile up.
+pub const TEMPLATE_THREADS: usize = 2;
+/// Bytes of the stack of each such thread; the system gives them page by page.
+pub const TEMPLATE_STACK_BYTES: usize = 512 * 1024 * 1024;
 /// Bytes of data that a CPU worker may take beyond twice the need that it was admitted with. A chat
 /// template can double a text with every step: this is where it ends, and the worker with it.
 pub const WORKER_DATA_SLACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;

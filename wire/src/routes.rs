@@ -22,6 +22,9 @@ pub const WORKER_COMPLETE: &str = "/v1/workers/{id}/completions";
 pub const REQUEST_CANCEL: &str = "/v1/requests/{id}/cancel";
 /// Agent: [`crate::worker::StopRequest`] for all workers; then the agent ends too.
 pub const DOWN: &str = "/v1/down";
+/// Agent: [`crate::worker::StopRequest`]; then the agent ends and its workers stay, for the next
+/// agent to adopt.
+pub const HANDOVER: &str = "/v1/handover";
 
 /// Agent: `[Check]` of [`crate::doctor`].
 pub const DOCTOR: &str = "/v1/doctor";

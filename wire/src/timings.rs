@@ -11,6 +11,19 @@ pub struct Timings {
     /// From asking for a local agent to its socket's first answer.
     #[serde(rename = "agent_start_ms", with = "millis")]
     pub agent_start: Duration,
+    /// One attempt to connect to an SSH server, from the first packet to the accepted identity;
+    /// waiting for a person's answer does not count.
+    #[serde(rename = "ssh_connect_ms", with = "millis")]
+    pub ssh_connect: Duration,
+    /// How long `run` waits for a hive that it could do without.
+    #[serde(rename = "hive_wait_ms", with = "millis")]
+    pub hive_wait: Duration,
+    /// First pause before a lost hive is tried again; it doubles from there.
+    #[serde(rename = "reconnect_first_ms", with = "millis")]
+    pub reconnect_first: Duration,
+    /// Longest pause before a lost hive is tried again.
+    #[serde(rename = "reconnect_most_ms", with = "millis")]
+    pub reconnect_most: Duration,
     /// Telemetry to a keeper that watches.
     #[serde(rename = "telemetry_ms", with = "millis")]
     pub telemetry: Duration,
@@ -57,6 +70,10 @@ impl Default for Timings {
         let secs = Duration::from_secs;
         Self {
             agent_start: secs(10),
+            ssh_connect: secs(10),
+            hive_wait: Duration::from_millis(1500),
+            reconnect_first: secs(1),
+            reconnect_most: secs(30),
             telemetry: secs(1),
             heartbeat: secs(3),
             stale: secs(10),

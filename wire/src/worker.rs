@@ -185,10 +185,11 @@ pub struct SpawnReply {
     pub revision: u64,
 }
 
-/// `POST /v1/workers/{id}/stop` and `POST /v1/down`.
+/// `POST /v1/workers/{id}/stop`, `POST /v1/down` and `POST /v1/handover`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
-    /// Milliseconds that active requests get to finish; absent: the hive's `drain` or `down_drain`.
+    /// Milliseconds that active requests get to finish; absent: the hive's `drain`, or
+    /// `down_drain` for `down`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u64>,
 }
@@ -213,6 +214,13 @@ pub struct StopReply {
     pub stopped: Vec<StoppedWorker>,
     /// What did not end; empty when all is well.
     pub left: Vec<WorkerId>,
+}
+
+/// The reply to `POST /v1/handover`, the agent's last word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverReply {
+    /// Workers that go on without an agent.
+    pub kept: Vec<WorkerId>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What differs by operating system: when a process was started.
+//! What differs by operating system: when a process was started, when the system itself was.
 
 use std::io;
 
@@ -15,6 +15,12 @@ pub fn start_time(pid: u32) -> io::Result<u64> {
 #[cfg(not(target_os = "linux"))]
 pub fn start_time(_pid: u32) -> io::Result<u64> {
     Ok(0)
+}
+
+/// The random id of this run of the operating system (`random(4)`), where it has one.
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim_end().to_owned())
 }
 
 /// Field 22 of a stat line. The second field is the program's name in parentheses and may itself

@@ -47,9 +47,11 @@ async fn adopt(dir: &Path, handle: &Handle) {
     }
     let end = match place.exit_record() {
         Some(record) => End::Recorded(record),
-        None => match place.record() {
-            Some(record) => {
-                process::kill(&record, KILL_TIME).await;
+        None => match place.any_record() {
+            Some(_) => {
+                if let Some(record) = place.record() {
+                    process::kill(&record, KILL_TIME).await;
+                }
                 End::Unseen { stderr_tail: place.stderr_tail() }
             }
             None => End::NotStarted { why: "the agent ended before its guard ran".to_owned() },

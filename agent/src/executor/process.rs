@@ -141,8 +141,13 @@ impl Place {
         read(&self.dir, files::EXIT).filter(|record: &ExitRecord| record.id == self.id)
     }
 
-    /// The processes, as the guard recorded them.
+    /// The processes, as the guard recorded them; none when the machine was started anew since.
     pub fn record(&self) -> Option<GuardRecord> {
+        self.any_record().filter(|record| is_of_boot(record, platform::boot_id().as_deref()))
+    }
+
+    /// The guard's record, whether its processes can still be there or not.
+    pub fn any_record(&self) -> Option<GuardRecord> {
         read(&self.dir, files::RECORD).filter(|record| self.owns(record))
     }
 
@@ -164,6 +169,14 @@ impl Place {
         let from = bytes.len().saturating_sub(limits::MAX_STDERR_TAIL_BYTES);
         let tail = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned();
         text::for_terminal(&tail)
+    }
+}
+
+/// Whether a record is of this run of the operating system, as far as both are known.
+fn is_of_boot(record: &GuardRecord, boot: Option<&str>) -> bool {
+    match (record.boot.as_deref(), boot) {
+        (Some(then), Some(now)) => then == now,
+        _ => true,
     }
 }
 
@@ -201,4 +214,37 @@ pub async fn kill(record: &GuardRecord, limit: Duration) {
     platform::kill_group(record.engine);
     platform::kill(record.guard);
     wait_gone(record.engine, limit).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_another_boot_names_no_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let me = platform::identity(std::process::id()).unwrap();
+        let record = |boot: Option<&str>| GuardRecord {
+            version: RECORD_VERSION,
+            id: "demo-0".parse().unwrap(),
+            nonce: "n".to_owned(),
+            build: "0123456789abcdef".parse().unwrap(),
+            guard: me,
+            engine: me,
+            boot: boot.map(str::to_owned),
+        };
+        let place = Place {
+            id: "demo-0".parse().unwrap(),
+            dir: dir.path().to_owned(),
+            nonce: "n".to_owned(),
+            timings: Timings::default(),
+        };
+        let seen = |boot: Option<&str>| {
+            write_new(&dir.path().join(files::RECORD), &record(boot)).unwrap();
+            (place.record().is_some(), place.any_record().is_some())
+        };
+        assert_eq!(seen(platform::boot_id().as_deref()), (true, true));
+        assert_eq!(seen(Some("another")), (false, true));
+        assert_eq!(seen(None), (true, true), "an older guard does not say");
+    }
 }

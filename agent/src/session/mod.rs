@@ -90,6 +90,7 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKER_COMPLETE, post(generate::complete))
         .route(routes::REQUEST_CANCEL, post(generate::cancel))
         .route(routes::DOWN, post(workers::down))
+        .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use wire::limits;
+use wire::{Timings, limits};
 
 use crate::executor::Handle;
 use crate::supervisor::Input;
@@ -39,8 +39,26 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// How a connection of which nobody hears the end is noticed: the SSH server of a hive keeps its
+/// side open for long after the link was cut.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    /// Silence after which the keeper is asked for a sign of life.
+    interval: Duration,
+    /// How long it may take to give one. Both together are less than [`Timings::stale`].
+    patience: Duration,
+}
+
+impl Pulse {
+    fn of(timings: &Timings) -> Self {
+        let interval = timings.heartbeat.min(timings.stale / 3);
+        Self { interval, patience: timings.stale / 2 }
+    }
+}
+
 /// Serves until the agent ends, and then until open exchanges have had their time.
-pub async fn serve(listener: UnixListener, router: Router, handle: Handle) {
+pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timings: &Timings) {
+    let pulse = Pulse::of(timings);
     let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut closing = handle.closing();
     let mut connections = JoinSet::new();
@@ -67,7 +85,7 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle) {
         let (router, handle) = (router.clone(), handle.clone());
         connections.spawn(async move {
             handle.tell(Input::Connected).await;
-            connection(stream, router, &handle).await;
+            connection(stream, router, &handle, pulse).await;
             handle.tell(Input::Disconnected).await;
             drop(permit);
         });
@@ -82,7 +100,7 @@ fn is_own_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
 
-async fn connection(stream: UnixStream, router: Router, handle: &Handle) {
+async fn connection(stream: UnixStream, router: Router, handle: &Handle, pulse: Pulse) {
     // Whoever connects and says nothing must not keep a place.
     if !matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(()))) {
         return;
@@ -95,6 +113,8 @@ async fn connection(stream: UnixStream, router: Router, handle: &Handle) {
         .max_buf_size(usize::try_from(limits::MAX_HEADER_BYTES).unwrap_or(usize::MAX))
         .http2()
         .timer(TokioTimer::new())
+        .keep_alive_interval(pulse.interval)
+        .keep_alive_timeout(pulse.patience)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -73,7 +74,10 @@ impl Agent {
         let places = (dirs, store);
         let settings = Settings { timings: timings.clone(), ..Settings::default() };
         let hive = Hive::new(handle.clone(), hello, places, Inventory::look(), settings);
-        tokio::spawn(server::serve(listener, router(Arc::new(hive)), handle.clone()));
+        let (handle_of_server, timings) = (handle.clone(), timings.clone());
+        tokio::spawn(async move {
+            server::serve(listener, router(Arc::new(hive)), handle_of_server, &timings).await;
+        });
         Self { dir, handle, socket }
     }
 
@@ -398,4 +402,62 @@ async fn a_client_that_leaves_closes_the_engines_socket_and_frees_the_slot() {
     agent.says(&id, 0).await;
     let idle: Vec<WorkerInfo> = client::get(&agent.socket, routes::WORKERS_LIST).await.unwrap();
     assert_eq!(idle[0].state, WorkerState::Ready);
+}
+
+type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
+
+/// A keeper's connection, its driver, and a second hold on its socket.
+async fn keeper(agent: &Agent) -> (Sender, tokio::task::JoinHandle<()>, UnixStream) {
+    let stream = std::os::unix::net::UnixStream::connect(&agent.socket).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let hold = UnixStream::from_std(stream.try_clone().unwrap()).unwrap();
+    let io = TokioIo::new(UnixStream::from_std(stream).unwrap());
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    (sender, tokio::spawn(async move { drop(connection.await) }), hold)
+}
+
+fn lively() -> Timings {
+    let millis = Duration::from_millis;
+    Timings { heartbeat: millis(100), stale: millis(600), ..Timings::default() }
+}
+
+/// A full URI, as HTTP/2 needs it.
+fn request_for(method: Method, path: &str, body: &'static str) -> http::Request<Full<Bytes>> {
+    let body = Bytes::from_static(body.as_bytes());
+    client::request(method, &format!("http://hive{path}"), body).unwrap()
+}
+
+#[tokio::test]
+async fn a_keeper_that_vanishes_without_a_word_cancels_its_requests() {
+    let agent = Agent::start(&lively());
+    let (id, listener) = agent.worker().await;
+    let (mut sender, driver, _hold) = keeper(&agent).await;
+    let chat = request_for(Method::POST, &routes::with_id(routes::WORKER_CHAT, &id), CHAT);
+    let asked = tokio::spawn(async move { (sender.send_request(chat).await, sender) });
+    let (mut engine, _) = listener.accept().await.unwrap();
+    read_request(&mut engine).await;
+    engine.write_all([HEAD, &chunk("data: {}\n\n")].concat().as_bytes()).await.unwrap();
+    let (_response, _sender) = asked.await.unwrap();
+    // The link is cut: the socket stays open, and nobody reads or answers any more.
+    driver.abort();
+    let cut = std::time::Instant::now();
+    let ended = tokio::time::timeout(LIMIT, engine.read(&mut [0; 16])).await;
+    assert_eq!(ended.expect("the request is cancelled").unwrap(), 0);
+    assert!(cut.elapsed() < 3 * lively().stale, "{:?}", cut.elapsed());
+}
+
+#[tokio::test]
+async fn a_keeper_that_only_listens_is_kept() {
+    let agent = Agent::start(&lively());
+    let (mut sender, _driver, _hold) = keeper(&agent).await;
+    let events = sender.send_request(request_for(Method::GET, routes::EVENTS, "")).await.unwrap();
+    let mut body = events.into_body();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < 3 * lively().stale {
+        let frame = tokio::time::timeout(LIMIT, body.frame()).await.expect("a heartbeat");
+        assert!(matches!(frame, Some(Ok(_))), "the connection was closed");
+    }
+    let hello = sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
+    assert_eq!(hello.status(), StatusCode::OK);
 }

@@ -119,6 +119,18 @@ pub(super) async fn down(
     stopped(hive.handle.ask(Ask::Down { drain }).await?)
 }
 
+pub(super) async fn hand_over(
+    State(hive): Shared,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let drain = drain(body, &headers, hive.settings.timings.drain).await?;
+    match hive.handle.ask(Ask::HandOver { drain }).await? {
+        Answer::HandedOver(reply) => json(&reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
 async fn drain(body: Body, headers: &HeaderMap, default: Duration) -> Result<Duration, Fault> {
     /// A day: a longer wait is a mistake.
     const LONGEST_MS: u64 = 24 * 60 * 60 * 1000;

@@ -1,7 +1,7 @@
 //! What the supervisor wants done.
 
 use wire::event::Event;
-use wire::worker::{SpawnReply, StopReply, WorkerInfo, WorkerSpec};
+use wire::worker::{HandoverReply, SpawnReply, StopReply, WorkerInfo, WorkerSpec};
 use wire::{Fault, WorkerId};
 
 use super::input::Token;
@@ -26,6 +26,8 @@ pub enum Answer {
     Cancelled,
     /// To `Stop` and `Down`.
     Stopped(StopReply),
+    /// To `HandOver`.
+    HandedOver(HandoverReply),
     /// No.
     Refused(Box<Fault>),
 }

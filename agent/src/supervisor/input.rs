@@ -66,6 +66,11 @@ pub enum Ask {
         /// How long active requests may go on.
         drain: Duration,
     },
+    /// The end of the agent, but of no worker.
+    HandOver {
+        /// How long active requests may go on.
+        drain: Duration,
+    },
 }
 
 /// How an engine ended.

@@ -9,6 +9,7 @@ pub mod queue;
 pub mod worker;
 
 mod ending;
+mod handover;
 mod requests;
 mod spawning;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use wire::worker::{StoppedWorker, WorkerInfo};
 use wire::{Code, Fault, RequestId, Timings, WorkerId};
 
 pub use effect::{Answer, Effect};
+use handover::Handover;
 pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
 use worker::{Life, Reason, Worker};
 
@@ -63,6 +65,7 @@ pub struct Supervisor {
     idle_since: Moment,
     last_input: Moment,
     down: bool,
+    handover: Option<Handover>,
     exited: bool,
 }
 
@@ -81,6 +84,7 @@ impl Supervisor {
             idle_since: Moment::ZERO,
             last_input: Moment::ZERO,
             down: false,
+            handover: None,
             exited: false,
         }
     }
@@ -120,6 +124,7 @@ impl Supervisor {
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),
+            Ask::HandOver { drain } => self.hand_over(token, now + drain, out),
         }
     }
 
@@ -198,6 +203,7 @@ impl Supervisor {
             self.publish(id, now, out);
         }
         self.answer_cancels(now, out);
+        self.finish_handover(now, out);
         self.forget_old(out);
         let busy = self.connections > 0 || self.workers.values().any(Worker::is_alive);
         if busy {

@@ -47,6 +47,9 @@ impl Supervisor {
             let message = "a request with this id is already being answered";
             return Err(Fault::new(Code::InvalidArgument, message));
         }
+        if self.handover.is_some() {
+            return Err(Self::shutting_down());
+        }
         let worker = self.workers.get_mut(id).ok_or_else(|| Self::no_such_worker(id))?;
         if !worker.is_routable() {
             return Err(not_routable(worker, now));

@@ -283,6 +283,65 @@ fn requests_are_served_in_their_order_and_a_cancel_is_acknowledged_with_the_slot
     assert_eq!(hive.answer(again), Some(&Answer::Cancelled), "repeating it is harmless");
 }
 
+fn handed_over(kept: &[&WorkerId]) -> Answer {
+    let kept = kept.iter().map(|id| (*id).clone()).collect();
+    Answer::HandedOver(wire::worker::HandoverReply { kept })
+}
+
+#[test]
+fn a_handover_refuses_what_is_new_lets_run_what_runs_and_stops_no_worker() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    let (running, _) = hive.slot(&id);
+    let (waiting, _) = hive.slot(&id);
+    let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(30) });
+    assert_eq!(hive.refusal(waiting).code, Code::ShuttingDown);
+    let (late, _) = hive.slot(&id);
+    assert_eq!(hive.refusal(late).code, Code::ShuttingDown);
+    let spawn = hive.spawn(|_| {});
+    assert_eq!(hive.refusal(spawn).code, Code::ShuttingDown);
+    hive.pass(Duration::from_secs(5));
+    assert_eq!(hive.answer(handover), None);
+    hive.feed(Input::Left { token: running, done: true });
+    assert_eq!(hive.answer(handover), Some(&handed_over(&[&id])));
+    assert_eq!(hive.effects.last(), Some(&Effect::Exit));
+    assert!(!hive.wants(|e| matches!(e, Effect::StopGuard(_) | Effect::Revoke { .. })));
+}
+
+#[test]
+fn a_handover_takes_back_what_outlasts_it_and_waits_for_a_guard_that_is_being_started() {
+    let mut hive = Hive::new();
+    let (busy, starting) = (hive.serving(), hive.spawned());
+    hive.feed(Input::Running { worker: busy.clone(), pid: 7 });
+    let (running, _) = hive.slot(&busy);
+    let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(2) });
+    hive.pass(Duration::from_secs(3));
+    assert_eq!(hive.answer(handover), None, "nobody could find that guard yet");
+    hive.feed(Input::Running { worker: starting.clone(), pid: 8 });
+    assert!(hive.wants(|e| matches!(e, Effect::Revoke { token, .. } if *token == running)));
+    let mut both = [&busy, &starting];
+    both.sort();
+    assert_eq!(hive.answer(handover), Some(&handed_over(&both)));
+}
+
+#[test]
+fn a_handover_keeps_no_worker_that_was_told_to_end() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    let (token, _) = hive.slot(&id);
+    let stop = hive.ask(Ask::Stop { worker: id.clone(), drain: Duration::from_secs(600) });
+    let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(1) });
+    hive.pass(Duration::from_secs(2));
+    assert!(hive.wants(|e| matches!(e, Effect::StopGuard(stopped) if *stopped == id)));
+    hive.feed(Input::Left { token, done: false });
+    assert_eq!(hive.answer(handover), None);
+    hive.ended(&id, Exit::Code(0), true);
+    assert!(matches!(hive.answer(stop), Some(Answer::Stopped(_))));
+    assert_eq!(hive.answer(handover), Some(&handed_over(&[])));
+}
+
 #[test]
 fn a_cancel_is_answered_in_time_even_when_the_engine_does_not_let_go() {
     let mut hive = Hive::new();
@@ -486,6 +545,7 @@ enum Step {
     End(usize, bool),
     Stop(usize),
     Down,
+    HandOver,
     Pass(u64),
 }
 
@@ -503,6 +563,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0usize..9, any::<bool>()).prop_map(|(n, told)| Step::End(n, told)),
         1 => (0usize..9).prop_map(Step::Stop),
         1 => Just(Step::Down),
+        1 => Just(Step::HandOver),
         4 => (0u64..40).prop_map(Step::Pass),
     ]
 }
@@ -583,6 +644,9 @@ fn perform(hive: &mut Hive, seen: &mut Seen, step: &Step) {
         }
         Step::Down => {
             seen.asked.insert(hive.ask(Ask::Down { drain: Duration::from_secs(1) }));
+        }
+        Step::HandOver => {
+            seen.asked.insert(hive.ask(Ask::HandOver { drain: Duration::from_secs(1) }));
         }
         Step::Pass(seconds) => hive.pass_with(Duration::from_secs(*seconds), *seconds % 2 == 0),
     }

@@ -16,12 +16,13 @@ use super::options::{ModelArgs, SamplingArgs};
 use super::run::{explain_the_end, with_count};
 use super::teller::{Form, Teller};
 use crate::ask::{self, Wish};
-use crate::context::{Context, block_on};
+use crate::context::{Context, background, block_on};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::interrupt::Interrupts;
 use crate::link::client::Ask;
+use crate::link::way::Way;
 
 /// Lines of the history that are kept.
 const MAX_HISTORY: usize = 1000;
@@ -56,6 +57,7 @@ pub struct Args {
 /// A conversation and how it goes on.
 struct Conversation<'a> {
     context: &'a Context,
+    ways: Vec<Way>,
     want: Want,
     keep_alive_s: Option<i64>,
     sampling: SamplingFields,
@@ -111,6 +113,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         context,
         sampling: args.sampling.fields(context)?,
         want: args.model.want(context)?,
+        ways: args.model.ways(context)?,
         keep_alive_s: args.model.keep_alive,
         think: args.think,
         system: args.system.clone(),
@@ -128,6 +131,8 @@ impl Conversation<'_> {
     fn typed(&mut self) -> Result<(), Failure> {
         let history = history_file(&self.context.environment.dirs.state);
         let mut editor = editor(history.as_deref(), self.context)?;
+        // Connections to hives outlive the turns: a password is not asked for with every line.
+        let runtime = background()?;
         let model = &self.want.model;
         self.context.note(&format!("a chat with {model}; /help for help, Ctrl-D to leave"));
         loop {
@@ -147,9 +152,7 @@ impl Conversation<'_> {
             if !line.trim().is_empty() {
                 remember(&mut editor, history.as_deref(), &line);
             }
-            // The connection lives as long as one turn: nothing answers the hive's questions while
-            // a person thinks.
-            let turn = block_on(async {
+            let turn = runtime.block_on(async {
                 let mut interrupts = Interrupts::listen_to_the_keyboard()?;
                 self.take(&line, &mut interrupts).await
             });
@@ -163,6 +166,8 @@ impl Conversation<'_> {
                 }
             }
         }
+        // A thread that waits for the terminal must not hold the program back.
+        runtime.shutdown_background();
         Ok(())
     }
 
@@ -227,9 +232,8 @@ impl Conversation<'_> {
         let wish = Wish { want: self.want.clone(), keep_alive_s: self.keep_alive_s, ask };
         let form = Form { json: false, think: self.think, ctx_chosen: true };
         let mut teller = Teller::new(self.context, form)?;
-        let way = self.context.local();
         let timings = &self.context.config.timings;
-        let outcome = ask::answer(&way, timings, &wish, &mut teller, interrupts).await;
+        let outcome = ask::answer(&self.ways, timings, &wish, &mut teller, interrupts).await;
         let (answer, tokens) = (teller.answer().to_owned(), teller.tokens());
         let told = tokio::select! {
             told = teller.finish(outcome.as_ref().ok()) => told,

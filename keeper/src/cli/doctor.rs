@@ -32,21 +32,35 @@ pub struct Args {
 /// # Errors
 /// When a check failed.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let mut checks = vec![configuration(context)];
-    let dirs = &context.environment.dirs;
-    checks.push(directory("data directory", &dirs.data));
-    checks.push(directory("state directory", &dirs.state));
-    let (agent, theirs) = block_on(async { Ok(ask_the_agent(context).await) })?;
-    // After the agent: a start installs what was missing.
-    checks.push(installation(&install::path(&dirs.data, &context.build)));
-    checks.push(agent);
-    checks.extend(theirs);
+    let checks = block_on(async { Ok(examine(context).await) })?;
     if args.json {
         context.print_json(&checks)?;
     } else {
         context.print(&shown(&checks, &context.stdout_style()))?;
     }
-    let failed = checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
+    all_well(&checks)
+}
+
+/// Checks this machine.
+pub async fn examine(context: &Context) -> Vec<Check> {
+    let mut checks = vec![configuration(context)];
+    let dirs = &context.environment.dirs;
+    checks.push(directory("data directory", &dirs.data));
+    checks.push(directory("state directory", &dirs.state));
+    let (agent, theirs) = ask_the_agent(context).await;
+    // After the agent: a start installs what was missing.
+    checks.push(installation(&install::path(&dirs.data, &context.build)));
+    checks.push(agent);
+    checks.extend(theirs);
+    checks
+}
+
+/// Fails when a check did.
+///
+/// # Errors
+/// With the number of checks that failed.
+pub fn all_well<'a>(checks: impl IntoIterator<Item = &'a Check>) -> Result<(), Failure> {
+    let failed = checks.into_iter().filter(|check| check.verdict == Verdict::Failed).count();
     match failed {
         0 => Ok(()),
         1 => Err(Fault::new(Code::Io, "one check failed").into()),
@@ -54,11 +68,13 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-fn check(name: &str, verdict: Verdict, seen: impl Into<String>) -> Check {
+/// What was looked at, how it ended, and what was seen.
+pub fn check(name: &str, verdict: Verdict, seen: impl Into<String>) -> Check {
     Check { name: name.to_owned(), verdict, seen: seen.into(), hint: None }
 }
 
-fn hinted(mut check: Check, hint: String) -> Check {
+/// A check with the command to paste next.
+pub fn hinted(mut check: Check, hint: String) -> Check {
     check.hint = Some(hint);
     check
 }
@@ -124,7 +140,7 @@ fn installation(program: &Path) -> Check {
 async fn ask_the_agent(context: &Context) -> (Check, Vec<Check>) {
     const NAME: &str = "agent";
     let way = context.local();
-    let ran = way.open().await.is_ok();
+    let ran = way.open().await.is_ok_and(|opened| opened.is_some());
     let asked = async {
         let (client, mut events) = link::reach(&way, &context.config.timings).await?;
         let hello = events.snapshot().await?.hello;
@@ -140,20 +156,26 @@ async fn ask_the_agent(context: &Context) -> (Check, Vec<Check>) {
             let seen = format!("{seen}; this program is build {}", context.build);
             (hinted(check(NAME, Verdict::Warning, seen), "rbee down".to_owned()), checks)
         }
-        Err(fault) => {
-            let parts: Vec<&str> = std::iter::once(fault.message.as_str())
-                .chain(fault.causes.iter().map(String::as_str))
-                .collect();
-            let seen = parts.join("; ");
-            let mut failed = check(NAME, Verdict::Failed, seen);
-            // Its own hint would lead back here.
-            failed.hint = fault.hints.into_iter().find(|hint| !hint.starts_with("rbee doctor"));
-            (failed, Vec::new())
-        }
+        Err(fault) => (failed(NAME, fault), Vec::new()),
     }
 }
 
-fn shown(checks: &[Check], style: &Style) -> String {
+/// A check that ended with a fault.
+pub fn failed(name: &str, fault: Fault) -> Check {
+    let parts: Vec<&str> = std::iter::once(fault.message.as_str())
+        .chain(fault.causes.iter().map(String::as_str))
+        .collect();
+    let mut failed = check(name, Verdict::Failed, parts.join("; "));
+    // Its own hint would lead back here.
+    let leads_back = |hint: &String| {
+        hint.starts_with("rbee doctor") || hint.starts_with("rbee hive doctor")
+    };
+    failed.hint = fault.hints.into_iter().find(|hint| !leads_back(hint));
+    failed
+}
+
+/// The checks for a person, a line each.
+pub fn shown(checks: &[Check], style: &Style) -> String {
     let widest = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
     for check in checks {

@@ -1,27 +1,32 @@
-//! `rbee down`: ends everything that rbee started.
+//! `rbee down`: ends everything that rbee started, on all hives.
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use serde::Serialize;
 use tokio::time::timeout;
+use wire::hello::Hello;
 use wire::worker::{StopReply, StopRequest};
-use wire::{Code, Fault};
+use wire::{Code, Fault, HiveName, Timings};
 
-use super::worker::{nothing_left, report};
+use super::worker::{Stopped, nothing_left, report};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
-use crate::link::client::end_bound;
-use crate::link::local::Local;
+use crate::link::client::{Client, end_bound};
+use crate::link::way::Way;
 use crate::link::{self, Transport};
-use crate::platform;
 
 /// How long the agent may take to say who it is before it counts as frozen.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Stop all workers and the agent.
+/// Stop all workers and the agents, on all hives.
 ///
 /// Active requests may finish first, for the time of `down_drain_ms` in the configuration.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only on this hive.
+    #[arg(long, value_name = "NAME")]
+    hive: Option<HiveName>,
     /// Cancel active requests.
     #[arg(long)]
     now: bool,
@@ -30,80 +35,164 @@ pub struct Args {
     pub json: bool,
 }
 
+/// What ended on one hive.
+#[derive(Debug, Serialize)]
+pub struct Ended {
+    /// Which hive.
+    pub hive: HiveName,
+    /// Its agent; none when nothing ran there.
+    pub agent: Option<AgentEnd>,
+    /// Its workers.
+    #[serde(flatten)]
+    pub workers: StopReply,
+}
+
+/// An agent that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AgentEnd {
+    /// Its process there.
+    pub pid: u32,
+    /// It did not answer.
+    pub killed: bool,
+}
+
 /// Does it.
 ///
 /// # Errors
-/// When something did not end.
+/// When something did not end, or a hive could not be asked.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    let reply = block_on(down(args, context))?;
-    if args.json {
-        let nothing = StopReply { stopped: Vec::new(), left: Vec::new() };
-        context.print_json(reply.as_ref().unwrap_or(&nothing))?;
-    } else {
-        match &reply {
-            Some(reply) => {
-                report(context, reply);
-                context.note("the agent of this machine has ended");
+    let ways = context.ways_to_end(args.hive.as_ref())?;
+    let drain_ms = args.now.then_some(0);
+    let outcomes = block_on(async { Ok(end_all(&ways, drain_ms, &context.config.timings).await) })?;
+    let mut failure = None;
+    let mut ended = Vec::new();
+    for (way, outcome) in ways.iter().zip(outcomes) {
+        match outcome {
+            Ok(one) => ended.push(one),
+            Err(fault) => {
+                if ways.len() > 1 {
+                    context.warn_of(way.hive(), &fault);
+                }
+                failure = failure.or(Some(fault));
             }
-            None => context.note("nothing runs"),
         }
     }
-    reply.as_ref().map_or(Ok(()), nothing_left)
+    if args.json {
+        context.print_json(&ended)?;
+    } else {
+        tell(context, &ended);
+    }
+    ended.iter().try_for_each(|one| nothing_left(&one.hive, &one.workers))?;
+    failure.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-/// Kills the agent that has the socket and does not answer; whether there was one.
-async fn end_a_frozen_agent(way: &Local, context: &Context) -> Result<bool, Failure> {
-    let client = link::Client::connect(way, &context.config.timings).await?;
-    if timeout(ANSWER, client.hello()).await.is_ok() {
-        return Ok(false);
-    }
-    let silent = || Fault::new(Code::HiveUnreachable, "the agent of this machine does not answer");
-    let Some(pid) = client.agent_pid() else { return Err(silent().hint("rbee doctor").into()) };
-    let manual = format!("kill -KILL {pid} && rbee down");
-    platform::kill_agent(pid)
-        .map_err(|error| silent().cause("it was not killed").cause(error).hint(&manual))?;
-    let gone = timeout(end_bound(&context.config.timings), platform::ended(pid.unsigned_abs()));
-    match gone.await {
-        Ok(Ok(())) => {
-            context.note(&format!("the agent (process {pid}) did not answer and was killed"));
-            Ok(true)
+/// Says what ended and how.
+pub fn tell(context: &Context, ended: &[Ended]) {
+    for one in ended {
+        let stopped: Vec<_> = one.workers.stopped.iter().map(|w| Stopped::of(&one.hive, w)).collect();
+        report(context, &stopped);
+        let whose = link::named(&one.hive);
+        match one.agent {
+            Some(AgentEnd { pid, killed: true }) => context.note(&format!(
+                "the agent of {whose} (process {pid}) did not answer and was killed"
+            )),
+            Some(_) => context.note(&format!("the agent of {whose} has ended")),
+            None => {}
         }
-        _ => Err(silent().cause("its end was not seen after it was killed").hint(manual).into()),
+    }
+    if !ended.is_empty() && ended.iter().all(|one| one.agent.is_none()) {
+        context.note("nothing runs");
     }
 }
 
-/// Ends everything; none when there was nothing.
-async fn down(args: &Args, context: &Context) -> Result<Option<StopReply>, Failure> {
-    let way = context.local();
-    let timings = &context.config.timings;
-    if way.open().await.is_err_and(|fault| fault.code == Code::HiveUnreachable) {
-        if !way.has_orphans().await {
-            return Ok(None);
-        }
-        // Workers of an agent that was killed: a new one finds them, and can end them.
-        way.start().await?;
+/// Ends everything on all hives at once.
+async fn end_all(
+    ways: &[Way],
+    drain_ms: Option<u64>,
+    timings: &Timings,
+) -> Vec<Result<Ended, Fault>> {
+    join_all(ways.iter().map(|way| end(way, drain_ms, timings))).await
+}
+
+/// Ends everything on one hive; its agent is killed when it does not answer.
+///
+/// # Errors
+/// Those of the way there, and `IO_ERROR` when the agent did not end.
+pub async fn end(way: &impl Transport, drain_ms: Option<u64>, timings: &Timings) -> Result<Ended, Fault> {
+    let nothing = StopReply { stopped: Vec::new(), left: Vec::new() };
+    let ended = |agent, workers| Ended { hive: way.hive().clone(), agent, workers };
+    let killed = match link::connect(way, timings).await? {
+        None => None,
+        Some(client) => match who(&client).await {
+            Some(hello) => {
+                let reply = end_politely(way, &client, &hello, drain_ms, timings).await?;
+                return Ok(ended(Some(AgentEnd { pid: hello.pid, killed: false }), reply));
+            }
+            None => Some(end_a_frozen_agent(way, &client, timings).await?),
+        },
+    };
+    if !way.has_orphans().await? {
+        return Ok(ended(killed, nothing));
     }
-    let killed = end_a_frozen_agent(&way, context).await?;
-    if killed {
-        if !way.has_orphans().await {
-            return Ok(Some(StopReply { stopped: Vec::new(), left: Vec::new() }));
-        }
-        way.start().await?;
-    }
-    // The events are not read: an agent of another build must be reachable by `down` as well.
-    let client = link::Client::connect(&way, timings).await?;
-    let hello = client.hello().await;
-    let reply = client.down(StopRequest { drain_ms: args.now.then_some(0) }).await?;
-    let pid = hello.map(|hello| hello.pid)?;
-    match timeout(end_bound(timings), platform::ended(pid)).await {
-        Ok(Ok(())) => Ok(Some(reply)),
-        Ok(Err(error)) => {
-            Err(Fault::new(Code::Io, "the agent's end cannot be seen").cause(error).into())
-        }
+    // Workers that lost their agent: a new one finds them, and can end them.
+    way.start().await?;
+    let silent = || link::no_agent(way.hive());
+    let client = link::connect(way, timings).await?.ok_or_else(silent)?;
+    let hello = who(&client).await.ok_or_else(silent)?;
+    let reply = end_politely(way, &client, &hello, drain_ms, timings).await?;
+    Ok(ended(killed.or(Some(AgentEnd { pid: hello.pid, killed: false })), reply))
+}
+
+/// Who answers; none when nobody does. An agent of any other build must be reachable by `down`, so
+/// what it speaks is not looked at.
+async fn who(client: &Client) -> Option<Hello> {
+    timeout(ANSWER, client.greeting()).await.ok()?.ok()
+}
+
+async fn end_politely(
+    way: &impl Transport,
+    client: &Client,
+    hello: &Hello,
+    drain_ms: Option<u64>,
+    timings: &Timings,
+) -> Result<StopReply, Fault> {
+    let reply = client.down(StopRequest { drain_ms }).await?;
+    match timeout(end_bound(timings), way.ended(hello.pid)).await {
+        Ok(Ok(())) => Ok(reply),
+        Ok(Err(fault)) => Err(fault),
         Err(_) => {
-            Err(Fault::new(Code::Io, format!("the agent has not ended, its process is {pid}"))
-                .hint(format!("kill -KILL {pid}"))
-                .into())
+            let pid = hello.pid;
+            let whose = link::named(way.hive());
+            Err(Fault::new(
+                Code::Io,
+                format!("the agent of {whose} has not ended, its process is {pid}"),
+            )
+            .hint(link::on(way.hive(), &format!("kill -KILL {pid}"))))
         }
+    }
+}
+
+/// Kills the agent that has the socket and does not answer.
+async fn end_a_frozen_agent(
+    way: &impl Transport,
+    client: &Client,
+    timings: &Timings,
+) -> Result<AgentEnd, Fault> {
+    let whose = link::named(way.hive());
+    let silent = || {
+        Fault::new(Code::HiveUnreachable, format!("the agent of {whose} does not answer"))
+    };
+    let Some(pid) = client.agent_pid() else {
+        return Err(silent().hint(link::doctor(way.hive())));
+    };
+    let manual = format!("{} && rbee down", link::on(way.hive(), &format!("kill -KILL {pid}")));
+    way.kill_agent(pid).await.map_err(|fault| {
+        let causes = fault.causes.iter().fold(silent().cause(fault.message), Fault::cause);
+        causes.hint(&manual)
+    })?;
+    let pid = pid.unsigned_abs();
+    match timeout(end_bound(timings), way.ended(pid)).await {
+        Ok(Ok(())) => Ok(AgentEnd { pid, killed: true }),
+        _ => Err(silent().cause("its end was not seen after it was killed").hint(manual)),
     }
 }

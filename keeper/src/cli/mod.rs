@@ -5,11 +5,13 @@ mod completions;
 mod config;
 mod doctor;
 mod down;
+mod hive;
 pub mod man;
 mod options;
 mod ps;
 mod run;
 mod teller;
+mod watch;
 mod worker;
 
 use std::ffi::OsString;
@@ -60,6 +62,7 @@ enum Command {
     Run(run::Args),
     Chat(chat::Args),
     Ps(ps::Args),
+    Hive(hive::Args),
     Worker(worker::Args),
     Down(down::Args),
     Doctor(doctor::Args),
@@ -117,6 +120,7 @@ fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
         Command::Run(args) => run::run(args, context),
         Command::Chat(args) => chat::run(args, context),
         Command::Ps(args) => ps::run(args, context),
+        Command::Hive(args) => hive::run(args, context),
         Command::Worker(args) => worker::run(args, context),
         Command::Down(args) => down::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
@@ -142,6 +146,7 @@ impl Command {
         let (wanted, form) = match self {
             Self::Run(args) => (args.json, Json::Events),
             Self::Ps(args) => (args.json, Json::Value),
+            Self::Hive(args) => (args.json(), Json::Value),
             Self::Worker(args) => (args.json(), Json::Value),
             Self::Down(args) => (args.json, Json::Value),
             Self::Doctor(args) => (args.json, Json::Value),

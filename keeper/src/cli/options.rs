@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::value_parser;
 use wire::sampling::{Sampling, SamplingFields};
-use wire::{Code, Device, Fault, HiveName, ModelRef, limits};
+use wire::{Device, HiveName, ModelRef, limits};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fleet::place::Want;
+use crate::link::way::Way;
 use crate::model;
 
 /// Which model, and where.
@@ -77,16 +78,8 @@ impl ModelArgs {
     /// The model and where it shall be; the configuration fills what was not said.
     ///
     /// # Errors
-    /// `HIVE_NOT_FOUND`, or those of [`model::resolve`].
+    /// Those of [`model::resolve`]; a usage error without any model where there are hives.
     pub fn want(&self, context: &Context) -> Result<Want, Failure> {
-        if let Some(hive) = &self.hive
-            && *hive != HiveName::local()
-        {
-            return Err(Fault::new(Code::HiveNotFound, format!("there is no hive named {hive}"))
-                .cause("this machine is the only one, named local")
-                .hint("rbee ps")
-                .into());
-        }
         Ok(Want {
             model: self.model(context)?,
             hive: self.hive.clone(),
@@ -103,7 +96,21 @@ impl ModelArgs {
         if let Some(name) = &context.config.default_model {
             return name.resolve(aliases).map_err(|error| Failure::usage(error.to_string()));
         }
+        if !context.config.hives.is_empty() {
+            // The demo model is for the first minutes, not for a person's own machines.
+            return Err(Failure::usage("no model was named, and none is the default")
+                .hint("rbee run -m demo \"Hello\"")
+                .hint("rbee config path  # default_model = \"…\" goes there"));
+        }
         Ok(ModelRef::Demo)
+    }
+
+    /// The ways to the hives that may answer.
+    ///
+    /// # Errors
+    /// `HIVE_NOT_FOUND`.
+    pub fn ways(&self, context: &Context) -> Result<Vec<Way>, Failure> {
+        Ok(context.ways(self.hive.as_ref())?)
     }
 
     /// Says which model answers when nobody chose one.

@@ -2,21 +2,29 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use wire::worker::{WorkerInfo, WorkerState};
-use wire::{Code, Device, HiveName, ModelRef, WorkerId};
+use wire::{Code, Device, Fault, HiveName, ModelRef, Timings, WorkerId};
 
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::last_words;
+use crate::link::way::Way;
 use crate::link::{self, Transport};
 use crate::output::progress::bytes;
 use crate::output::table::Table;
 
-/// Show the loaded models.
+/// Show the loaded models of all hives.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write a JSON array.
+    /// Only those of this hive.
+    #[arg(long, value_name = "NAME")]
+    hive: Option<HiveName>,
+    /// Go on, and show what changes; hives that are lost come back by themselves.
+    #[arg(short, long)]
+    watch: bool,
+    /// Write a JSON array; with --watch one object for each change.
     #[arg(long)]
     pub json: bool,
 }
@@ -24,9 +32,13 @@ pub struct Args {
 /// Does it.
 ///
 /// # Errors
-/// When an agent runs and cannot be asked.
+/// When no hive can be asked.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
-    list(context, args.json, Show::Live)
+    if args.watch {
+        let ways = context.ways(args.hive.as_ref())?;
+        return block_on(super::watch::run(&ways, context, args.json));
+    }
+    list(context, args.hive.as_ref(), args.json, Show::Live)
 }
 
 /// Which workers are shown.
@@ -38,48 +50,101 @@ pub enum Show {
     All,
 }
 
-/// Lists the workers of all hives. Starts nothing: without an agent there are none.
-///
-/// # Errors
-/// When an agent runs and cannot be asked.
-pub fn list(context: &Context, json: bool, show: Show) -> Result<(), Failure> {
-    let way = context.local();
-    let mut workers = block_on(workers(&way, context))?;
-    if show == Show::Live {
-        workers.retain(|worker| !worker.state.is_finished());
-    }
-    let hive = way.hive();
-    if json {
-        let rows: Vec<Row<'_>> = workers.iter().map(|worker| row(hive, worker, show)).collect();
-        return context.print_json(&rows);
-    }
-    if workers.is_empty() {
-        let orphans = block_on(async { Ok(way.has_orphans().await) })?;
-        context.note(if orphans {
-            "no agent runs; workers that lost theirs may still be there (rbee down ends them)"
-        } else {
-            "no model is loaded"
-        });
-        return Ok(());
-    }
-    context.print(&table(hive, &workers, show).render(context.environment.stdout_width()))
+/// One hive's workers as its agent told them.
+#[derive(Debug)]
+pub struct Seen {
+    /// Which hive.
+    pub hive: HiveName,
+    /// Its workers; none when no agent runs there.
+    pub workers: Option<Vec<WorkerInfo>>,
+    /// Whether workers may be there that lost their agent.
+    pub orphans: bool,
 }
 
-/// The workers of one hive; none when no agent runs.
+/// Lists the workers of all hives, or of `only` one. Starts nothing: without an agent there are none.
 ///
 /// # Errors
-/// When an agent runs and cannot be asked.
-pub async fn workers<T: Transport>(way: &T, context: &Context) -> Result<Vec<WorkerInfo>, Failure> {
-    if way.open().await.is_err_and(|fault| fault.code == Code::HiveUnreachable) {
-        return Ok(Vec::new());
+/// When no hive can be asked.
+pub fn list(
+    context: &Context,
+    only: Option<&HiveName>,
+    json: bool,
+    show: Show,
+) -> Result<(), Failure> {
+    let ways = context.ways(only)?;
+    let seen = block_on(look(&ways, context))?;
+    let rows: Vec<(&HiveName, &WorkerInfo)> = seen
+        .iter()
+        .flat_map(|seen| seen.workers.iter().flatten().map(|worker| (&seen.hive, worker)))
+        .filter(|(_, worker)| show == Show::All || !worker.state.is_finished())
+        .collect();
+    for lost in seen.iter().filter(|seen| seen.orphans) {
+        context.note(&format!(
+            "no agent runs on {}; workers that lost theirs may still be there (rbee down ends them)",
+            link::named(&lost.hive)
+        ));
     }
-    let (_client, mut events) = link::reach_running(way, &context.config.timings).await?;
-    Ok(events.snapshot().await?.workers)
+    if json {
+        let rows: Vec<Row<'_>> = rows.iter().map(|(hive, worker)| row(hive, worker, show)).collect();
+        return context.print_json(&rows);
+    }
+    if rows.is_empty() {
+        if seen.iter().all(|seen| !seen.orphans) {
+            context.note("no model is loaded");
+        }
+        return Ok(());
+    }
+    context.print(&table(&rows, show).render(context.environment.stdout_width()))
+}
+
+/// Asks all hives at once. Those that cannot be asked are named on standard error.
+///
+/// # Errors
+/// When none can be asked.
+pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<Seen>, Failure> {
+    let timings = &context.config.timings;
+    let bound = timings.ssh_connect;
+    let asked = ways.iter().map(|way| async move {
+        let seen = tokio::time::timeout(bound, look_at(way, timings)).await;
+        seen.unwrap_or_else(|_late| {
+            let message = format!("no answer within {} s", bound.as_secs_f32());
+            Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(way.hive())))
+        })
+    });
+    let outcomes = join_all(asked).await;
+    let alone = ways.len() == 1;
+    let (mut seen, mut failure) = (Vec::new(), None);
+    for (way, outcome) in ways.iter().zip(outcomes) {
+        match outcome {
+            Ok(one) => seen.push(one),
+            Err(fault) => {
+                if !alone {
+                    context.warn_of(way.hive(), &fault);
+                }
+                failure = failure.or(Some(fault));
+            }
+        }
+    }
+    match failure {
+        Some(fault) if seen.is_empty() => Err(fault.into()),
+        _ => Ok(seen),
+    }
+}
+
+async fn look_at(way: &Way, timings: &Timings) -> Result<Seen, Fault> {
+    let hive = way.hive().clone();
+    match link::reach_running(way, timings).await? {
+        Some((_client, mut events)) => {
+            let workers = Some(events.snapshot().await?.workers);
+            Ok(Seen { hive, workers, orphans: false })
+        }
+        None => Ok(Seen { hive, workers: None, orphans: way.has_orphans().await? }),
+    }
 }
 
 /// One worker for scripts.
 #[derive(Debug, Serialize)]
-struct Row<'a> {
+pub struct Row<'a> {
     hive: &'a HiveName,
     id: &'a WorkerId,
     pid: Option<u32>,
@@ -96,7 +161,8 @@ struct Row<'a> {
     cause: Option<serde_json::Value>,
 }
 
-fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
+/// One worker for scripts; `show` says whether why it ended belongs to it.
+pub fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
     Row {
         hive,
         id: &worker.id,
@@ -113,14 +179,15 @@ fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a> {
     }
 }
 
-fn table(hive: &HiveName, workers: &[WorkerInfo], show: Show) -> Table {
+/// The workers as a table for people.
+pub fn table(workers: &[(&HiveName, &WorkerInfo)], show: Show) -> Table {
     let mut header =
         vec!["HIVE", "ID", "MODEL", "DEVICE", "STATE", "CTX", "SLOTS", "MEMORY", "UNLOAD"];
     if show == Show::All {
         header.push("CAUSE");
     }
     let mut table = Table::new(&header, 2);
-    for worker in workers {
+    for (hive, worker) in workers {
         let finished = worker.state.is_finished();
         let live = |text: String| if finished { "-".to_owned() } else { text };
         let mut cells = vec![
@@ -142,7 +209,8 @@ fn table(hive: &HiveName, workers: &[WorkerInfo], show: Show) -> Table {
     table
 }
 
-fn state(worker: &WorkerInfo) -> String {
+/// A worker's state in a few words.
+pub fn state(worker: &WorkerInfo) -> String {
     let name = worker.state.name();
     match worker.state {
         WorkerState::Loading { bytes_done, bytes_total } if bytes_total > 0 => {
@@ -222,7 +290,8 @@ mod tests {
         let mut busy = worker("b-1", WorkerState::Busy);
         (busy.active, busy.queued, busy.memory_bytes) = (1, 2, Some(3 << 30));
         busy.unload_in_s = Some(1790);
-        let shown = table(&HiveName::local(), &[loading, busy], Show::Live).render(None);
+        let local = HiveName::local();
+        let shown = table(&[(&local, &loading), (&local, &busy)], Show::Live).render(None);
         for part in ["loading 25 %", "never", "busy, 2 wait", "3.0 GiB", "in 29m"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }

@@ -17,7 +17,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
 use crate::link::client::Ask;
-use crate::model;
+use crate::link::way::Way;
+use crate::model::{self, path_word};
+use crate::partial;
 use crate::prompt::{Parts, read_bounded};
 
 /// Standard input that stays silent for this long is worth a word.
@@ -75,22 +77,28 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     refuse_a_model_without_its_flag(args, context)?;
     let sampling = args.sampling.fields(context)?;
     let want = args.model.want(context)?;
+    let ways = args.model.ways(context)?;
     let prompt = prompt(args, context)?;
     prompt.check()?;
     args.model.explain_the_default(context);
     let deadline = args.deadline.and_then(|time| began.checked_add(time));
     let ask = Ask { id: RequestId::random(), prompt, sampling, deadline };
     let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask };
-    block_on(answer(args, context, &wish))
+    block_on(answer(args, context, &ways, &wish))
 }
 
-async fn answer(args: &Args, context: &Context, wish: &Wish) -> Result<(), Failure> {
+async fn answer(
+    args: &Args,
+    context: &Context,
+    ways: &[Way],
+    wish: &Wish,
+) -> Result<(), Failure> {
     let form =
         Form { json: args.json, think: args.think, ctx_chosen: wish.want.ctx_size.is_some() };
     let mut teller = Teller::new(context, form)?;
     let mut interrupts = Interrupts::listen()?;
     let timings = &context.config.timings;
-    let outcome = ask::answer(&context.local(), timings, wish, &mut teller, &mut interrupts).await;
+    let outcome = ask::answer(ways, timings, wish, &mut teller, &mut interrupts).await;
     let (tokens, elapsed) = (teller.tokens(), teller.elapsed());
     match outcome {
         Ok(ending) => {
@@ -103,6 +111,7 @@ async fn answer(args: &Args, context: &Context, wish: &Wish) -> Result<(), Failu
         }
         Err(failure) => {
             teller.clear_progress();
+            let answer = teller.answer().to_owned();
             // What came is kept. After Ctrl-C only a terminal gets its line ended.
             let on_terminal = context.environment.terminals.stdout;
             if !failure.is_silent() || (failure.exit == Exit::Interrupted && on_terminal) {
@@ -112,7 +121,7 @@ async fn answer(args: &Args, context: &Context, wish: &Wish) -> Result<(), Failu
                     () = interrupts.next() => {}
                 }
             }
-            Err(with_count(failure, tokens))
+            Err(keep_the_partial(context, wish.ask.id, &answer, with_count(failure, tokens)))
         }
     }
 }
@@ -123,6 +132,29 @@ pub fn explain_the_end(context: &Context, wish: &Wish, ending: &Ending) {
     {
         context.warn("the answer ends here because the context is full (see --ctx-size)");
     }
+}
+
+/// Keeps the text of an answer that was cut short by something else than the person, and says where.
+fn keep_the_partial(
+    context: &Context,
+    id: RequestId,
+    answer: &str,
+    mut failure: Failure,
+) -> Failure {
+    if answer.is_empty() || failure.is_silent() {
+        return failure;
+    }
+    match partial::keep(&context.environment.dirs.state, id, answer) {
+        Ok(path) => {
+            failure.fault = failure
+                .fault
+                .detail("partial_file", path.to_string_lossy().into_owned())
+                .hint(format!("cat {}  # the answer as far as it came", path_word(&path)));
+        }
+        // The text is on standard output; why it is not in a file as well is for the log.
+        Err(error) => tracing::warn!(%error, "a partial answer was not kept"),
+    }
+    failure
 }
 
 /// Says how much of the answer there is.

@@ -4,8 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use wire::generate::{Choice, Chunk, FinishReason};
-use wire::text;
 use wire::worker::WorkerInfo;
+use wire::{Fault, HiveName, text};
 
 use crate::ask::{Audience, Ending, Placed};
 use crate::context::Context;
@@ -169,6 +169,17 @@ fn answer_of(choice: &Choice) -> &str {
 }
 
 impl Audience for Teller<'_> {
+    fn absent(&mut self, hive: &HiveName, why: &Fault) {
+        self.clear_progress();
+        self.context.warn_of(hive, why);
+    }
+
+    fn retries(&mut self, why: &Fault, pause: Duration) {
+        self.clear_progress();
+        let (why, pause) = (text::for_terminal(&why.message), pause.as_secs());
+        self.context.note(&format!("{why}; trying again in {pause} s"));
+    }
+
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration) {
         // Progress that cannot be shown is no reason to stop.
         let _ = self.progress.show(&mut io::stderr().lock(), worker, elapsed);

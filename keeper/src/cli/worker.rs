@@ -1,13 +1,17 @@
 //! `rbee worker …`: the workers by their ids.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use serde::Serialize;
 use wire::worker::{StopReply, StopRequest, StoppedWorker};
 use wire::{Code, Fault, HiveName, WorkerId};
 
-use super::ps::{self, Show};
+use super::ps::{self, Seen, Show};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
-use crate::link;
+use crate::link::way::Way;
+use crate::link::{self, Transport};
 
 /// Look at workers and stop them.
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,9 @@ enum Command {
 /// List the workers.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
+    /// Only those of this hive.
+    #[arg(long, value_name = "NAME")]
+    hive: Option<HiveName>,
     /// Those that crashed or failed lately, too, and why. A stopped worker is not remembered.
     #[arg(short, long)]
     all: bool,
@@ -43,6 +50,9 @@ struct StopArgs {
     /// Ids as `rbee ps` shows them.
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<WorkerId>,
+    /// Only on this hive.
+    #[arg(long, value_name = "NAME")]
+    hive: Option<HiveName>,
     /// All of them.
     #[arg(short, long)]
     all: bool,
@@ -71,92 +81,144 @@ impl Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
         Command::List(args) => {
-            ps::list(context, args.json, if args.all { Show::All } else { Show::Live })
+            let show = if args.all { Show::All } else { Show::Live };
+            ps::list(context, args.hive.as_ref(), args.json, show)
         }
         Command::Stop(args) => stop(args, context),
     }
 }
 
-fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
-    let reply = block_on(stop_each(args, context))?;
-    if args.json {
-        context.print_json(&reply)?;
-    } else {
-        report(context, &reply);
-    }
-    nothing_left(&reply)
+/// A worker that ended, and where.
+#[derive(Debug, Serialize)]
+pub struct Stopped<'a> {
+    hive: &'a HiveName,
+    #[serde(flatten)]
+    worker: &'a StoppedWorker,
 }
 
-async fn stop_each(args: &StopArgs, context: &Context) -> Result<StopReply, Failure> {
-    let way = context.local();
-    let mut reply = StopReply { stopped: Vec::new(), left: Vec::new() };
+impl<'a> Stopped<'a> {
+    /// `worker` ended on `hive`.
+    pub fn of(hive: &'a HiveName, worker: &'a StoppedWorker) -> Self {
+        Self { hive, worker }
+    }
+
+    fn sentence(&self) -> String {
+        let Self { hive, worker } = self;
+        let seconds = Duration::from_millis(worker.took_ms).as_secs_f64();
+        let killed = if worker.killed { ", it had to be killed" } else { "" };
+        let place = if **hive == HiveName::local() { String::new() } else { format!(" on {hive}") };
+        format!("stopped {}{place} ({} after {seconds:.1} s{killed})", worker.id, worker.exit)
+    }
+}
+
+/// What `worker stop` did, for scripts.
+#[derive(Debug, Serialize)]
+struct Outcome<'a> {
+    stopped: Vec<Stopped<'a>>,
+    left: Vec<&'a WorkerId>,
+}
+
+fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
+    let ways = context.ways(args.hive.as_ref())?;
+    let (replies, failure) = block_on(stop_each(args, &ways, context))?;
+    let stopped: Vec<Stopped<'_>> = replies
+        .iter()
+        .flat_map(|(hive, reply)| reply.stopped.iter().map(|worker| Stopped::of(hive, worker)))
+        .collect();
+    if args.json {
+        let left = replies.iter().flat_map(|(_, reply)| &reply.left).collect();
+        context.print_json(&Outcome { stopped, left })?;
+    } else {
+        report(context, &stopped);
+    }
+    if let Some(fault) = failure {
+        return Err(fault.into());
+    }
+    replies.iter().try_for_each(|(hive, reply)| nothing_left(hive, reply))
+}
+
+/// Replies by hive, and the first of the faults.
+type Replies = (Vec<(HiveName, StopReply)>, Option<Fault>);
+
+async fn stop_each(
+    args: &StopArgs,
+    ways: &[Way],
+    context: &Context,
+) -> Result<Replies, Failure> {
+    let seen = ps::look(ways, context).await?;
+    let live = |seen: &Seen, id: &WorkerId| {
+        let mut workers = seen.workers.iter().flatten();
+        workers.any(|worker| worker.id == *id && !worker.state.is_finished())
+    };
     let ids: Vec<WorkerId> = if args.all {
-        let workers = ps::workers(&way, context).await?;
-        workers.into_iter().filter(|w| !w.state.is_finished()).map(|w| w.id).collect()
+        let workers = seen.iter().flat_map(|seen| seen.workers.iter().flatten());
+        workers.filter(|worker| !worker.state.is_finished()).map(|w| w.id.clone()).collect()
     } else {
         args.ids.clone()
     };
     if ids.is_empty() {
         context.note("no model is loaded");
-        return Ok(reply);
+        return Ok((Vec::new(), None));
     }
-    let (client, _events) =
-        link::reach_running(&way, &context.config.timings).await.map_err(|fault| {
-            if fault.code == Code::HiveUnreachable { unknown(&ids, fault) } else { fault }
-        })?;
+    let mut missing: Vec<&WorkerId> = Vec::new();
+    let mut targets: Vec<(&Way, &WorkerId)> = Vec::new();
+    for id in &ids {
+        let hives: Vec<&Seen> = seen.iter().filter(|seen| live(seen, id)).collect();
+        let there = ways.iter().filter(|way| hives.iter().any(|seen| seen.hive == *way.hive()));
+        match (hives.len(), there.clone().next()) {
+            (1, Some(way)) => targets.push((way, id)),
+            (0, _) | (_, None) => missing.push(id),
+            (..) => return Err(ambiguous(id, &hives).into()),
+        }
+    }
     let request = StopRequest { drain_ms: args.now.then_some(0) };
-    let outcomes = join_all(ids.iter().map(|id| client.stop(id, request))).await;
-    let mut failure = None;
-    for outcome in outcomes {
+    let timings = &context.config.timings;
+    let stopping = targets.into_iter().map(|(way, id)| async move {
+        let client = link::connect(way, timings).await?;
+        let client = client.ok_or_else(|| link::no_agent(way.hive()))?;
+        Ok((way.hive().clone(), client.stop(id, request).await?))
+    });
+    let (mut replies, mut failure) = (Vec::new(), None);
+    for outcome in join_all(stopping).await {
         match outcome {
-            Ok(one) => {
-                reply.stopped.extend(one.stopped);
-                reply.left.extend(one.left);
-            }
+            Ok(reply) => replies.push(reply),
             Err(fault) => failure = failure.or(Some(fault)),
         }
     }
-    match failure {
-        None => Ok(reply),
-        Some(fault) => {
-            report(context, &reply);
-            Err(fault.into())
-        }
-    }
+    Ok((replies, failure.or_else(|| (!missing.is_empty()).then(|| unknown(&missing)))))
 }
 
-/// Without an agent there is no worker of any id.
-fn unknown(ids: &[WorkerId], why: Fault) -> Fault {
-    let names: Vec<&str> = ids.iter().map(WorkerId::as_str).collect();
+fn ambiguous(id: &WorkerId, hives: &[&Seen]) -> Fault {
+    let names: Vec<&str> = hives.iter().map(|seen| seen.hive.as_str()).collect();
+    let message = format!("there is a worker {id} on {}", names.join(" and on "));
+    let first = names.first().copied().unwrap_or_default();
+    Fault::new(Code::InvalidArgument, message).hint(format!("rbee worker stop --hive {first} {id}"))
+}
+
+fn unknown(ids: &[&WorkerId]) -> Fault {
+    let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let message = format!("there is no worker {}", names.join(" or "));
-    let fault = Fault::new(Code::WorkerNotFound, message).cause(why.message);
-    fault.hint("rbee ps")
+    Fault::new(Code::WorkerNotFound, message).hint("rbee ps")
 }
 
 /// Says what ended and how.
-pub fn report(context: &Context, reply: &StopReply) {
-    for worker in &reply.stopped {
-        context.note(&sentence(worker));
+pub fn report(context: &Context, stopped: &[Stopped<'_>]) {
+    for worker in stopped {
+        context.note(&worker.sentence());
     }
 }
 
-fn sentence(worker: &StoppedWorker) -> String {
-    let seconds = std::time::Duration::from_millis(worker.took_ms).as_secs_f64();
-    let killed = if worker.killed { ", it had to be killed" } else { "" };
-    format!("stopped {} ({} after {seconds:.1} s{killed})", worker.id, worker.exit)
-}
-
-/// Fails when something did not end.
+/// Fails when something did not end on `hive`.
 ///
 /// # Errors
 /// With the ids of what is left.
-pub fn nothing_left(reply: &StopReply) -> Result<(), Failure> {
+pub fn nothing_left(hive: &HiveName, reply: &StopReply) -> Result<(), Failure> {
     if reply.left.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = reply.left.iter().map(WorkerId::as_str).collect();
-    let message = format!("{} did not end on {}", names.join(", "), HiveName::local());
-    Err(Fault::new(Code::Io, message).hint("rbee worker list").into())
+    let message = format!("{} did not end on {}", names.join(", "), link::named(hive));
+    Err(Fault::new(Code::Io, message).hint(format!("rbee worker list --hive {hive}")).into())
 }
 
 #[cfg(test)]
@@ -167,9 +229,10 @@ mod tests {
     #[test]
     fn what_is_left_is_a_failure_that_names_it() {
         let mut reply = StopReply { stopped: Vec::new(), left: Vec::new() };
-        assert!(nothing_left(&reply).is_ok());
+        let local = HiveName::local();
+        assert!(nothing_left(&local, &reply).is_ok());
         reply.left.push("demo-1".parse().unwrap());
-        let failure = nothing_left(&reply).unwrap_err();
+        let failure = nothing_left(&local, &reply).unwrap_err();
         assert_eq!(failure.exit.number(), 1);
         assert!(failure.fault.message.contains("demo-1"));
     }
@@ -183,6 +246,8 @@ mod tests {
             took_ms: 10_250,
         };
         let told = "stopped demo-1 (signal 9 after 10.2 s, it had to be killed)";
-        assert_eq!(sentence(&worker), told);
+        assert_eq!(Stopped::of(&HiveName::local(), &worker).sentence(), told);
+        let there: HiveName = "pc".parse().unwrap();
+        assert!(Stopped::of(&there, &worker).sentence().contains("demo-1 on pc (signal 9"));
     }
 }

@@ -45,6 +45,15 @@ pub enum Placement {
     },
 }
 
+impl Placement {
+    /// The hive that it goes to.
+    pub fn hive(&self) -> &HiveName {
+        match self {
+            Self::Use { hive, .. } | Self::Spawn { hive, .. } => hive,
+        }
+    }
+}
+
 impl Want {
     fn fits(&self, worker: &WorkerInfo) -> bool {
         worker.spec.model == self.model
@@ -57,15 +66,48 @@ impl Want {
     }
 }
 
+/// The first number of a rank that has a free slot.
+const FREE: u8 = 0;
+
 /// How soon a worker can answer: smaller is sooner.
 fn rank(worker: &WorkerInfo) -> Option<(u8, u32)> {
     let waiting = worker.active.saturating_add(worker.queued);
     match worker.state {
-        _ if worker.state.is_routable() && waiting < worker.spec.slots => Some((0, waiting)),
+        _ if worker.state.is_routable() && waiting < worker.spec.slots => Some((FREE, waiting)),
         WorkerState::Ready | WorkerState::Busy => Some((1, waiting)),
         WorkerState::Starting | WorkerState::Loading { .. } => Some((2, waiting)),
         _ => None,
     }
+}
+
+/// The hives that may take it: allowed, and heard within `stale`.
+fn candidates<'a>(
+    fleet: &'a Fleet,
+    want: &Want,
+    now: Moment,
+    stale: Duration,
+) -> Vec<(&'a HiveName, &'a Hive)> {
+    let heard = |hive: &Hive| now.saturating_sub(hive.heard) < stale;
+    fleet.hives().filter(|(name, hive)| want.allows(name) && heard(hive)).collect()
+}
+
+/// The worker among them that can answer soonest, and how soon.
+fn soonest<'a>(
+    hives: &[(&'a HiveName, &'a Hive)],
+    want: &Want,
+) -> Option<((u8, u32), &'a HiveName, &'a WorkerInfo)> {
+    hives
+        .iter()
+        .flat_map(|&(name, hive)| hive.workers.values().map(move |worker| (name, worker)))
+        .filter(|(_, worker)| want.fits(worker))
+        .filter_map(|(name, worker)| Some((rank(worker)?, name, worker)))
+        .min_by_key(|(rank, name, worker)| (*rank, *name, &worker.id))
+}
+
+/// Whether a worker with a free slot is there already, so that no other hive can be sooner.
+pub fn takes_it_at_once(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> bool {
+    let hives = candidates(fleet, want, now, stale);
+    soonest(&hives, want).is_some_and(|(rank, ..)| rank.0 == FREE)
 }
 
 /// Places a request. Hives that have been silent for `stale` get nothing new.
@@ -73,21 +115,14 @@ fn rank(worker: &WorkerInfo) -> Option<(u8, u32)> {
 /// # Errors
 /// `HIVE_UNREACHABLE` when no hive was heard, `BACKEND_UNAVAILABLE` when none has the device.
 pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result<Placement, Fault> {
-    let heard = |hive: &Hive| now.saturating_sub(hive.heard) < stale;
-    let hives: Vec<_> =
-        fleet.hives().filter(|(name, hive)| want.allows(name) && heard(hive)).collect();
+    let hives = candidates(fleet, want, now, stale);
     if hives.is_empty() {
         return Err(Fault::new(Code::HiveUnreachable, "no hive answers").hint("rbee doctor"));
     }
-    let soonest = hives
-        .iter()
-        .flat_map(|(name, hive)| hive.workers.values().map(move |worker| (*name, worker)))
-        .filter(|(_, worker)| want.fits(worker))
-        .filter_map(|(name, worker)| Some((rank(worker)?, name, worker)))
-        .min_by_key(|(rank, name, worker)| (*rank, *name, &worker.id));
+    let soonest = soonest(&hives, want);
     if let Some((rank, hive, worker)) = soonest {
         let why = match rank {
-            (0, _) => "it runs there and has a free slot".to_owned(),
+            (FREE, _) => "it runs there and has a free slot".to_owned(),
             (1, waiting) => format!("it runs there; {waiting} before this one"),
             _ => "it is being loaded there".to_owned(),
         };

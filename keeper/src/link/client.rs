@@ -18,17 +18,25 @@ use wire::sampling::SamplingFields;
 use wire::worker::{SpawnReply, SpawnRequest, StopReply, StopRequest};
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
-use super::Transport;
 use super::generation::Generation;
 use super::streams::Events;
+use super::{Opened, doctor, named};
 
 /// A connection to one hive's agent. Clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Client {
-    hive: HiveName,
+    peer: Peer,
     sender: SendRequest<Full<Bytes>>,
-    agent_pid: Option<i32>,
     timings: Timings,
+}
+
+/// The agent at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its hive.
+    pub hive: HiveName,
+    /// Its process id there, where the transport knows it.
+    pub agent_pid: Option<i32>,
 }
 
 /// One request to a worker: what to continue and how.
@@ -45,40 +53,43 @@ pub struct Ask {
 }
 
 impl Client {
-    /// Connects to the agent that runs.
+    /// Speaks HTTP/2 over a stream to an agent of `hive`.
     ///
     /// # Errors
-    /// `HIVE_UNREACHABLE` when there is none.
-    pub async fn connect<T: Transport>(way: &T, timings: &Timings) -> Result<Self, Fault> {
-        let stream = way.open().await?;
-        let agent_pid = T::agent_pid(&stream);
+    /// `HIVE_UNREACHABLE` when the stream breaks at once.
+    pub async fn over(
+        hive: &HiveName,
+        opened: Opened,
+        timings: &Timings,
+    ) -> Result<Self, Fault> {
+        let peer = Peer { hive: hive.clone(), agent_pid: opened.agent_pid };
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
             .max_header_list_size(limits::MAX_HEADER_BYTES)
             .keep_alive_interval(timings.heartbeat)
-            .keep_alive_timeout(timings.stale)
-            .handshake(TokioIo::new(stream));
-        let (sender, connection) =
-            handshake.await.map_err(|error| unreachable(&error, agent_pid))?;
+            // A ping is sent after `heartbeat`; silence since then makes the hive stale.
+            .keep_alive_timeout(timings.stale.saturating_sub(timings.heartbeat))
+            .handshake(TokioIo::new(opened.stream));
+        let (sender, connection) = handshake.await.map_err(|error| peer.lost(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 // Each request of it fails with the same error; here it is only recorded.
                 tracing::debug!(%error, "a connection ended");
             }
         });
-        Ok(Self { hive: way.hive().clone(), sender, agent_pid, timings: timings.clone() })
+        Ok(Self { peer, sender, timings: timings.clone() })
     }
 
     /// Which hive is at the other end.
     pub fn hive(&self) -> &HiveName {
-        &self.hive
+        &self.peer.hive
     }
 
     /// Process id of the agent, where the transport knows it.
     pub fn agent_pid(&self) -> Option<i32> {
-        self.agent_pid
+        self.peer.agent_pid
     }
 
     /// Asks who answers, and whether both sides can speak with each other.
@@ -86,9 +97,17 @@ impl Client {
     /// # Errors
     /// `VERSION_MISMATCH` when they share no protocol version.
     pub async fn hello(&self) -> Result<Hello, Fault> {
-        let hello: Hello = self.get(routes::HELLO).await?;
+        let hello = self.greeting().await?;
         agent_protocol::SPOKEN.agree(hello.protocol)?;
         Ok(hello)
+    }
+
+    /// Asks who answers, whatever it speaks.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn greeting(&self) -> Result<Hello, Fault> {
+        self.get(routes::HELLO).await
     }
 
     /// Opens the stream of events; its first is a snapshot.
@@ -98,7 +117,7 @@ impl Client {
     pub async fn events(&self) -> Result<Events, Fault> {
         let request = self.request(Method::GET, routes::EVENTS, Bytes::new());
         let response = self.send(request?).await?;
-        Ok(Events::new(response.into_body(), self.timings.stale, self.agent_pid))
+        Ok(Events::new(response.into_body(), self.timings.stale, self.peer.clone()))
     }
 
     /// Asks for a worker.
@@ -135,7 +154,7 @@ impl Client {
             headers.insert(routes::DEADLINE_HEADER, header_value(&left.max(1).to_string())?);
         }
         let response = self.send(request).await?;
-        Ok(Generation::new(response.into_body(), self.agent_pid))
+        Ok(Generation::new(response.into_body(), self.peer.clone()))
     }
 
     /// Cancels a request and waits until its slot is free.
@@ -162,6 +181,14 @@ impl Client {
     /// Those of the connection.
     pub async fn down(&self, stop: StopRequest) -> Result<StopReply, Fault> {
         self.post(routes::DOWN, &stop).await
+    }
+
+    /// Lets requests end and then the agent; its workers stay for the next agent.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent that cannot do that, and those of the connection.
+    pub async fn hand_over(&self, stop: StopRequest) -> Result<StopReply, Fault> {
+        self.post(routes::HANDOVER, &stop).await
     }
 
     /// Asks the hive for its own health.
@@ -199,7 +226,7 @@ impl Client {
     ) -> Result<Request<Full<Bytes>>, Fault> {
         Request::builder()
             .method(method)
-            .uri(format!("http://{}{path}", self.hive))
+            .uri(format!("http://{}{path}", self.peer.hive))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| Fault::new(Code::Internal, "a request cannot be built").cause(error))
@@ -208,7 +235,7 @@ impl Client {
     /// Sends a request; an answer that refuses it is an error.
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
         let sent = self.sender.clone().send_request(request).await;
-        let response = sent.map_err(|error| unreachable(&error, self.agent_pid))?;
+        let response = sent.map_err(|error| self.peer.lost(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -222,7 +249,7 @@ impl Client {
         match collected.await {
             Ok(body) => Ok(body.to_bytes()),
             Err(error) => match error.downcast::<hyper::Error>() {
-                Ok(error) => Err(unreachable(&error, self.agent_pid)),
+                Ok(error) => Err(self.peer.lost(&error)),
                 Err(error) => {
                     Err(Fault::new(Code::ProtocolError, "a reply is too long").cause(error))
                 }
@@ -255,20 +282,31 @@ fn refusal(status: StatusCode, body: &[u8]) -> Fault {
     }
 }
 
-/// What a failed HTTP/2 exchange means: the one place where hyper's errors become a fault.
-pub fn unreachable(error: &hyper::Error, agent_pid: Option<i32>) -> Fault {
-    let silent = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
-        .any(|e| e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout));
-    let message = if silent {
-        "the agent of this machine does not answer any more"
-    } else {
-        "the connection to the agent of this machine broke"
-    };
-    let fault = Fault::new(Code::HiveUnreachable, message).caused_by(error);
-    match agent_pid {
-        // Workers outlive their agent; the next one finds them.
-        Some(pid) if silent => fault.hint(format!("kill -KILL {pid}  # its workers go on")),
-        _ => fault.hint("rbee doctor"),
+impl Peer {
+    /// What a failed HTTP/2 exchange means: the one place where hyper's errors become a fault.
+    pub fn lost(&self, error: &hyper::Error) -> Fault {
+        let silent = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
+            .any(|e| e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout));
+        let whose = named(&self.hive);
+        let message = if silent {
+            format!("the agent of {whose} does not answer any more")
+        } else {
+            format!("the connection to the agent of {whose} broke")
+        };
+        let fault = Fault::new(Code::HiveUnreachable, message).caused_by(error);
+        match self.agent_pid {
+            // Workers outlive their agent; the next one finds them.
+            Some(pid) if silent && self.hive == HiveName::local() => {
+                fault.hint(format!("kill -KILL {pid}  # its workers go on"))
+            }
+            _ => fault.hint(doctor(&self.hive)),
+        }
+    }
+
+    /// The hive said nothing for `silence`.
+    pub fn silent(&self, silence: Duration) -> Fault {
+        let message = format!("{} was silent for {} s", named(&self.hive), silence.as_secs());
+        Fault::new(Code::HiveUnreachable, message).hint(doctor(&self.hive))
     }
 }
 
@@ -278,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_the_agents_fault_and_survives_nonsense() {
-        let fault = Fault::new(Code::QueueFull, "full").detail("retry_after_ms", 10);
+        let fault = Fault::new(Code::QueueFull, "full").detail("retry_after_s", 10);
         let body = serde_json::to_vec(&ErrorEnvelope { error: fault.clone() }).unwrap();
         assert_eq!(refusal(StatusCode::TOO_MANY_REQUESTS, &body), fault);
         let nonsense = refusal(StatusCode::BAD_GATEWAY, b"<html>");

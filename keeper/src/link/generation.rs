@@ -8,7 +8,7 @@ use wire::generate::Chunk;
 use wire::sse::{self, Item};
 use wire::{Code, Fault};
 
-use super::client::unreachable;
+use super::client::Peer;
 
 /// The stream of a request that a worker took.
 #[derive(Debug)]
@@ -16,14 +16,14 @@ pub struct Generation {
     body: Incoming,
     decoder: sse::Decoder,
     waiting: VecDeque<Item<Chunk>>,
-    agent_pid: Option<i32>,
+    peer: Peer,
 }
 
 impl Generation {
     /// Reads `body`.
-    pub fn new(body: Incoming, agent_pid: Option<i32>) -> Self {
+    pub fn new(body: Incoming, peer: Peer) -> Self {
         let (decoder, waiting) = (sse::Decoder::default(), VecDeque::new());
-        Self { body, decoder, waiting, agent_pid }
+        Self { body, decoder, waiting, peer }
     }
 
     /// The next chunk; none after the last one.
@@ -42,7 +42,7 @@ impl Generation {
             let Some(frame) = self.body.frame().await else {
                 return Err(Fault::new(Code::ProtocolError, "the answer ended without its end"));
             };
-            let frame = frame.map_err(|error| unreachable(&error, self.agent_pid))?;
+            let frame = frame.map_err(|error| self.peer.lost(&error))?;
             if let Some(bytes) = frame.data_ref() {
                 let mut items = Vec::new();
                 self.decoder.push(bytes, &mut items)?;

@@ -12,10 +12,11 @@ use wire::guard::files;
 use wire::hello::Hello;
 use wire::{BuildId, Code, Fault, HiveName, layout, limits, ndjson};
 
-use super::Transport;
+use super::{Opened, Transport};
 use crate::environment::Directories;
 use crate::install;
 use crate::model::path_word;
+use crate::platform;
 
 /// Bytes of what a failing agent says on standard error that are kept.
 const MAX_COMPLAINT_BYTES: u64 = 16 * 1024;
@@ -48,26 +49,25 @@ impl Local {
 }
 
 impl Transport for Local {
-    type Stream = UnixStream;
-
     fn hive(&self) -> &HiveName {
         &self.hive
     }
 
-    async fn open(&self) -> Result<UnixStream, Fault> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
-            let message = match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    "no agent runs on this machine"
-                }
-                _ => "the agent's socket cannot be opened",
-            };
-            Fault::new(Code::HiveUnreachable, message)
-                .cause(format!("{}: {error}", self.socket.display()))
-                .hint("rbee doctor")
-        })?;
+    async fn open(&self) -> Result<Option<Opened>, Fault> {
+        use io::ErrorKind::{ConnectionRefused, NotFound};
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+            Err(error) => {
+                let message = "the agent's socket cannot be opened";
+                return Err(Fault::new(Code::HiveUnreachable, message)
+                    .cause(format!("{}: {error}", self.socket.display()))
+                    .hint("rbee doctor"));
+            }
+        };
         self.check_owner(&stream)?;
-        Ok(stream)
+        let agent_pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        Ok(Some(Opened { stream: Box::new(stream), agent_pid }))
     }
 
     async fn start(&self) -> Result<(), Fault> {
@@ -90,21 +90,28 @@ impl Transport for Local {
         Err(failed(&format!("no answer within {} s", bound.as_secs())))
     }
 
-    async fn has_orphans(&self) -> bool {
-        let Ok(mut workers) = tokio::fs::read_dir(&self.workers).await else { return false };
+    async fn has_orphans(&self) -> Result<bool, Fault> {
+        let Ok(mut workers) = tokio::fs::read_dir(&self.workers).await else { return Ok(false) };
         while let Ok(Some(worker)) = workers.next_entry().await {
             // A guard takes its socket away when it ends; one that was killed leaves it behind,
             // and then an agent is started for nothing, which is harmless.
             let socket = worker.path().join(files::GUARD_SOCKET);
             if tokio::fs::try_exists(socket).await.unwrap_or(false) {
-                return true;
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
-    fn agent_pid(stream: &UnixStream) -> Option<i32> {
-        stream.peer_cred().ok()?.pid()
+    async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {
+        platform::kill_agent(pid)
+            .map_err(|error| Fault::new(Code::Io, "the agent was not killed").caused_by(&error))
+    }
+
+    async fn ended(&self, pid: u32) -> Result<(), Fault> {
+        platform::ended(pid)
+            .await
+            .map_err(|error| Fault::new(Code::Io, "the agent's end cannot be seen").cause(error))
     }
 }
 

@@ -8,7 +8,8 @@ use hyper::body::Incoming;
 use wire::event::{Event, Snapshot};
 use wire::{Code, Fault, ndjson};
 
-use super::client::unreachable;
+use super::client::Peer;
+use super::{doctor, named};
 
 /// Events of one hive, in order.
 #[derive(Debug)]
@@ -17,14 +18,14 @@ pub struct Events {
     decoder: ndjson::Decoder,
     waiting: VecDeque<Event>,
     silence: Duration,
-    agent_pid: Option<i32>,
+    peer: Peer,
 }
 
 impl Events {
     /// Reads `body`. A hive that says nothing for `silence` counts as gone.
-    pub fn new(body: Incoming, silence: Duration, agent_pid: Option<i32>) -> Self {
+    pub fn new(body: Incoming, silence: Duration, peer: Peer) -> Self {
         let (decoder, waiting) = (ndjson::Decoder::default(), VecDeque::new());
-        Self { body, decoder, waiting, silence, agent_pid }
+        Self { body, decoder, waiting, silence, peer }
     }
 
     /// The next event; none when the hive ended the stream.
@@ -38,12 +39,9 @@ impl Events {
                 return Ok(Some(event));
             }
             let frame = match tokio::time::timeout(self.silence, self.body.frame()).await {
-                Ok(Some(frame)) => frame.map_err(|error| unreachable(&error, self.agent_pid))?,
+                Ok(Some(frame)) => frame.map_err(|error| self.peer.lost(&error))?,
                 Ok(None) => return Ok(None),
-                Err(_) => {
-                    let message = format!("the hive was silent for {} s", self.silence.as_secs());
-                    return Err(Fault::new(Code::HiveUnreachable, message).hint("rbee doctor"));
-                }
+                Err(_) => return Err(self.peer.silent(self.silence)),
             };
             if let Some(bytes) = frame.data_ref() {
                 let mut events = Vec::new();
@@ -63,8 +61,13 @@ impl Events {
             Some(_) => {
                 Err(Fault::new(Code::ProtocolError, "the hive's first event is no snapshot"))
             }
-            None => Err(Fault::new(Code::HiveUnreachable, "the hive ended its stream of events")
-                .hint("rbee doctor")),
+            None => Err(self.ended()),
         }
+    }
+
+    /// The hive ended the stream.
+    pub fn ended(&self) -> Fault {
+        let message = format!("{} ended its stream of events", named(&self.peer.hive));
+        Fault::new(Code::HiveUnreachable, message).hint(doctor(&self.peer.hive))
     }
 }

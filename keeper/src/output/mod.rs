@@ -1,5 +1,6 @@
 //! How the keeper writes to a terminal and to a pipe.
 
+pub mod aside;
 pub mod event;
 pub mod pipe;
 pub mod progress;

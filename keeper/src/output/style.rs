@@ -28,7 +28,7 @@ impl Theme {
 }
 
 /// A theme's file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Roles {
     error: Looks,
@@ -90,7 +90,7 @@ impl Looks {
 }
 
 /// Paints text by its role, or leaves it as it is.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Style {
     roles: Roles,
 }

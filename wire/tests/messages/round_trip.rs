@@ -222,9 +222,9 @@ fn guard_status() -> impl Strategy<Value = GuardStatus> {
             GuardStatus::Ended(ExitRecord { version, id, exit, told, killed, stderr_tail, fault })
         },
     );
-    let running = (id(), text(), build(), identity(), identity()).prop_map(
-        move |(id, nonce, build, guard, engine)| {
-            GuardStatus::Running(GuardRecord { version, id, nonce, build, guard, engine })
+    let running = (id(), text(), build(), identity(), identity(), of(text())).prop_map(
+        move |(id, nonce, build, guard, engine, boot)| {
+            GuardStatus::Running(GuardRecord { version, id, nonce, build, guard, engine, boot })
         },
     );
     prop_oneof![ended, running]

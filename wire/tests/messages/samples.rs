@@ -21,8 +21,8 @@ use wire::sampling::SamplingFields;
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
-    Exit, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker, WorkerInfo, WorkerSpec,
-    WorkerState,
+    Exit, HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
+    WorkerInfo, WorkerSpec, WorkerState,
 };
 use wire::{Code, Device, Fault, ModelRef, Timings};
 
@@ -79,8 +79,10 @@ pub fn all() -> Vec<Sample> {
         sample("stop_request", StopRequest { drain_ms: Some(30_000) }),
         sample("stop_request_least", StopRequest { drain_ms: None }),
         sample("stop_reply", stop_reply()),
+        sample("handover_reply", HandoverReply { kept: vec![id()] }),
         sample("guard_spec", guard_spec()),
         sample("guard_record", guard_record()),
+        sample("guard_record_least", GuardRecord { boot: None, ..guard_record() }),
         sample("exit_record", exit_record()),
         sample("chat_request", chat_request()),
         sample("completion_request", completion_request()),
@@ -344,6 +346,7 @@ fn guard_record() -> GuardRecord {
         build: build(),
         guard: ProcessIdentity { pid: 4242, start_time: 987_654 },
         engine: ProcessIdentity { pid: 4243, start_time: 987_655 },
+        boot: Some("0f2a9b1c-6d1e-4b0e-9f57-2f5f6f6c8a11".into()),
     }
 }
 

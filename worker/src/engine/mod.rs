@@ -1,11 +1,12 @@
-//! The engine: one model on this machine's processors, and the thread that computes with it.
+//! The engine: one model on this machine's processors, and the threads that compute with it.
 //!
-//! [`load`] reads a GGUF file, [`Engine::start`] moves the model onto its own thread, and every
-//! [`Job`] gets its answer as a stream of [`Piece`]s. Nothing in here knows of HTTP, of processes
-//! or of other hives.
+//! [`load`] reads a GGUF file, [`Engine::start`] moves the model onto threads of its own (one
+//! decodes, others make tokens of prompts), and every [`Job`] gets its answer as a stream of
+//! [`Piece`]s. Nothing in here knows of HTTP, of processes or of other hives.
 
 mod decoder;
 mod detokenizer;
+mod preparer;
 mod queue;
 mod reasoning;
 mod sampler;
@@ -20,14 +21,14 @@ mod tests;
 mod tokenizer;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use wire::generate::{FinishReason, GenerationTimings, Prompt, Usage};
 use wire::sampling::Sampling;
-use wire::{Code, Fault, RequestId};
+use wire::{Code, Fault, RequestId, limits, text};
 
 use decoder::{Room, Weights};
 use queue::Queue;
@@ -69,10 +70,27 @@ impl Model {
 /// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` and `MODEL_UNSUPPORTED` for the file, `INVALID_ARGUMENT` for
 /// a context or a number of threads that cannot be.
 pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, Fault> {
-    let started = Instant::now();
     if let Some(threads) = options.threads {
         check_threads(threads)?;
     }
+    read(options, progress).map_err(|fault| of_file(fault, &options.path))
+}
+
+/// Names the file in what is wrong with it, and in the hint.
+fn of_file(mut fault: Fault, path: &Path) -> Fault {
+    if matches!(fault.code, Code::ModelCorrupt | Code::ModelUnsupported) {
+        let message = format!("{}: {}", path.display(), fault.message);
+        fault.message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
+        let word = text::shell_word(&path.to_string_lossy());
+        for hint in &mut fault.hints {
+            *hint = hint.replace("FILE.gguf", &word);
+        }
+    }
+    fault
+}
+
+fn read(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, Fault> {
+    let started = Instant::now();
     let file = MappedModel::open(&options.path)?;
     let room = decoder::check_context(&file.header, options.ctx_size)?;
     let tokenizer = Tokenizer::from_header(&file.header)?;
@@ -165,7 +183,7 @@ pub struct Occupancy {
     pub queued: u32,
 }
 
-/// A handle on a running engine. The model lives on a thread of its own, which ends when every
+/// A handle on a running engine. The model lives on threads of its own, which end when every
 /// handle is dropped or [`Engine::close`] was called, and all accepted jobs are done.
 #[derive(Clone)]
 pub struct Engine {
@@ -185,7 +203,7 @@ impl Drop for Handle {
 }
 
 impl Engine {
-    /// Starts the engine's thread and allocates the caches of its slots.
+    /// Starts the engine's threads and allocates the caches of its slots.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a number of slots other than 1, `IO_ERROR` when the thread cannot be

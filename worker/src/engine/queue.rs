@@ -1,27 +1,85 @@
-//! The jobs that wait for a slot: bounded, swept of those that nobody waits for any more.
+//! The jobs that wait for a slot: bounded, prepared beside the engine, swept of those that nobody
+//! waits for any more.
+//!
+//! A job waits, is prepared by one of the preparers' threads, waits again until the engine takes it,
+//! and leaves. Whoever prepares it owns nothing of it: a job that is cancelled or late is gone from
+//! the queue at once, and its preparer learns it by its [`Claim`].
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use wire::generate::Prompt;
 use wire::{Code, Fault, limits};
 
+use super::sequence::Prepared;
 use super::{Job, Occupancy, Piece};
 
-/// The queue between [`super::Engine`]'s handles and its thread.
+/// Between two looks of an idle engine at the jobs that are being prepared: within one of them a
+/// deadline is told, and a job is gone whose reader is.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The queue between [`super::Engine`]'s handles and its threads.
 pub(super) struct Queue {
     state: Mutex<State>,
-    changed: Condvar,
+    /// For the engine: a job is prepared, or there will be none.
+    ready: Condvar,
+    /// For the preparers: a job has come, or there will be none.
+    arrived: Condvar,
     /// Taken when the thread ends, so that receivers see that it is gone.
     occupancy: Mutex<Option<watch::Sender<Occupancy>>>,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Waiting>,
     active: u32,
     closed: bool,
+    /// Jobs that have come so far: the next one's number.
+    count: u64,
+}
+
+/// A job without a slot.
+struct Waiting {
+    number: u64,
+    job: Job,
+    stage: Stage,
+    /// The other end of its claim.
+    wanted: Arc<()>,
+}
+
+/// How far a job without a slot is.
+enum Stage {
+    Arrived(Prompt),
+    Preparing,
+    Prepared(Prepared),
+}
+
+/// Whether a job is still wanted, asked by whoever works for it.
+#[derive(Debug, Clone)]
+pub(super) struct Claim(Weak<()>);
+
+impl Claim {
+    /// Whether its job has left the queue, and nobody will use what is made for it.
+    pub(super) fn is_void(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
+    /// A claim for as long as `wanted` lives.
+    pub(super) fn of(wanted: &Arc<()>) -> Self {
+        Self(Arc::downgrade(wanted))
+    }
+}
+
+/// A job to prepare.
+pub(super) struct Errand {
+    /// The job's number, to be given back with what comes of it.
+    pub number: u64,
+    /// What to make tokens of.
+    pub prompt: Prompt,
+    /// Whether that is still wanted.
+    pub claim: Claim,
 }
 
 /// The fault of a job whose time is over.
@@ -36,6 +94,11 @@ impl Job {
     pub(super) fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
+
+    /// Ends a job that has had no piece yet, so that its channel has room.
+    fn fail(&self, fault: Fault) {
+        let _ = self.pieces.try_send(Piece::Failed(fault.of_request(self.id)));
+    }
 }
 
 impl Queue {
@@ -44,7 +107,8 @@ impl Queue {
         let (sender, receiver) = watch::channel(Occupancy::default());
         let queue = Self {
             state: Mutex::default(),
-            changed: Condvar::new(),
+            ready: Condvar::new(),
+            arrived: Condvar::new(),
             occupancy: Mutex::new(Some(sender)),
         };
         (queue, receiver)
@@ -67,14 +131,14 @@ impl Queue {
     }
 
     /// Appends `job`, or says why not.
-    pub(super) fn submit(&self, job: Job) -> Result<(), Fault> {
+    pub(super) fn submit(&self, mut job: Job) -> Result<(), Fault> {
         let mut state = self.lock();
         if state.closed {
             let fault = Fault::new(Code::ShuttingDown, "the worker takes no new requests");
             return Err(fault.of_request(job.id));
         }
         if state.waiting.len() >= limits::MAX_QUEUE {
-            state.waiting.retain(|waiting| !waiting.pieces.is_closed());
+            state.waiting.retain(|waiting| !waiting.job.pieces.is_closed());
         }
         if state.waiting.len() >= limits::MAX_QUEUE {
             let message = format!("{} requests wait already", state.waiting.len());
@@ -83,26 +147,33 @@ impl Queue {
                 .hint("rbee ps")
                 .of_request(job.id));
         }
-        state.waiting.push_back(job);
+        let number = state.count;
+        state.count += 1;
+        // The prompt goes to whoever prepares it, and is gone as soon as that is done.
+        let prompt = std::mem::replace(&mut job.prompt, Prompt::Raw(String::new()));
+        let stage = Stage::Arrived(prompt);
+        state.waiting.push_back(Waiting { number, job, stage, wanted: Arc::new(()) });
         self.publish(&state);
-        self.changed.notify_one();
+        self.arrived.notify_one();
+        // The engine begins to look after it: its reader may leave, its deadline may pass.
+        self.ready.notify_one();
         Ok(())
     }
 
     /// Refuses whatever comes from now on.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        self.ready.notify_all();
+        self.arrived.notify_all();
     }
 
     /// Drops waiting jobs that were cancelled, and fails those whose deadline passed.
     pub(super) fn sweep(&self, now: Instant) {
         let mut state = self.lock();
         let before = state.waiting.len();
-        state.waiting.retain(|job| {
+        state.waiting.retain(|Waiting { job, .. }| {
             if job.is_late(now) {
-                // Its channel is empty: it has had no piece yet.
-                let _ = job.pieces.try_send(Piece::Failed(deadline_exceeded(job)));
+                job.fail(deadline_exceeded(job));
                 return false;
             }
             !job.pieces.is_closed()
@@ -112,21 +183,67 @@ impl Queue {
         }
     }
 
-    /// Waits for the next job and gives it the slot; none when the queue is closed and empty.
-    pub(super) fn next(&self) -> Option<Job> {
+    /// Waits for a job that nobody prepares yet; none when the queue is closed and has none.
+    pub(super) fn next_errand(&self) -> Option<Errand> {
+        let mut state = self.lock();
         loop {
-            self.sweep(Instant::now());
-            let mut state = self.lock();
-            if let Some(job) = state.waiting.pop_front() {
-                state.active = 1;
-                self.publish(&state);
-                return Some(job);
+            let arrived = |waiting: &&mut Waiting| matches!(waiting.stage, Stage::Arrived(_));
+            if let Some(waiting) = state.waiting.iter_mut().find(arrived)
+                && let Stage::Arrived(prompt) =
+                    std::mem::replace(&mut waiting.stage, Stage::Preparing)
+            {
+                let claim = Claim::of(&waiting.wanted);
+                return Some(Errand { number: waiting.number, prompt, claim });
             }
             if state.closed {
                 return None;
             }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes what came of an errand, unless its job is gone.
+    pub(super) fn done_errand(&self, number: u64, result: Result<Prepared, Fault>) {
+        let mut state = self.lock();
+        let is_it = |waiting: &Waiting| waiting.number == number;
+        let Some(at) = state.waiting.iter().position(is_it) else { return };
+        match result {
+            Ok(prepared) => {
+                if let Some(waiting) = state.waiting.get_mut(at) {
+                    waiting.stage = Stage::Prepared(prepared);
+                }
+            }
+            Err(fault) => {
+                if let Some(Waiting { job, .. }) = state.waiting.remove(at) {
+                    let code = fault.code.as_str();
+                    tracing::warn!(request = %job.id, code, "request refused");
+                    job.fail(fault);
+                    self.publish(&state);
+                }
+            }
+        }
+        self.ready.notify_one();
+    }
+
+    /// Waits for the next prepared job and gives it the slot; none when the queue is closed and
+    /// empty. A job whose preparation takes long is overtaken.
+    pub(super) fn next(&self) -> Option<(Job, Prepared)> {
+        loop {
+            self.sweep(Instant::now());
+            let mut state = self.lock();
+            if let Some(next) = take_prepared(&mut state.waiting) {
+                state.active = 1;
+                self.publish(&state);
+                return Some(next);
+            }
             // A spurious wake-up only goes round once more.
-            drop(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
+            if !state.waiting.is_empty() {
+                drop(self.ready.wait_timeout(state, LOOK_AGAIN));
+            } else if state.closed {
+                return None;
+            } else {
+                drop(self.ready.wait(state).unwrap_or_else(PoisonError::into_inner));
+            }
         }
     }
 
@@ -137,17 +254,27 @@ impl Queue {
         self.publish(&state);
     }
 
-    /// The thread is gone: nothing is taken, what waits fails, and the figures end.
+    /// A thread is gone: nothing is taken, what waits fails, and the figures end.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.active = 0;
-        for job in state.waiting.drain(..) {
-            let fault =
-                Fault::new(Code::WorkerCrashed, "the engine ended before the request began");
-            let _ = job.pieces.try_send(Piece::Failed(fault.of_request(job.id)));
+        for Waiting { job, .. } in state.waiting.drain(..) {
+            job.fail(Fault::new(Code::WorkerCrashed, "the engine ended before the request began"));
         }
         self.publish(&state);
         *self.occupancy.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.ready.notify_all();
+        self.arrived.notify_all();
+    }
+}
+
+fn take_prepared(waiting: &mut VecDeque<Waiting>) -> Option<(Job, Prepared)> {
+    let is_prepared = |waiting: &Waiting| matches!(waiting.stage, Stage::Prepared(_));
+    let at = waiting.iter().position(is_prepared)?;
+    let Waiting { job, stage, .. } = waiting.remove(at)?;
+    match stage {
+        Stage::Prepared(prepared) => Some((job, prepared)),
+        Stage::Arrived(_) | Stage::Preparing => None,
     }
 }

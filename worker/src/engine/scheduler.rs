@@ -1,4 +1,4 @@
-//! The engine's thread: takes jobs from the queue, computes, and sends what comes of it.
+//! The engine's thread: takes prepared jobs from the queue, computes, and sends what comes of it.
 //!
 //! One sequence has the slot at a time. A reader that is slower than the model fills its channel,
 //! and then the thread waits for that reader: nobody else holds a slot that could go on meanwhile.
@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
-use wire::generate::{GenerationTimings, Prompt, Usage};
-use wire::{Code, Fault, limits};
+use wire::generate::{GenerationTimings, Usage};
+use wire::{Code, Fault};
 
 use super::decoder::{Decoder, Room};
+use super::preparer::{self, Preparer};
 use super::queue::{Queue, deadline_exceeded};
-use super::reasoning::Splitter;
 use super::sequence::{Advance, Prepared, Sequence};
+use super::tokenizer::Tokenizer;
 use super::{Job, Model, Piece};
 
 /// The slot that every sequence gets.
@@ -34,7 +35,7 @@ impl From<Fault> for Interrupt {
     }
 }
 
-/// Starts the thread.
+/// Starts the thread, and those that prepare its jobs.
 pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
     let cannot = |error: &dyn std::error::Error| {
         Fault::new(Code::Io, "the engine's thread cannot be started").caused_by(error)
@@ -45,10 +46,11 @@ pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
         .map_err(|error| cannot(&error))?;
     let Model { weights, tokenizer, template, room, load_time } = model;
     let decoder = Decoder::new(weights, room.ctx_size, 1)?;
-    let worker = Scheduler { decoder, tokenizer, template, room, load_time, queue, runtime };
+    let tokenizer = Arc::new(tokenizer);
+    preparer::start(Preparer { tokenizer: Arc::clone(&tokenizer), template, room }, &queue)?;
+    let worker = Scheduler { decoder, tokenizer, room, load_time, queue, runtime };
     std::thread::Builder::new()
         .name("engine".to_owned())
-        .stack_size(limits::ENGINE_STACK_BYTES)
         .spawn(move || worker.run())
         .map_err(|error| cannot(&error))?;
     Ok(())
@@ -56,8 +58,7 @@ pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
 
 struct Scheduler {
     decoder: Decoder,
-    tokenizer: super::Tokenizer,
-    template: Result<super::Template, Fault>,
+    tokenizer: Arc<Tokenizer>,
     room: Room,
     load_time: Duration,
     queue: Arc<Queue>,
@@ -75,14 +76,15 @@ impl Drop for Scheduler {
 /// When the parts of a job were done.
 struct Times {
     queued: Duration,
+    prepared: Duration,
     slot: Instant,
     prefilled: Instant,
 }
 
 impl Scheduler {
     fn run(mut self) {
-        while let Some(job) = self.queue.next() {
-            let ended = self.serve(&job);
+        while let Some((job, prepared)) = self.queue.next() {
+            let ended = self.serve(&job, prepared);
             let id = job.id;
             match ended {
                 Ok(()) => {}
@@ -96,14 +98,13 @@ impl Scheduler {
         }
     }
 
-    fn serve(&mut self, job: &Job) -> Result<(), Interrupt> {
+    fn serve(&mut self, job: &Job, prompt: Prepared) -> Result<(), Interrupt> {
         let slot = Instant::now();
-        let queued = slot.saturating_duration_since(job.arrived);
-        check(job, slot)?;
-        let prepared = self.prepare(&job.prompt)?;
-        let mut sequence = Sequence::new(SLOT, prepared, job.sampling.clone(), self.room)?;
+        let prepared = prompt.took;
+        let queued = slot.saturating_duration_since(job.arrived).saturating_sub(prepared);
+        let mut sequence = Sequence::new(SLOT, prompt, job.sampling.clone(), self.room);
         let mut logits = self.compute(job, &mut sequence)?;
-        let times = Times { queued, slot, prefilled: Instant::now() };
+        let times = Times { queued, prepared, slot, prefilled: Instant::now() };
         loop {
             let advance = sequence.advance(&mut logits, &self.tokenizer)?;
             let finish = advance.finish;
@@ -114,26 +115,6 @@ impl Scheduler {
                 return self.send(job, Piece::Finished { reason, usage, timings });
             }
             logits = self.compute(job, &mut sequence)?;
-        }
-    }
-
-    /// Renders and tokenizes.
-    fn prepare(&self, prompt: &Prompt) -> Result<Prepared, Fault> {
-        prompt.check()?;
-        match prompt {
-            Prompt::Raw(text) => {
-                let tokens = self.tokenizer.encode(text)?;
-                Ok(Prepared { tokens, splitter: Splitter::for_raw() })
-            }
-            Prompt::Chat(messages) => {
-                let template = self.template.as_ref().map_err(Clone::clone)?;
-                let shield = self.tokenizer.shield(messages, template.source())?;
-                let rendered =
-                    template.render(&shield.protect(messages), std::time::SystemTime::now())?;
-                let is_open = rendered.trim_end().ends_with(super::reasoning::OPEN);
-                let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;
-                Ok(Prepared { tokens, splitter: Splitter::for_chat(is_open) })
-            }
         }
     }
 
@@ -162,7 +143,7 @@ impl Scheduler {
         GenerationTimings {
             load_ms: ms(self.load_time),
             queue_ms: ms(times.queued),
-            prefill_ms: ms(times.prefilled.saturating_duration_since(times.slot)),
+            prefill_ms: ms(times.prepared + times.prefilled.saturating_duration_since(times.slot)),
             decode_ms: ms(times.prefilled.elapsed()),
         }
     }

@@ -1,5 +1,7 @@
 //! One request in its slot: its tokens, what of them is computed, and what became of them.
 
+use std::time::Duration;
+
 use wire::generate::FinishReason;
 use wire::sampling::Sampling;
 use wire::{Code, Fault};
@@ -21,6 +23,8 @@ pub(super) struct Prepared {
     pub tokens: Vec<u32>,
     /// Sorts the answer's text.
     pub splitter: Splitter,
+    /// How long it took to make.
+    pub took: Duration,
 }
 
 /// A request that has a slot. Knows nothing of channels, threads or time.
@@ -41,18 +45,34 @@ pub(super) struct Sequence {
 }
 
 /// Refuses a prompt that leaves no room for an answer.
-fn check_length(tokens: usize, room: Room) -> Result<(), Fault> {
-    let Room { ctx_size, trained } = room;
+///
+/// # Errors
+/// `CONTEXT_OVERFLOW`, or `INVALID_ARGUMENT` for no token.
+pub(super) fn check_length(tokens: usize, room: Room) -> Result<(), Fault> {
     if tokens == 0 {
         return Err(Fault::new(Code::InvalidArgument, "the prompt has no token")
             .hint("rbee run \"What is a hive?\""));
     }
+    check_room("", tokens, room)
+}
+
+/// Refuses a text that leaves no room for an answer even with the fewest `tokens` that it can have.
+///
+/// # Errors
+/// `CONTEXT_OVERFLOW`.
+pub(super) fn check_least(tokens: usize, room: Room) -> Result<(), Fault> {
+    check_room("at least ", tokens, room)
+}
+
+fn check_room(at_least: &str, tokens: usize, room: Room) -> Result<(), Fault> {
+    let Room { ctx_size, trained } = room;
     if tokens < ctx_size {
         return Ok(());
     }
     let over = tokens + 1 - ctx_size;
     let message = format!(
-        "the prompt has {tokens} tokens, {over} more than a context of {ctx_size} has room for"
+        "the prompt has {at_least}{tokens} tokens, {over} more than a context of {ctx_size} has \
+         room for"
     );
     let hint = if tokens < trained {
         format!("rbee run --ctx-size {} …", (tokens + 1).next_power_of_two().min(trained))
@@ -82,19 +102,10 @@ pub(super) struct Advance {
 }
 
 impl Sequence {
-    /// Takes a prompt into `slot`, whose cache has `room`.
-    ///
-    /// # Errors
-    /// `CONTEXT_OVERFLOW` when no room is left for an answer, `INVALID_ARGUMENT` for no token.
-    pub(super) fn new(
-        slot: usize,
-        prepared: Prepared,
-        mut sampling: Sampling,
-        room: Room,
-    ) -> Result<Self, Fault> {
-        let Prepared { tokens, splitter } = prepared;
+    /// Takes a prompt that [`check_length`] let pass into `slot`, whose cache has `room`.
+    pub(super) fn new(slot: usize, prepared: Prepared, mut sampling: Sampling, room: Room) -> Self {
+        let Prepared { tokens, splitter, .. } = prepared;
         let prompt_len = tokens.len();
-        check_length(prompt_len, room)?;
         let wanted = sampling.max_tokens.and_then(|max| usize::try_from(max).ok());
         let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(room.ctx_size);
         let stop = StopMatcher::new(std::mem::take(&mut sampling.stop));
@@ -103,7 +114,7 @@ impl Sequence {
         for token in &tokens {
             sampler.observe(*token);
         }
-        Ok(Self {
+        Self {
             slot,
             tokens,
             computed: 0,
@@ -114,7 +125,7 @@ impl Sequence {
             detokenizer: Detokenizer::default(),
             splitter,
             stop,
-        })
+        }
     }
 
     /// Tokens of the prompt.

@@ -154,6 +154,17 @@ fn the_context_ends_an_answer_and_refuses_a_prompt_by_how_much() {
 }
 
 #[test]
+fn a_text_that_cannot_fit_is_refused_before_it_is_tokenized() {
+    let engine = start(&small(), 64);
+    for prompt in [raw(&"hello ".repeat(100_000)), chat(&"hello ".repeat(100_000))] {
+        let fault = fault(ask(&engine, prompt, greedy(9)));
+        assert_eq!(fault.code, Code::ContextOverflow);
+        assert!(fault.message.contains("at least"), "{}", fault.message);
+        assert!(fault.details["over_tokens"].as_u64() > Some(1000), "{fault:?}");
+    }
+}
+
+#[test]
 fn a_long_prompt_is_told_part_by_part() {
     let answer = ask(&start(&small(), 1024), raw(&"x".repeat(600)), greedy(1));
     assert_eq!(answer.prefilled, [(256, 600), (512, 600)]);
@@ -236,6 +247,46 @@ fn a_reader_that_takes_nothing_loses_its_slot_to_the_next() {
     assert!(is_end || matches!(last, Some(Piece::Token { .. })), "{last:?}");
 }
 
+/// A model whose template runs for hours: each of its million steps compares 60 MB.
+fn with_an_endless_template() -> TestModel {
+    let template = "{% set a = 'x' * 30000000 %}{% set b = 'x' * 30000000 %}\
+        {% for n in range(99999) %}{% if a == b %}{% endif %}{% endfor %}";
+    TestModel { template: Some(template.to_owned()), ..small() }
+}
+
+#[test]
+fn a_template_that_does_not_end_holds_up_nobody_and_ends_with_its_reader() {
+    let engine = start(&with_an_endless_template(), 512);
+    let slow: Vec<_> = (0..2 * limits::TEMPLATE_THREADS)
+        .map(|_| {
+            let (job, pieces) = job(chat("hello"), greedy(3));
+            engine.submit(job).unwrap();
+            pieces
+        })
+        .collect();
+    let (mut late, late_pieces) = job(chat("hello"), greedy(3));
+    late.deadline = Some(Instant::now() + Duration::from_millis(50));
+    engine.submit(late).unwrap();
+    assert_eq!(fault(read(late_pieces)).code, Code::DeadlineExceeded);
+    drop(slow);
+    wait_for(&engine, Occupancy { active: 0, queued: 0 });
+    // Every thread for templates is free again.
+    assert_eq!(ask(&engine, raw("hello"), greedy(3)).ids.len(), 3);
+}
+
+#[test]
+fn one_endless_template_leaves_the_engine_to_the_others() {
+    let engine = start(&with_an_endless_template(), 512);
+    let (slow, slow_pieces) = job(chat("hello"), greedy(3));
+    engine.submit(slow).unwrap();
+    for _request in 0..5 {
+        assert_eq!(ask(&engine, raw("hello"), greedy(20)).ids.len(), 20);
+    }
+    assert_eq!(engine.occupancy().borrow().queued, 1, "the slow one is still being prepared");
+    drop(slow_pieces);
+    wait_for(&engine, Occupancy { active: 0, queued: 0 });
+}
+
 #[test]
 fn a_slow_reader_loses_nothing() {
     let engine = start(&small(), 512);
@@ -296,6 +347,9 @@ fn a_file_that_is_no_model_is_refused() {
     let whole = std::fs::read(small().write()).unwrap();
     std::fs::write(file.path(), &whole[..whole.len() - 100]).unwrap();
     assert_eq!(load(file.path()), Code::ModelCorrupt);
+    let fault = super::load(&options(file.path(), 512), &mut |_, _| {}).err().unwrap();
+    let path = file.path().to_str().unwrap();
+    assert!(fault.message.starts_with(path) && fault.hints[0].contains(path), "{fault:?}");
 }
 
 #[test]

@@ -149,6 +149,7 @@ impl Guard {
             build: self.build.clone(),
             guard: ProcessIdentity { pid, start_time: platform::start_time(pid)? },
             engine,
+            boot: platform::boot_id(),
         })
     }
 

@@ -112,13 +112,19 @@ fn is_of(stream: &UnixStream, uid: u32) -> bool {
 #[derive(Debug)]
 pub struct Line {
     open: watch::Sender<usize>,
+    /// Connections so far.
+    total: watch::Sender<u64>,
     closing: watch::Sender<bool>,
 }
 
 impl Line {
     /// A line with no connection.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { open: watch::Sender::new(0), closing: watch::Sender::new(false) })
+        Arc::new(Self {
+            open: watch::Sender::new(0),
+            total: watch::Sender::new(0),
+            closing: watch::Sender::new(false),
+        })
     }
 
     /// How many connections are open; marked as changed whenever one comes or goes.
@@ -130,11 +136,13 @@ impl Line {
     /// `bound`; with `expects_a_reader`, also until the first has come.
     pub async fn close(&self, bound: Duration, expects_a_reader: bool) {
         self.closing.send_replace(true);
-        let mut open = self.open.subscribe();
+        let (mut open, mut total) = (self.open.subscribe(), self.total.subscribe());
+        let (now, before) = (*open.borrow(), *total.borrow());
         let drained = async {
-            if expects_a_reader {
-                // An error is impossible: `self` holds the sender.
-                let _ = open.wait_for(|open| *open > 0).await;
+            if expects_a_reader && now == 0 {
+                // By their total: one may come and go before this task runs again. An error is
+                // impossible: `self` holds the sender.
+                let _ = total.wait_for(|total| *total > before).await;
             }
             let _ = open.wait_for(|open| *open == 0).await;
         };
@@ -152,6 +160,9 @@ impl Ticket {
             *open += usize::from(free);
             free
         });
+        if admitted {
+            line.total.send_modify(|total| *total += 1);
+        }
         admitted.then(|| Self(line.clone()))
     }
 }

@@ -2,6 +2,7 @@
 
 mod date;
 mod json;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use wire::generate::Message;
 use wire::gguf::Header;
 use wire::{Code, Fault, limits, text};
 
+use super::queue::Claim;
 use super::tokenizer::Tokenizer;
 
 const NAME: &str = "chat";
@@ -59,8 +61,9 @@ impl Template {
             return Err(failed(format!("the chat template has more than {limit} bytes")));
         }
         let mut environment = environment().map_err(|error| because(&error))?;
-        let compiled = without_generation_tags(source);
-        environment.add_template_owned(NAME, compiled).map_err(|error| because(&error))?;
+        environment
+            .add_template_owned(NAME, tags::rewrite(source))
+            .map_err(|error| because(&error))?;
         let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
         Ok(Self { environment, source, bos, eos })
     }
@@ -71,11 +74,18 @@ impl Template {
     }
 
     /// What the model is given for `messages`, up to where its answer begins. `now` is for
-    /// templates that tell the model the date.
+    /// templates that tell the model the date; a template whose `claim` is void ends at its next
+    /// step.
     ///
     /// # Errors
-    /// `TEMPLATE_FAILED` when the template fails, refuses the messages, or exceeds its bounds.
-    pub(super) fn render(&self, messages: &[Message], now: SystemTime) -> Result<String, Fault> {
+    /// `TEMPLATE_FAILED` when the template fails, refuses the messages, exceeds its bounds, or was
+    /// ended.
+    pub(super) fn render(
+        &self,
+        messages: &[Message],
+        now: SystemTime,
+        claim: &Claim,
+    ) -> Result<String, Fault> {
         let value = |message: &Message| {
             let (role, content) = (message.role.as_str(), message.content.as_str());
             context! { role, content }
@@ -92,7 +102,8 @@ impl Template {
             }),
         };
         let mut output = Capped::default();
-        let template = self.environment.get_template(NAME).map_err(|error| because(&error))?;
+        let environment = self.environment_of(claim);
+        let template = environment.get_template(NAME).map_err(|error| because(&error))?;
         let rendered = template.render_captured_to(context, &mut output).map(drop);
         if output.is_full {
             let limit = limits::MAX_RENDERED_BYTES;
@@ -100,6 +111,23 @@ impl Template {
         }
         rendered.map_err(|error| because(&error))?;
         String::from_utf8(output.bytes).map_err(|_| failed("the chat template writes no text"))
+    }
+
+    /// The environment of one rendering. What is compiled is shared, and the rest is small.
+    fn environment_of(&self, claim: &Claim) -> Environment<'static> {
+        let mut environment = self.environment.clone();
+        let check = |claim: &Claim| match claim.is_void() {
+            false => Ok(()),
+            true => Err(Error::new(ErrorKind::InvalidOperation, "nobody waits for it any more")),
+        };
+        let of_steps = claim.clone();
+        environment.add_filter(tags::STEP, move |_: Value| check(&of_steps));
+        let of_output = claim.clone();
+        environment.set_formatter(move |out, state, value| {
+            check(&of_output)?;
+            minijinja::escape_formatter(out, state, value)
+        });
+        environment
     }
 }
 
@@ -118,29 +146,6 @@ fn environment() -> Result<Environment<'static>, Error> {
     });
     environment.add_filter("tojson", |value: Value, options: Kwargs| json::dump(&value, &options));
     Ok(environment)
-}
-
-/// Replaces `{% generation %}` and its end, which mark the assistant's part for training, by blocks
-/// that change nothing: the whitespace control of the tags stays in force.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, tag)) = rest.split_once("{%") {
-        out.push_str(before);
-        out.push_str("{%");
-        rest = tag;
-        let Some((inside, _)) = tag.split_once("%}") else { continue };
-        let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        let instead = match word {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            _ => continue,
-        };
-        out.push_str(&inside.replacen(word, instead, 1));
-        rest = tag.get(inside.len()..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Output with a bound.

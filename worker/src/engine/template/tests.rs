@@ -1,9 +1,11 @@
 //! Templates as the families write them (in words of our own), and templates that mean harm.
 
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use wire::generate::ChatRole;
 
+use super::super::queue::Claim;
 use super::super::testing::CHATML;
 use super::*;
 
@@ -18,7 +20,8 @@ fn talk() -> Vec<Message> {
 
 fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
     let now = UNIX_EPOCH + Duration::from_secs(1_709_210_096);
-    Template::compile(source, "<|bos|>", "<|eos|>")?.render(messages, now)
+    let wanted = Arc::new(());
+    Template::compile(source, "<|bos|>", "<|eos|>")?.render(messages, now, &Claim::of(&wanted))
 }
 
 #[test]
@@ -145,4 +148,28 @@ fn a_template_cannot_run_write_or_nest_without_end() {
     }
     let long = "x".repeat(limits::MAX_TEMPLATE_BYTES + 1);
     assert_eq!(render(&long, &[]).unwrap_err().code, Code::TemplateFailed);
+}
+
+/// Each of these runs for hours: a step of it takes milliseconds, and it has fuel for a million.
+#[test]
+fn a_template_that_nobody_waits_for_ends_at_its_next_step() {
+    let large = "{% set large = 'x' * 30000000 %}{% set other = 'x' * 30000000 %}";
+    let slow = [
+        "{% for a in range(99999) %}{% if large == other %}{% endif %}{% endfor %}",
+        "{% macro f(n) %}{% if large == other %}{{ f(n + 1) }}{{ f(n + 1) }}{% endif %}\
+         {% endmacro %}{{ f(0) }}",
+        "{% for a in large %}{% set rbee_step = 1 %}{{ '' if large == other }}{% endfor %}",
+    ];
+    for source in slow {
+        let source = format!("{large}{source}");
+        let wanted = Arc::new(());
+        let claim = Claim::of(&wanted);
+        let rendering = std::thread::spawn(move || {
+            let template = Template::compile(&source, "", "").unwrap();
+            template.render(&talk(), UNIX_EPOCH, &claim).unwrap_err()
+        });
+        drop(wanted);
+        let fault = rendering.join().unwrap();
+        assert!(fault.message.contains("nobody waits"), "{fault:?}");
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Tokenizer {
     /// Control and user-defined tokens: whole wherever the model's own text is read.
     special: Patterns,
     control: ControlTexts,
+    /// Most bytes of a text that one token stands for.
+    longest: usize,
     /// Whether each byte has a token; a vocabulary may lack some.
     covered: [bool; 256],
 }
@@ -50,6 +52,7 @@ impl Tokenizer {
         for (byte, is_covered) in (0u8..=255).zip(&mut covered) {
             *is_covered = vocabulary.ids.contains_key(bytes::char_of(byte).to_string().as_str());
         }
+        let longest = longest(&vocabulary) * if pre.normalises { NFC_SHRINKS } else { 1 };
         let begin = vocabulary.bos.filter(|_| vocabulary.adds_bos.unwrap_or(pre.adds_bos));
         let ids: Vocab = std::mem::take(&mut vocabulary.ids).into_iter().collect();
         let bpe = BPE::builder()
@@ -69,12 +72,17 @@ impl Tokenizer {
         };
         let special = Patterns::new(of_kind(&[Kind::Control, Kind::UserDefined]));
         let control = ControlTexts::new(of_kind(&[Kind::Control]));
-        Ok(Self { bpe, vocabulary, begin, special, control, covered })
+        Ok(Self { bpe, vocabulary, begin, special, control, longest, covered })
     }
 
     /// Tokens in the vocabulary.
     pub(super) fn len(&self) -> usize {
         self.vocabulary.tokens.len()
+    }
+
+    /// The fewest tokens that `text` can have.
+    pub(super) fn fewest_tokens(&self, text: &str) -> usize {
+        text.len().div_ceil(self.longest)
     }
 
     /// The text of the token that begins a text, as templates want it.
@@ -164,6 +172,19 @@ impl Tokenizer {
         tokens.extend_from_slice(encoded.get_ids());
         Ok(())
     }
+}
+
+/// Most bytes of a text that NFC makes one byte of: the three letters of a Hangul syllable, nine
+/// bytes, become three.
+const NFC_SHRINKS: usize = 3;
+
+/// Most bytes that a token of the vocabulary stands for; at least one.
+fn longest(vocabulary: &Vocabulary) -> usize {
+    let bytes = |(token, kind): (&String, &Kind)| match kind {
+        Kind::Normal => token.chars().count(),
+        Kind::Control | Kind::UserDefined => token.len(),
+    };
+    vocabulary.tokens.iter().zip(&vocabulary.kinds).map(bytes).max().unwrap_or(1).max(1)
 }
 
 /// The bytes that byte-level characters stand for; any other character stands for itself.

@@ -1,11 +1,12 @@
-//! Lines over time: the clock is tokio's own, paused.
+//! Lines over time. What comes at once is there when it is first asked for.
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Deserialize;
 
 use super::*;
 
-const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Value {
@@ -24,56 +25,64 @@ impl Live for Value {
     }
 }
 
-/// One line of the body and how long it took to come.
-async fn line(
-    stream: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin),
-) -> Option<(Value, Duration)> {
-    let begun = Instant::now();
-    let bytes = stream.next().await?.unwrap();
-    Some((serde_json::from_slice(&bytes).unwrap(), begun.elapsed()))
+fn value(line: Option<Result<Bytes, Fault>>) -> Option<Value> {
+    line.map(|line| serde_json::from_slice(&line.unwrap()).unwrap())
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_first_line_is_at_once_then_changes_at_once_then_heartbeats() {
+/// The next line, if it does not have to be waited for; then, whether there is one.
+fn at_once(
+    lines: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin),
+) -> Option<Option<Value>> {
+    lines.next().now_or_never().map(value)
+}
+
+#[tokio::test]
+async fn the_first_line_and_every_change_are_at_once() {
     let sender = watch::Sender::new(Value::Steady(1));
-    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
-    assert_eq!(line(&mut stream).await, Some((Value::Steady(1), Duration::ZERO)));
-    assert_eq!(line(&mut stream).await, Some((Value::Steady(1), HEARTBEAT)));
+    let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(1))));
+    assert_eq!(at_once(&mut lines), None);
     sender.send_replace(Value::Steady(2));
-    assert_eq!(line(&mut stream).await, Some((Value::Steady(2), Duration::ZERO)));
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(2))));
 }
 
-#[tokio::test(start_paused = true)]
-async fn progress_is_at_most_ten_lines_a_second_and_its_end_is_at_once() {
-    let sender = watch::Sender::new(Value::Progress(0));
-    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
-    line(&mut stream).await;
+#[tokio::test]
+async fn what_does_not_change_is_said_again_every_heartbeat() {
+    let heartbeat = Duration::from_millis(20);
+    let sender = watch::Sender::new(Value::Steady(1));
+    let mut lines = Box::pin(lines(sender.subscribe(), heartbeat));
     let begun = Instant::now();
-    let writer = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_millis(1));
-        for n in 1..=1000 {
-            ticks.tick().await;
-            sender.send_replace(Value::Progress(n));
-        }
-        sender.send_replace(Value::Steady(0));
-        sender
-    });
-    let mut count = 0;
-    while line(&mut stream).await.unwrap().0.is_progress() {
-        count += 1;
+    for _line in 0..3 {
+        assert_eq!(value(lines.next().await), Some(Value::Steady(1)));
     }
-    assert!((5..=11).contains(&count), "{count} lines");
-    assert!(begun.elapsed() < Duration::from_millis(1010));
-    drop(writer.await.unwrap());
-    assert_eq!(line(&mut stream).await, None);
+    assert!(begun.elapsed() >= 2 * heartbeat);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
+async fn progress_shares_a_line_of_its_pause_and_its_end_is_at_once() {
+    let sender = watch::Sender::new(Value::Progress(0));
+    let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
+    let begun = Instant::now();
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Progress(0))));
+    for n in 1..=1000 {
+        sender.send_replace(Value::Progress(n));
+    }
+    assert_eq!(value(lines.next().await), Some(Value::Progress(1000)));
+    assert!(begun.elapsed() >= PROGRESS_PAUSE);
+    sender.send_replace(Value::Progress(1001));
+    assert_eq!(at_once(&mut lines), None);
+    sender.send_replace(Value::Steady(0));
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(0))));
+    drop(sender);
+    assert_eq!(at_once(&mut lines), Some(None));
+}
+
+#[tokio::test]
 async fn nothing_follows_the_last_line() {
     let sender = watch::Sender::new(Value::Steady(1));
-    let mut stream = Box::pin(lines(sender.subscribe(), HEARTBEAT));
-    line(&mut stream).await;
+    let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(1))));
     sender.send_replace(Value::Last);
-    assert_eq!(line(&mut stream).await.unwrap().0, Value::Last);
-    assert_eq!(line(&mut stream).await, None);
+    assert_eq!(at_once(&mut lines), Some(Some(Value::Last)));
+    assert_eq!(at_once(&mut lines), Some(None));
 }

@@ -135,3 +135,13 @@ async fn connections_over_the_limit_are_closed_and_room_is_given_back() {
     drop(tickets);
     assert_eq!(*line.connections().borrow(), 0);
 }
+
+#[tokio::test]
+async fn a_reader_that_comes_and_goes_unseen_was_still_there() {
+    use futures_util::FutureExt;
+    let line = Line::new();
+    let mut close = Box::pin(line.close(BOUND, true));
+    assert!(close.as_mut().now_or_never().is_none(), "it waits for the first reader");
+    drop(Ticket::admit(&line));
+    assert!(close.now_or_never().is_some(), "the first reader has come");
+}

@@ -1,0 +1,265 @@
+//! The hives that were reached for one request, with a live picture of them, and the worker that
+//! takes it.
+
+use std::time::Instant;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use wire::event::{Event, Snapshot};
+use wire::text::shell_word;
+use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
+use wire::{Code, Fault, HiveName, Timings, WorkerId};
+
+use super::{Audience, Placed, Wish};
+use crate::failure::Failure;
+use crate::fleet::place::{Placement, place, takes_it_at_once};
+use crate::fleet::{Fleet, Moment, Picture};
+use crate::last_words;
+use crate::link::client::Client;
+use crate::link::streams::Events;
+use crate::link::way::Way;
+use crate::link::{self, Transport};
+
+/// Connections with a live picture of their hives.
+pub struct View<'a> {
+    reached: Vec<Reached>,
+    absent: Vec<(HiveName, Fault)>,
+    fleet: Fleet,
+    began: Instant,
+    timings: &'a Timings,
+}
+
+/// One hive that answered.
+struct Reached {
+    client: Client,
+    events: Events,
+}
+
+impl<'a> View<'a> {
+    /// Reaches the hives at the same time. The first one with a worker that can take the wish at
+    /// once ends the waiting; else `hive_wait` does, as soon as any hive is there.
+    pub async fn open(
+        ways: &[Way],
+        timings: &'a Timings,
+        wish: &Wish,
+        audience: &mut impl Audience,
+    ) -> Result<Self, Failure> {
+        let (reached, absent, began) = (Vec::new(), Vec::new(), Instant::now());
+        let mut view = Self { reached, absent, fleet: Fleet::default(), began, timings };
+        let mut coming: FuturesUnordered<_> = ways
+            .iter()
+            .map(|way| async { (way.hive(), arrive(way, timings).await) })
+            .collect();
+        let patience = tokio::time::sleep(timings.hive_wait);
+        tokio::pin!(patience);
+        let mut impatient = false;
+        loop {
+            tokio::select! {
+                biased;
+                next = coming.next() => match next {
+                    Some((hive, Ok((reached, snapshot)))) => view.add(hive, reached, snapshot),
+                    Some((hive, Err(fault))) => view.absent.push((hive.clone(), fault)),
+                    None => break,
+                },
+                () = &mut patience, if !impatient => impatient = true,
+            }
+            if view.has_a_ready_worker(wish) {
+                // The others are not needed, so nobody has to hear of them.
+                return Ok(view);
+            }
+            if impatient && !view.reached.is_empty() {
+                break;
+            }
+        }
+        if view.reached.is_empty() {
+            return Err(view.nobody().into());
+        }
+        let late = ways.iter().map(Transport::hive).filter(|hive| !view.knows(hive));
+        let late: Vec<_> = late.map(|hive| (hive.clone(), slow(hive, timings))).collect();
+        for (hive, why) in view.absent.iter().chain(&late) {
+            audience.absent(hive, why);
+        }
+        Ok(view)
+    }
+
+    fn add(&mut self, hive: &HiveName, reached: Reached, snapshot: Snapshot) {
+        let now = self.now();
+        self.fleet.update(hive, Event::Snapshot(snapshot), now);
+        self.reached.push(reached);
+    }
+
+    fn now(&self) -> Moment {
+        self.began.elapsed()
+    }
+
+    fn has_a_ready_worker(&self, wish: &Wish) -> bool {
+        takes_it_at_once(&self.fleet, &wish.want, self.now(), self.timings.stale)
+    }
+
+    fn knows(&self, hive: &HiveName) -> bool {
+        self.fleet.hive(hive).is_some() || self.absent.iter().any(|(absent, _)| absent == hive)
+    }
+
+    /// Why no hive answered.
+    fn nobody(&self) -> Fault {
+        match self.absent.as_slice() {
+            [] => Fault::new(Code::HiveUnreachable, "there is no hive").hint("rbee hive list"),
+            [(_, only)] => only.clone(),
+            all => all.iter().fold(
+                Fault::new(Code::HiveUnreachable, "no hive answers").hint("rbee hive doctor --all"),
+                |fault, (hive, why)| fault.cause(format!("{hive}: {why}")),
+            ),
+        }
+    }
+
+    /// Places the wish and waits until its worker takes requests; the other connections end.
+    pub async fn ready_worker(
+        mut self,
+        wish: &Wish,
+        audience: &mut impl Audience,
+    ) -> Result<(Placed, Client), Failure> {
+        let placement = place(&self.fleet, &wish.want, self.now(), self.timings.stale)?;
+        self.reached.retain(|reached| reached.client.hive() == placement.hive());
+        let mut chosen = self.reached.pop().ok_or_else(|| link::no_agent(placement.hive()))?;
+        let (hive, id, reused, why) = match placement {
+            // What the person says of `keep_alive` must reach the worker that is there, too.
+            Placement::Use { hive, worker, why } if wish.keep_alive_s.is_none() => {
+                (hive, worker, true, why)
+            }
+            Placement::Use { hive, why, .. } => {
+                let (id, reused) = self.spawn(&chosen.client, wish, wish.want.device).await?;
+                (hive, id, reused, why)
+            }
+            Placement::Spawn { hive, device, why } => {
+                let (id, reused) = self.spawn(&chosen.client, wish, Some(device)).await?;
+                (hive, id, reused, why)
+            }
+        };
+        let worker = self.routable(&mut chosen, &id, audience).await?;
+        Ok((Placed { hive, worker, reused, why }, chosen.client))
+    }
+
+    async fn spawn(
+        &mut self,
+        client: &Client,
+        wish: &Wish,
+        device: Option<wire::Device>,
+    ) -> Result<(WorkerId, bool), Fault> {
+        let request = SpawnRequest {
+            model: wish.want.model.clone(),
+            device,
+            ctx_size: wish.want.ctx_size,
+            keep_alive_s: wish.keep_alive_s,
+            reuse: true,
+        };
+        let reply = client.spawn(&request).await?;
+        self.fleet.adopt(client.hive(), &reply);
+        Ok((reply.worker.id, reply.reused))
+    }
+
+    /// Follows the events until the worker takes requests or never will.
+    async fn routable(
+        &mut self,
+        chosen: &mut Reached,
+        id: &WorkerId,
+        audience: &mut impl Audience,
+    ) -> Result<WorkerInfo, Fault> {
+        let Reached { client, events } = chosen;
+        loop {
+            let worker = self.fleet.worker(client.hive(), id).ok_or_else(|| gone(id))?;
+            if worker.state.is_routable() {
+                return Ok(worker.clone());
+            }
+            if let Some(fault) = why_never(worker) {
+                return Err(fault);
+            }
+            audience.waits(worker, self.began.elapsed());
+            let Some(event) = events.next().await? else { return Err(events.ended()) };
+            if self.fleet.update(client.hive(), event, self.began.elapsed()) == Picture::Torn {
+                *events = client.events().await?;
+            }
+        }
+    }
+}
+
+/// Reaches one hive, starting its agent where none runs.
+async fn arrive(way: &Way, timings: &Timings) -> Result<(Reached, Snapshot), Fault> {
+    let (client, mut events) = link::reach(way, timings).await?;
+    let snapshot = events.snapshot().await?;
+    Ok((Reached { client, events }, snapshot))
+}
+
+fn slow(hive: &HiveName, timings: &Timings) -> Fault {
+    let waited = timings.hive_wait.as_secs_f32();
+    Fault::new(Code::HiveUnreachable, format!("no answer within {waited} s"))
+        .hint(link::doctor(hive))
+}
+
+fn gone(id: &WorkerId) -> Fault {
+    Fault::new(Code::WorkerNotFound, format!("the worker {id} was removed while it was needed"))
+        .hint("rbee worker list --all")
+}
+
+/// The fault of a worker that will not take requests; none while it still may.
+fn why_never(worker: &WorkerInfo) -> Option<Fault> {
+    let id = &worker.id;
+    let fault = match &worker.state {
+        WorkerState::Failed { why, code } => {
+            let code = code.clone().unwrap_or(Code::WorkerCrashed);
+            Fault::new(code, why).hint(hint_after_failure(worker))
+        }
+        WorkerState::Crashed { exit, stderr_tail } => {
+            let message = format!("the worker {id} ended with {exit} while it loaded its model");
+            last_words::of(stderr_tail)
+                .into_iter()
+                .fold(Fault::new(Code::WorkerCrashed, message), Fault::cause)
+                .hint("rbee worker list --all")
+        }
+        WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
+            Fault::new(Code::ShuttingDown, format!("the worker {id} was stopped while it loaded"))
+                .hint(format!("rbee run -m {} \"…\"", shell_word(&worker.spec.model.to_string())))
+        }
+        _ => return None,
+    };
+    Some(fault.detail("worker", id.as_str()))
+}
+
+fn hint_after_failure(worker: &WorkerInfo) -> String {
+    match &worker.spec.model {
+        wire::ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
+        _ => "rbee worker list --all".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::tests::worker;
+    use wire::worker::Exit;
+
+    #[test]
+    fn a_load_that_failed_keeps_the_code_that_the_worker_said() {
+        let failed = |code| {
+            let state = WorkerState::Failed { why: "not a GGUF file".into(), code };
+            why_never(&worker("a-1", state)).unwrap()
+        };
+        assert_eq!(failed(Some(Code::ModelCorrupt)).code, Code::ModelCorrupt);
+        assert_eq!(failed(None).code, Code::WorkerCrashed);
+        assert!(!failed(None).hints.is_empty());
+    }
+
+    #[test]
+    fn a_crash_shows_how_it_ended_and_its_last_words() {
+        let stderr_tail = (0..20).fold(String::new(), |text, n| format!("{text}line {n}\n"));
+        let state = WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail };
+        let fault = why_never(&worker("a-1", state)).unwrap();
+        assert!(fault.message.contains("signal 9"), "{fault}");
+        assert_eq!(fault.causes.last().unwrap(), "line 19");
+    }
+
+    #[test]
+    fn a_worker_that_may_still_come_is_waited_for() {
+        for state in [WorkerState::Starting, WorkerState::Stale, WorkerState::Unknown] {
+            assert!(why_never(&worker("a-1", state)).is_none());
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! `rbee hive show`: everything that is known of one hive.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use wire::event::Snapshot;
+use wire::worker::WorkerInfo;
+use wire::{BuildId, Fault, HiveName, text};
+
+use super::dial;
+use super::each::known;
+use super::list::{DeviceRow, State};
+use super::{latency, machine};
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::hives::seen;
+use crate::link::{self, Transport};
+use crate::output::progress::bytes;
+use crate::output::style::Style;
+
+/// Bytes of one line.
+const MAX_LINE_BYTES: usize = 1024;
+
+/// Show everything about one hive.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which hive. This machine is `local`.
+    #[arg(value_name = "NAME")]
+    hive: HiveName,
+    /// Write a JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A hive. What is not known is absent.
+#[derive(Debug, Default, Serialize)]
+struct Shown {
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh: Option<Ssh>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<Machine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Agent>,
+    devices: Vec<DeviceRow>,
+    workers: Vec<WorkerInfo>,
+    paths: Paths,
+}
+
+/// How it is reached.
+#[derive(Debug, Serialize)]
+struct Ssh {
+    address: String,
+    host: String,
+    user: String,
+    port: u16,
+    host_key: Option<String>,
+    accepted: String,
+    server: String,
+}
+
+/// What it is.
+#[derive(Debug, Serialize)]
+struct Machine {
+    system: String,
+    libc: String,
+    gpu: Option<String>,
+    free_bytes: Option<u64>,
+    /// Builds of rbee that are installed there.
+    builds: Vec<BuildId>,
+}
+
+/// Its agent.
+#[derive(Debug, Serialize)]
+struct Agent {
+    build: BuildId,
+    version: String,
+    pid: u32,
+    /// Median round trip, in milliseconds.
+    latency_ms: f64,
+}
+
+/// Where rbee lives there.
+#[derive(Debug, Default, Serialize)]
+struct Paths {
+    /// Programs and models.
+    data: String,
+    /// Logs and sockets.
+    state: String,
+}
+
+/// Does it.
+///
+/// # Errors
+/// `HIVE_NOT_FOUND`, and whatever keeps the hive from being looked at.
+pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    known(&args.hive, context)?;
+    let shown = block_on(async { Ok(gather(&args.hive, context).await?) })?;
+    seen::note(&context.environment.dirs.state, &args.hive);
+    if args.json {
+        return context.print_json(&shown);
+    }
+    context.print(&sheet(&shown, &context.stdout_style()))
+}
+
+async fn gather(hive: &HiveName, context: &Context) -> Result<Shown, Fault> {
+    let Some(settings) = context.config.hives.get(hive) else {
+        let dirs = &context.environment.dirs;
+        let paths = Paths {
+            data: dirs.data.to_string_lossy().into_owned(),
+            state: dirs.state.to_string_lossy().into_owned(),
+        };
+        let shown = Shown { name: hive.to_string(), paths, ..Shown::default() };
+        return shown.with_agent(&context.local(), context).await;
+    };
+    let steps = super::steps(context, 1);
+    let remote = context.dialer.remote(hive, settings, false, steps.clone());
+    let resolved = dial::resolved(context, settings).await?;
+    let host = remote.host().await?;
+    let peer = host.session.peer().clone();
+    let seen = remote.probe().await?;
+    let (place, ground) = seen.place(&host)?;
+    let mut builds: Vec<BuildId> = ground.installed.iter().map(|it| it.build.clone()).collect();
+    builds.dedup();
+    let shown = Shown {
+        name: hive.to_string(),
+        ssh: Some(Ssh {
+            address: settings.address.to_string(),
+            host: resolved.host,
+            user: resolved.user,
+            port: resolved.port,
+            host_key: peer.host_key,
+            accepted: peer.accepted,
+            server: peer.server,
+        }),
+        machine: Some(Machine {
+            system: machine::system(&seen),
+            libc: machine::libc(&seen),
+            gpu: machine::gpu(&seen),
+            free_bytes: machine::free_bytes(ground),
+            builds,
+        }),
+        paths: Paths { data: ground.data.clone(), state: seen.state(place).to_owned() },
+        ..Shown::default()
+    };
+    shown.with_agent(&remote, context).await
+}
+
+impl Shown {
+    /// Adds what the agent says, when one runs.
+    async fn with_agent<T: Transport>(mut self, way: &T, context: &Context) -> Result<Self, Fault> {
+        self.state = State::Stopped.name();
+        let Some((client, mut events)) =
+            link::reach_running(way, &context.config.timings).await?
+        else {
+            return Ok(self);
+        };
+        let Snapshot { hello, devices, workers, .. } = events.snapshot().await?;
+        self.state = State::Online.name();
+        self.agent = Some(Agent {
+            build: hello.build,
+            version: hello.version,
+            pid: hello.pid,
+            latency_ms: latency::milliseconds(latency::measure(&client).await?),
+        });
+        self.devices = devices.iter().map(DeviceRow::from).collect();
+        self.workers = workers;
+        Ok(self)
+    }
+}
+
+/// Keys and values, a line each.
+fn sheet(shown: &Shown, style: &Style) -> String {
+    let mut lines: Vec<(&str, String)> = vec![("hive", shown.name.clone())];
+    lines.push(("state", shown.state.to_owned()));
+    if let Some(ssh) = &shown.ssh {
+        lines.push(("address", ssh.address.clone()));
+        lines.push(("connected to", format!("{}@{}, port {}", ssh.user, ssh.host, ssh.port)));
+        let key = ssh.host_key.clone().unwrap_or_else(|| "checked by ssh".to_owned());
+        lines.push(("host key", key));
+        lines.push(("accepted", ssh.accepted.clone()));
+        lines.push(("server", ssh.server.clone()));
+    }
+    if let Some(machine) = &shown.machine {
+        lines.push(("system", format!("{}, {}", machine.system, machine.libc)));
+        lines.extend(machine.gpu.clone().map(|gpu| ("gpu", gpu)));
+        lines.extend(machine.free_bytes.map(|free| ("free disk", bytes(free))));
+        let builds: Vec<&str> = machine.builds.iter().map(BuildId::as_str).collect();
+        lines.push(("builds", if builds.is_empty() { "-".to_owned() } else { builds.join(", ") }));
+    }
+    match &shown.agent {
+        Some(agent) => {
+            let words = format!(
+                "version {}, build {}, process {}",
+                agent.version, agent.build, agent.pid
+            );
+            lines.push(("agent", words));
+            lines.push(("round trip", format!("{} ms", agent.latency_ms)));
+        }
+        None => lines.push(("agent", "none runs".to_owned())),
+    }
+    lines.extend(shown.devices.iter().map(|device| ("device", device.words())));
+    for worker in &shown.workers {
+        let words = format!("{} {} {}", worker.id, worker.spec.model, worker.state.name());
+        lines.push(("worker", words));
+    }
+    lines.push(("programs", shown.paths.data.clone()));
+    lines.push(("state in", shown.paths.state.clone()));
+    let widest = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    lines.iter().fold(String::new(), |mut out, (key, value)| {
+        let key = style.muted(&format!("{key:widest$}"));
+        let _ = writeln!(out, "{key}  {}", text::one_line(value, MAX_LINE_BYTES));
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sheet_has_a_clean_line_for_everything_that_is_known() {
+        let shown = Shown {
+            name: "pc".to_owned(),
+            state: State::Online.name(),
+            ssh: Some(Ssh {
+                address: "ada@pc".to_owned(),
+                host: "10.0.0.7".to_owned(),
+                user: "ada".to_owned(),
+                port: 2222,
+                host_key: Some("SHA256:abc".to_owned()),
+                accepted: "publickey SHA256:x (agent)".to_owned(),
+                server: "SSH-2.0-x\u{1b}[2J".to_owned(),
+            }),
+            agent: Some(Agent {
+                build: "0123456789abcdef".parse().unwrap(),
+                version: "0.1.0".to_owned(),
+                pid: 7,
+                latency_ms: 0.412,
+            }),
+            ..Shown::default()
+        };
+        let text = sheet(&shown, &Style::plain());
+        for part in ["ada@10.0.0.7, port 2222", "SHA256:abc", "0.412 ms", "process 7"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains('\u{1b}'));
+        let empty = sheet(&Shown::default(), &Style::plain());
+        assert!(empty.contains("none runs"), "{empty}");
+    }
+}

@@ -1,0 +1,289 @@
+//! The hive at the other end of an SSH connection.
+
+mod known;
+mod spare;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+use wire::{BuildId, Code, Fault, HiveName, Timings};
+
+use super::{Opened, Transport};
+use crate::bootstrap::attach::{self, Wanted};
+use crate::bootstrap::logs::{self, Kind, Logs};
+use crate::bootstrap::probe::{self, Place, Seen};
+use crate::bootstrap::purge::{self, Purged};
+use crate::bootstrap::start;
+use crate::bootstrap::upload::{self, Destination};
+use crate::bootstrap::{Host, SHARED, Step, Witness, bundle, payload};
+use crate::environment::Directories;
+use crate::ssh::{Peer, Session};
+use known::Known;
+use spare::Spare;
+
+/// Makes one authenticated connection.
+pub type Connector =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Session>, Fault>> + Send + Sync>;
+
+/// The transport over SSH.
+pub struct Remote {
+    hive: HiveName,
+    data: PathBuf,
+    state: PathBuf,
+    build: BuildId,
+    agent_start: Duration,
+    silence: Duration,
+    shared: String,
+    connector: Connector,
+    witness: Arc<dyn Witness>,
+    /// The connection, once there is one.
+    session: Mutex<Option<Arc<dyn Session>>>,
+}
+
+/// A build that is installed on a hive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledBuild {
+    /// What it was built from.
+    pub build: BuildId,
+    /// What it was compiled for.
+    pub target: String,
+    /// Where rbee lives there.
+    pub place: Place,
+    /// Whether it had to be sent.
+    pub was_sent: bool,
+    digest: String,
+}
+
+impl Remote {
+    /// The way to `hive` over connections that `connector` makes.
+    pub fn new(
+        hive: HiveName,
+        (dirs, build): (&Directories, BuildId),
+        timings: &Timings,
+        connector: Connector,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
+        Self {
+            hive,
+            data: dirs.data.clone(),
+            state: dirs.state.clone(),
+            build,
+            agent_start: timings.agent_start,
+            silence: timings.dead,
+            shared: SHARED.to_owned(),
+            connector,
+            witness,
+            session: Mutex::new(None),
+        }
+    }
+
+    /// With another directory than [`SHARED`] for what a home does not take.
+    #[must_use]
+    pub fn beside(mut self, shared: &str) -> Self {
+        shared.clone_into(&mut self.shared);
+        self
+    }
+
+    /// What is known of the other side of the connection.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub async fn peer(&self) -> Result<Peer, Fault> {
+        Ok(self.host().await?.session.peer().clone())
+    }
+
+    /// Asks the machine what it is.
+    ///
+    /// # Errors
+    /// Those of connecting and of [`probe::probe`].
+    pub async fn probe(&self) -> Result<Seen, Fault> {
+        probe::probe(&self.host().await?, &self.build).await
+    }
+
+    /// Installs this build where it is missing or changed; with `force` it is sent in any case.
+    ///
+    /// # Errors
+    /// Those of connecting; `NO_BUNDLE`, `DISK_FULL`, `CHECKSUM_MISMATCH`, `AGENT_FAILED`.
+    pub async fn install(&self, force: bool) -> Result<InstalledBuild, Fault> {
+        let host = self.host().await?;
+        let seen = probe::probe(&host, &self.build).await?;
+        self.ensure(&host, &seen, force).await
+    }
+
+    /// Takes away everything that rbee put there, and forgets what was known of it.
+    ///
+    /// # Errors
+    /// Those of connecting; `AGENT_FAILED` while something of it runs.
+    pub async fn purge(&self) -> Result<Purged, Fault> {
+        let host = self.host().await?;
+        let seen = probe::probe(&host, &self.build).await?;
+        let purged = purge::purge(&host, &seen).await?;
+        self.forget();
+        Ok(purged)
+    }
+
+    /// Forgets what is known of the hive.
+    pub fn forget(&self) {
+        known::forget(&self.state, &self.hive);
+    }
+
+    /// Opens a log at its last `lines`; with `follow` it goes on until it is dropped.
+    ///
+    /// # Errors
+    /// Those of connecting; `NOT_FOUND` when there is no log yet.
+    pub async fn logs(&self, kind: Kind, lines: u32, follow: bool) -> Result<Logs, Fault> {
+        logs::open(&self.host().await?, kind, lines, follow).await
+    }
+
+    /// The machine and a connection to it: the one that is open, else a new one.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub async fn host(&self) -> Result<Host, Fault> {
+        let mut open = self.session.lock().await;
+        let session = match &*open {
+            Some(session) if !session.is_closed() => session.clone(),
+            _ => {
+                self.witness.sees(&self.hive, &Step::Connecting);
+                let first = (self.connector)().await?;
+                let session: Arc<dyn Session> = Arc::new(Spare::new(first, self.connector.clone()));
+                *open = Some(session.clone());
+                session
+            }
+        };
+        Ok(Host {
+            hive: self.hive.clone(),
+            session,
+            witness: self.witness.clone(),
+            silence: self.silence,
+            shared: self.shared.clone(),
+        })
+    }
+
+    async fn ensure(&self, host: &Host, seen: &Seen, force: bool) -> Result<InstalledBuild, Fault> {
+        let (data, build) = (self.data.clone(), self.build.clone());
+        let found = tokio::task::spawn_blocking(move || bundle::candidates(&data, &build)).await;
+        let candidates = found.map_err(|error| {
+            Fault::new(Code::Internal, "the programs of this machine were not read").cause(error)
+        })??;
+        let bundle = bundle::choose(host, seen, &candidates)?;
+        let digest = payload::digest(host, bundle).await?;
+        let (place, ground) = seen.place(host)?;
+        let there = ground.program(&self.build, &bundle.target);
+        let is_sound = there.is_some_and(|program| {
+            [&program.real, &program.recorded].iter().all(|it| it.as_ref() == Some(&digest))
+        });
+        let installed = InstalledBuild {
+            build: self.build.clone(),
+            target: bundle.target.clone(),
+            place,
+            was_sent: force || !is_sound,
+            digest,
+        };
+        if installed.was_sent {
+            if place != Place::Home {
+                let why =
+                    if place == Place::Programs { "runs no programs" } else { "is read-only" };
+                let note = format!("the home directory {why}; rbee goes to {}", ground.data);
+                host.sees(&Step::Note(note));
+            }
+            let payload = payload::prepare(host, bundle, &installed.digest, seen.gzip).await?;
+            upload::upload(host, &installed.destination(), &payload, force).await?;
+        }
+        Ok(installed)
+    }
+
+    async fn bring_up(&self, host: &Host) -> Result<(), Fault> {
+        let seen = probe::probe(host, &self.build).await?;
+        let mut installed = self.ensure(host, &seen, false).await?;
+        let mut started = self.start_there(host, &seen, &installed).await;
+        if started.as_ref().is_err_and(|fault| fault.code == Code::ChecksumMismatch) {
+            host.sees(&Step::Note("the installed program was changed; it is replaced".to_owned()));
+            installed = self.ensure(host, &seen, true).await?;
+            started = self.start_there(host, &seen, &installed).await;
+        }
+        let started = started?;
+        if started.hello.build != self.build {
+            let build = started.hello.build;
+            host.sees(&Step::Note(format!("an agent of build {build} runs already; it is used")));
+        }
+        let known = Known { socket: started.socket, target: installed.target, forwards: true };
+        known::remember(&self.state, &self.hive, &known);
+        Ok(())
+    }
+
+    async fn start_there(
+        &self,
+        host: &Host,
+        seen: &Seen,
+        installed: &InstalledBuild,
+    ) -> Result<wire::hello::Started, Fault> {
+        let from = installed.destination();
+        start::start(host, seen, &from, &installed.digest, self.agent_start).await
+    }
+
+    /// The agent's stream by the socket that it was at last time.
+    async fn direct(&self, host: &Host, known: Option<&Known>) -> Option<Opened> {
+        let path = known?.direct()?;
+        let opening = tokio::time::timeout(self.silence, host.session.socket(path));
+        let stream = opening.await.ok()?.ok()?;
+        Some(Opened { stream, agent_pid: None })
+    }
+}
+
+impl InstalledBuild {
+    fn destination(&self) -> Destination<'_> {
+        Destination { place: self.place, build: &self.build, target: &self.target }
+    }
+}
+
+impl Transport for Remote {
+    fn hive(&self) -> &HiveName {
+        &self.hive
+    }
+
+    async fn open(&self) -> Result<Option<Opened>, Fault> {
+        let host = self.host().await?;
+        let known = known::recall(&self.state, &self.hive);
+        if let Some(opened) = self.direct(&host, known.as_ref()).await {
+            host.sees(&Step::Online);
+            return Ok(Some(opened));
+        }
+        let target = known.as_ref().map(|known| known.target.as_str());
+        let wanted = Wanted { build: &self.build, target };
+        let Some((stream, attached)) = attach::attach(&host, wanted).await? else {
+            return Ok(None);
+        };
+        let target = known.as_ref().map(|known| known.target.clone()).unwrap_or_default();
+        // A socket that answers the bridge and nobody else: this server forwards to none.
+        let forwards = known.as_ref().is_none_or(|known| known.socket != attached.socket);
+        let now = Known { socket: attached.socket, target, forwards };
+        if known.as_ref() != Some(&now) {
+            known::remember(&self.state, &self.hive, &now);
+        }
+        host.sees(&Step::Online);
+        Ok(Some(Opened { stream, agent_pid: attached.pid }))
+    }
+
+    async fn start(&self) -> Result<(), Fault> {
+        let host = self.host().await?;
+        self.bring_up(&host).await
+    }
+
+    async fn has_orphans(&self) -> Result<bool, Fault> {
+        attach::has_orphans(&self.host().await?).await
+    }
+
+    async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {
+        let known = known::recall(&self.state, &self.hive);
+        let target = known.as_ref().map(|known| known.target.as_str());
+        attach::kill(&self.host().await?, Wanted { build: &self.build, target }, pid).await
+    }
+
+    async fn ended(&self, pid: u32) -> Result<(), Fault> {
+        attach::ended(&self.host().await?, pid).await
+    }
+}

@@ -1,0 +1,59 @@
+//! The way to any hive: this machine's own socket, or a connection over SSH.
+
+use wire::{Fault, HiveName};
+
+use super::local::Local;
+use super::remote::Remote;
+use super::{Opened, Transport};
+
+/// A way to one hive.
+pub enum Way {
+    /// To this machine.
+    Local(Local),
+    /// To another one.
+    Remote(Box<Remote>),
+}
+
+impl Transport for Way {
+    fn hive(&self) -> &HiveName {
+        match self {
+            Self::Local(way) => way.hive(),
+            Self::Remote(way) => way.hive(),
+        }
+    }
+
+    async fn open(&self) -> Result<Option<Opened>, Fault> {
+        match self {
+            Self::Local(way) => way.open().await,
+            Self::Remote(way) => way.open().await,
+        }
+    }
+
+    async fn start(&self) -> Result<(), Fault> {
+        match self {
+            Self::Local(way) => way.start().await,
+            Self::Remote(way) => way.start().await,
+        }
+    }
+
+    async fn has_orphans(&self) -> Result<bool, Fault> {
+        match self {
+            Self::Local(way) => way.has_orphans().await,
+            Self::Remote(way) => way.has_orphans().await,
+        }
+    }
+
+    async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {
+        match self {
+            Self::Local(way) => way.kill_agent(pid).await,
+            Self::Remote(way) => way.kill_agent(pid).await,
+        }
+    }
+
+    async fn ended(&self, pid: u32) -> Result<(), Fault> {
+        match self {
+            Self::Local(way) => way.ended(pid).await,
+            Self::Remote(way) => way.ended(pid).await,
+        }
+    }
+}

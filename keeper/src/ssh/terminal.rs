@@ -1,0 +1,129 @@
+//! The person at the terminal, also while standard input and output are pipes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+
+use futures_util::future::BoxFuture;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::sync::{Mutex, oneshot};
+use wire::text::one_line;
+use zeroize::Zeroizing;
+
+use super::person::{NewHostKey, Person};
+
+/// The terminal of this process, whatever its standard streams are.
+const TTY: &str = "/dev/tty";
+/// How often something that is neither yes nor no is asked again.
+const MAX_UNCLEAR: usize = 3;
+/// Bytes of a question.
+const MAX_QUESTION_BYTES: usize = 1024;
+
+/// Asks at the terminal, one question after the other.
+#[derive(Debug, Default)]
+pub struct Terminal {
+    turn: Mutex<()>,
+}
+
+/// Asks nobody: no key is trusted, no question answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Person for Nobody {
+    fn trusts<'a>(&'a self, _: &'a NewHostKey) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    fn answers<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Option<Zeroizing<String>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+impl Person for Terminal {
+    fn trusts<'a>(&'a self, key: &'a NewHostKey) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let _turn = self.turn.lock().await;
+            let again = || "Please type yes or no: ".to_owned();
+            let questions = std::iter::once(introduction(key)).chain(std::iter::repeat_with(again));
+            for question in questions.take(MAX_UNCLEAR) {
+                let Some(answer) = ask(question, true).await else { return false };
+                match answer.trim().to_ascii_lowercase().as_str() {
+                    "yes" => return true,
+                    "no" => return false,
+                    _ => {}
+                }
+            }
+            false
+        })
+    }
+
+    fn answers<'a>(
+        &'a self,
+        prompt: &'a str,
+        echo: bool,
+    ) -> BoxFuture<'a, Option<Zeroizing<String>>> {
+        Box::pin(async move {
+            let _turn = self.turn.lock().await;
+            ask(one_line(prompt, MAX_QUESTION_BYTES), echo).await
+        })
+    }
+}
+
+fn introduction(key: &NewHostKey) -> String {
+    let clean = |text: &str| one_line(text, MAX_QUESTION_BYTES);
+    format!(
+        "The host key of {} is not known here.\nIt shows {} {}\nIs that the right one (yes/no)? ",
+        clean(&key.host),
+        clean(&key.algorithm),
+        clean(&key.fingerprint)
+    )
+}
+
+/// Puts the terminal back as it was, also when a question is given up half-way.
+struct Restore(Option<(File, Termios)>);
+
+impl Restore {
+    fn new() -> Self {
+        let tty = File::open(TTY).ok();
+        Self(tty.and_then(|tty| tcgetattr(&tty).ok().map(|state| (tty, state))))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        if let Some((tty, state)) = &self.0 {
+            let _ = tcsetattr(tty, OptionalActions::Now, state);
+        }
+    }
+}
+
+/// One line that is typed; nothing without a terminal, at its end or after Ctrl-C.
+async fn ask(question: String, echo: bool) -> Option<Zeroizing<String>> {
+    let _restore = Restore::new();
+    let (sender, answer) = oneshot::channel();
+    // A thread of its own: one of the runtime's would hold up the end of the program until Return
+    // is pressed.
+    let thread = std::thread::Builder::new().name("question".into());
+    thread
+        .spawn(move || {
+            let read = if echo { read_line(&question) } else { read_secret(&question) };
+            let _ = sender.send(read.ok());
+        })
+        .ok()?;
+    answer.await.ok().flatten()
+}
+
+fn read_secret(question: &str) -> io::Result<Zeroizing<String>> {
+    rpassword::prompt_password(question).map(Zeroizing::new)
+}
+
+fn read_line(question: &str) -> io::Result<Zeroizing<String>> {
+    let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
+    tty.write_all(question.as_bytes())?;
+    let mut line = Zeroizing::new(String::new());
+    if BufReader::new(tty).read_line(&mut line)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let end = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(end);
+    Ok(line)
+}
