@@ -26,7 +26,7 @@ pub fn attach(marker: &Marker, socket: UnixStream, attached: Attached) -> io::Re
     // side waits for.
     let output = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     // An end of either side in the middle of a write is an end.
-    let _ended = carry(io::stdin(), output, socket);
+    let _ended = carry(io::stdin(), output, &socket);
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub async fn connect(dirs: &Dirs, build: BuildId) -> Result<(UnixStream, Attache
 fn carry(
     input: impl Read + Send + 'static,
     mut output: impl Write + AsFd,
-    stream: UnixStream,
+    stream: &UnixStream,
 ) -> io::Result<()> {
     let mut to_agent = stream.try_clone()?;
     // Ends with the process: the end of the other direction is the end of both.
@@ -83,9 +83,9 @@ fn carry(
         let _ended = copy(input, &mut to_agent);
         to_agent.shutdown(Shutdown::Write)
     })?;
-    let mut from_agent = &stream;
+    let mut from_agent = stream;
     let mut chunk = vec![0; CHUNK_BYTES];
-    while is_wanted(&stream, &output)? {
+    while is_wanted(stream, &output)? {
         match from_agent.read(&mut chunk) {
             Ok(0) => break,
             Ok(count) => output.write_all(chunk.get(..count).unwrap_or_default())?,
@@ -147,7 +147,7 @@ mod tests {
             stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
         }
         let input = standard.try_clone().unwrap();
-        let bridge = std::thread::spawn(move || carry(input, standard, socket));
+        let bridge = std::thread::spawn(move || carry(input, standard, &socket));
         Carried { keeper, agent, bridge }
     }
 

@@ -12,13 +12,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keeper::link::client::Ask;
-use keeper::link::{Client, Transport, reach_running};
+use keeper::link::{Client, Opened};
 use tokio::net::UnixStream;
 use wire::event::Event;
 use wire::generate::{ChatRole, Message, Prompt};
 use wire::sampling::SamplingFields;
 use wire::worker::SpawnRequest;
-use wire::{Code, Fault, HiveName, ModelRef, RequestId, Timings, limits};
+use wire::{Fault, HiveName, ModelRef, RequestId, Timings, limits};
 
 /// Streams that are opened and left alone.
 const UNREAD: usize = 50;
@@ -30,7 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The agent of a home of its own, ended with the test.
 struct Hive {
     home: tempfile::TempDir,
-    name: HiveName,
     agent: Child,
 }
 
@@ -41,7 +40,7 @@ impl Hive {
         std::fs::create_dir_all(&config).unwrap();
         std::fs::write(config.join("config.toml"), "[timings]\nheartbeat_ms = 1\n").unwrap();
         let agent = Self::command(home.path(), &["agent", "serve"]).spawn().unwrap();
-        Self { home, name: HiveName::local(), agent }
+        Self { home, agent }
     }
 
     fn command(home: &Path, args: &[&str]) -> Command {
@@ -63,38 +62,17 @@ impl Drop for Hive {
     }
 }
 
-impl Transport for Hive {
-    type Stream = UnixStream;
-
-    fn hive(&self) -> &HiveName {
-        &self.name
-    }
-
-    async fn open(&self) -> Result<UnixStream, Fault> {
-        let refused = |error| Fault::new(Code::HiveUnreachable, "no agent").cause(error);
-        UnixStream::connect(self.socket()).await.map_err(refused)
-    }
-
-    async fn start(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    async fn has_orphans(&self) -> bool {
-        false
-    }
-
-    fn agent_pid(_: &UnixStream) -> Option<i32> {
-        None
-    }
-}
-
 /// The connection, once the agent answers.
 async fn connected(hive: &Hive) -> Client {
     let mut look = tokio::time::interval(Duration::from_millis(10));
     let answered = async {
         loop {
             look.tick().await;
-            if let Ok((client, _)) = reach_running(hive, &Timings::default()).await {
+            let Ok(stream) = UnixStream::connect(hive.socket()).await else { continue };
+            let opened = Opened { stream: Box::new(stream), agent_pid: None };
+            let client = Client::over(&HiveName::local(), opened, &Timings::default()).await;
+            let client = client.expect("HTTP/2");
+            if client.hello().await.is_ok() {
                 return client;
             }
         }

@@ -45,6 +45,14 @@ impl Lab {
     /// # Panics
     /// When it cannot run and the environment says `CI`, or when it does not start.
     pub fn up(hosts: &[(&str, &str)]) -> Option<Self> {
+        Self::up_with_disks("256m", hosts)
+    }
+
+    /// As [`Self::up`], with disks of another size, as mount(8) reads it.
+    ///
+    /// # Panics
+    /// As [`Self::up`].
+    pub fn up_with_disks(size: &str, hosts: &[(&str, &str)]) -> Option<Self> {
         let flavours: Vec<&str> = hosts.iter().map(|(_, flavour)| *flavour).collect();
         if let Some(missing) = missing(&flavours) {
             assert!(std::env::var_os("CI").is_none(), "CI needs the lab: {missing}");
@@ -57,7 +65,9 @@ impl Lab {
         let hosts: Vec<String> = hosts.iter().map(|(host, f)| format!("{host}:{f}")).collect();
         let mut args = vec!["up"];
         args.extend(hosts.iter().map(String::as_str));
-        lab.must(&args);
+        let mut command = lab.command(&args);
+        command.env("DISK", size);
+        let _ = finish(spawn(command)).expect_code(0);
         Some(lab)
     }
 

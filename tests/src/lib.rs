@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "what goes wrong here is a failed test")]
 
+pub mod fleet;
 pub mod http;
 pub mod lab;
 pub mod procs;
@@ -10,5 +11,6 @@ pub mod sandbox;
 pub mod synthetic;
 pub mod wait;
 
+pub use fleet::Fleet;
 pub use sandbox::{Finished, Sandbox};
 pub use wait::wait_until;

@@ -36,6 +36,20 @@ pub fn cpu_ns(pid: i32) -> u64 {
         .sum()
 }
 
+/// Pids of the living processes of this machine, those in other namespaces too, whose arguments
+/// together contain each of `words`.
+pub fn with_words(words: &[&str]) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let raw = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&raw).replace('\0', " ");
+            words.iter().all(|word| line.contains(word))
+        })
+        .collect()
+}
+
 /// The living processes (zombies left out) whose arguments name a path under `dir`.
 pub fn under(dir: &Path) -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };

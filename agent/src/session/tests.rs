@@ -406,15 +406,43 @@ async fn a_client_that_leaves_closes_the_engines_socket_and_frees_the_slot() {
 
 type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
 
-/// A keeper's connection, its driver, and a second hold on its socket.
-async fn keeper(agent: &Agent) -> (Sender, tokio::task::JoinHandle<()>, UnixStream) {
-    let stream = std::os::unix::net::UnixStream::connect(&agent.socket).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    let hold = UnixStream::from_std(stream.try_clone().unwrap()).unwrap();
-    let io = TokioIo::new(UnixStream::from_std(stream).unwrap());
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
-    (sender, tokio::spawn(async move { drop(connection.await) }), hold)
+/// A keeper that can vanish: everything that moves its bytes lives in a runtime of its own, and the
+/// socket has a second owner.
+struct Keeper {
+    runtime: Option<tokio::runtime::Runtime>,
+    sender: Sender,
+    _hold: std::os::unix::net::UnixStream,
+}
+
+impl Keeper {
+    async fn connect(agent: &Agent) -> Self {
+        let stream = std::os::unix::net::UnixStream::connect(&agent.socket).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let hold = stream.try_clone().unwrap();
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+        let connected = runtime.spawn(async move {
+            let io = TokioIo::new(UnixStream::from_std(stream).unwrap());
+            let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io);
+            let (sender, connection) = handshake.await.unwrap();
+            tokio::spawn(async move { drop(connection.await) });
+            sender
+        });
+        Self { sender: connected.await.unwrap(), runtime: Some(runtime), _hold: hold }
+    }
+
+    /// The socket stays open, and nobody reads or answers any more.
+    fn vanish(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 fn lively() -> Timings {
@@ -432,15 +460,14 @@ fn request_for(method: Method, path: &str, body: &'static str) -> http::Request<
 async fn a_keeper_that_vanishes_without_a_word_cancels_its_requests() {
     let agent = Agent::start(&lively());
     let (id, listener) = agent.worker().await;
-    let (mut sender, driver, _hold) = keeper(&agent).await;
+    let mut keeper = Keeper::connect(&agent).await;
     let chat = request_for(Method::POST, &routes::with_id(routes::WORKER_CHAT, &id), CHAT);
-    let asked = tokio::spawn(async move { (sender.send_request(chat).await, sender) });
+    let asked = tokio::spawn(keeper.sender.send_request(chat));
     let (mut engine, _) = listener.accept().await.unwrap();
     read_request(&mut engine).await;
     engine.write_all([HEAD, &chunk("data: {}\n\n")].concat().as_bytes()).await.unwrap();
-    let (_response, _sender) = asked.await.unwrap();
-    // The link is cut: the socket stays open, and nobody reads or answers any more.
-    driver.abort();
+    let _response = asked.await.unwrap().unwrap();
+    keeper.vanish();
     let cut = std::time::Instant::now();
     let ended = tokio::time::timeout(LIMIT, engine.read(&mut [0; 16])).await;
     assert_eq!(ended.expect("the request is cancelled").unwrap(), 0);
@@ -450,14 +477,16 @@ async fn a_keeper_that_vanishes_without_a_word_cancels_its_requests() {
 #[tokio::test]
 async fn a_keeper_that_only_listens_is_kept() {
     let agent = Agent::start(&lively());
-    let (mut sender, _driver, _hold) = keeper(&agent).await;
-    let events = sender.send_request(request_for(Method::GET, routes::EVENTS, "")).await.unwrap();
+    let mut keeper = Keeper::connect(&agent).await;
+    let events =
+        keeper.sender.send_request(request_for(Method::GET, routes::EVENTS, "")).await.unwrap();
     let mut body = events.into_body();
     let begun = std::time::Instant::now();
     while begun.elapsed() < 3 * lively().stale {
         let frame = tokio::time::timeout(LIMIT, body.frame()).await.expect("a heartbeat");
         assert!(matches!(frame, Some(Ok(_))), "the connection was closed");
     }
-    let hello = sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
+    let hello =
+        keeper.sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
     assert_eq!(hello.status(), StatusCode::OK);
 }

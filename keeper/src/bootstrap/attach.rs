@@ -28,7 +28,8 @@ fn script(step: &'static str, body: &'static str, wanted: Wanted<'_>) -> Script 
 /// Opens a stream to the agent that runs; none when nothing is installed or no agent runs.
 ///
 /// # Errors
-/// `HIVE_UNREACHABLE` when the connection ends, `IO_ERROR` when the agent's socket is not this user's.
+/// `HIVE_UNREACHABLE` when the connection ends, `IO_ERROR` when the agent's socket is not this
+/// user's.
 pub async fn attach(host: &Host, wanted: Wanted<'_>) -> Result<Option<(Stream, Attached)>, Fault> {
     let script = script("attach", include_str!("scripts/attach.sh"), wanted);
     let mut running = script.run(host).await?;

@@ -328,7 +328,7 @@ fn libc_of_ldd(value: &str) -> Libc {
     }
 }
 
-/// The first word of `NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  …` that is a number.
+/// The first number of `NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  …`.
 fn driver_version(value: &str) -> Option<String> {
     let is_number =
         |word: &&str| word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');

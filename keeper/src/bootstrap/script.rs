@@ -46,13 +46,13 @@ impl Script {
 
     /// Gives it a value as a variable. The value is one word, whatever is in it.
     #[must_use]
-    pub fn given(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub fn given(mut self, name: &'static str, value: impl std::fmt::Display) -> Self {
         self.given.push((name, value.to_string()));
         self
     }
 
-    /// The whole text. It is one group, which a shell reads to its end before it does anything: what
-    /// is sent behind it belongs to the programs of the script.
+    /// The whole text. It is one group, which a shell reads to its end before it does anything:
+    /// what is sent behind it belongs to the programs of the script.
     fn text(&self, marker: &Marker, shared: &str) -> String {
         let mut text = "{\nset -u\n".to_owned();
         let own = [("marker", marker.as_str()), ("shared", shared)];

@@ -1,5 +1,5 @@
-//! Sends a program: continued where an earlier upload broke off, verified on the other side, and put
-//! in place whole or not at all.
+//! Sends a program: continued where an earlier upload broke off, verified on the other side, and
+//! put in place whole or not at all.
 
 use std::io;
 
@@ -47,8 +47,8 @@ enum Outcome {
 ///
 /// # Errors
 /// `DISK_FULL` with numbers, `CHECKSUM_MISMATCH` when it arrives changed twice, `AGENT_FAILED` when
-/// the machine refuses it, `HIVE_UNREACHABLE` when the connection ends: what arrived stays there, and
-/// the next upload goes on behind it.
+/// the machine refuses it, `HIVE_UNREACHABLE` when the connection ends: what arrived stays there,
+/// and the next upload goes on behind it.
 pub async fn upload(
     host: &Host,
     to: &Destination<'_>,
@@ -90,6 +90,7 @@ async fn attempt(
         .given("packed", if payload.is_packed { "gz" } else { "plain" })
         .given("sent", payload.bytes)
         .given("need", need)
+        .given("bytes", payload.program_bytes)
         .given("digest", &payload.digest)
         .given("again", if again { "yes" } else { "no" });
     let mut running = script.run(host).await?;

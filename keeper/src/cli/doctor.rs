@@ -167,9 +167,8 @@ pub fn failed(name: &str, fault: Fault) -> Check {
         .collect();
     let mut failed = check(name, Verdict::Failed, parts.join("; "));
     // Its own hint would lead back here.
-    let leads_back = |hint: &String| {
-        hint.starts_with("rbee doctor") || hint.starts_with("rbee hive doctor")
-    };
+    let leads_back =
+        |hint: &String| hint.starts_with("rbee doctor") || hint.starts_with("rbee hive doctor");
     failed.hint = fault.hints.into_iter().find(|hint| !leads_back(hint));
     failed
 }

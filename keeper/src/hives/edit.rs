@@ -115,7 +115,7 @@ fn extent(table: &Table) -> Option<Range<usize>> {
 fn ranges_of(key: Option<Range<usize>>, item: &Item, ranges: &mut Vec<Range<usize>>) {
     match item {
         Item::Table(table) if table.is_dotted() => {
-            for (name, _) in table.iter() {
+            for (name, _) in table {
                 if let Some((key, item)) = table.get_key_value(name) {
                     ranges_of(key.span(), item, ranges);
                 }

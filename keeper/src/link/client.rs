@@ -15,7 +15,7 @@ use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
 use wire::hello::{Hello, agent_protocol};
 use wire::sampling::SamplingFields;
-use wire::worker::{SpawnReply, SpawnRequest, StopReply, StopRequest};
+use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest};
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
@@ -187,7 +187,7 @@ impl Client {
     ///
     /// # Errors
     /// `NOT_FOUND` for an agent that cannot do that, and those of the connection.
-    pub async fn hand_over(&self, stop: StopRequest) -> Result<StopReply, Fault> {
+    pub async fn hand_over(&self, stop: StopRequest) -> Result<HandoverReply, Fault> {
         self.post(routes::HANDOVER, &stop).await
     }
 

@@ -138,9 +138,10 @@ async fn through(
 /// `user@host:port`, printable.
 fn name_of(to: &Resolved) -> String {
     let (user, host, port) = (&to.user, &to.host, to.port);
-    let text = match host.contains(':') {
-        true => format!("{user}@[{host}]:{port}"),
-        false => format!("{user}@{host}:{port}"),
+    let text = if host.contains(':') {
+        format!("{user}@[{host}]:{port}")
+    } else {
+        format!("{user}@{host}:{port}")
     };
     one_line(&text, 400)
 }
@@ -337,9 +338,10 @@ impl Opening<'_> {
         }
         match error {
             russh::Error::Disconnect | russh::Error::HUP | russh::Error::IO(_) => {
-                let what = match greeting.is_empty() {
-                    true => "the server closed the connection before it said anything",
-                    false => "the server closed the connection before keys were agreed on",
+                let what = if greeting.is_empty() {
+                    "the server closed the connection before it said anything"
+                } else {
+                    "the server closed the connection before keys were agreed on"
                 };
                 let Miss { fault, may_pass } = self.may_pass(what);
                 Miss { fault: fault.cause(error), may_pass }

@@ -12,10 +12,10 @@ use keeper::install;
 use keeper::link::remote::{Connector, Remote};
 use keeper::link::{Client, Transport};
 use keeper::ssh::Session;
-use sha2::Digest;
 use wire::worker::StopRequest;
 use wire::{Fault, Timings};
 
+use crate::hex;
 use crate::machine::{Kind, Machine, Seen, files, kinds};
 
 /// A keeper's own directories, with the real program installed.
@@ -30,9 +30,7 @@ impl Keeper {
         let program = dir.path().join("data").join(build.as_str()).join(install::TARGET);
         fs::create_dir_all(&program).unwrap();
         let real = env!("CARGO_BIN_EXE_rbee");
-        let digest = sha2::Sha256::digest(fs::read(real).unwrap());
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        fs::write(program.join("rbee.sha256"), digest).unwrap();
+        fs::write(program.join("rbee.sha256"), hex(&fs::read(real).unwrap())).unwrap();
         symlink(real, program.join("rbee")).unwrap();
         Self { dir }
     }

@@ -17,6 +17,7 @@ use sha2::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::{BuildId, Code};
 
+use crate::hex;
 use crate::machine::{Disk, Kind, Machine, files, has_disks, host, kinds};
 
 /// A program that plays the agent's command line.
@@ -46,10 +47,6 @@ fn build() -> BuildId {
 struct Here {
     dir: tempfile::TempDir,
     bundle: Bundle,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Here {
@@ -148,6 +145,7 @@ async fn a_damaged_beginning_is_thrown_away_and_sent_once_more() {
         // What a process left that has ended: no process has this number.
         let part = there(&machine).join(format!("rbee.{}.4194305.part", payload.name));
         fs::write(&part, vec![7; 1000]).unwrap();
+        fs::write(there(&machine).join("rbee.x.4194305.new"), "half").unwrap();
         upload(&host, &to(&build), &payload, false).await.unwrap();
         assert!(steps.notes().iter().any(|note| note.contains("once more")), "{:?}", steps.notes());
         assert_eq!(names(&machine), ["rbee", "rbee.sha256"], "{kind:?}");

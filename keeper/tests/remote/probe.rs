@@ -38,11 +38,9 @@ async fn every_shell_says_what_the_machine_is_and_nothing_is_left_there() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_login_that_prints_does_not_disturb() {
-    let noise = format!("Welcome!\nsystem=Fake\n{}\nhalf a line", "x".repeat(3_000_000));
-    std::fs::read("/proc/self/environ").unwrap();
+    let noise = format!("Welcome!\nsystem=Fake\n{}\nhalf a line", "x".repeat(100_000));
     for kind in kinds() {
-        let noise = &noise[..noise.len().min(100_000)];
-        let (_, seen) = seen(Machine::new(kind).noisy(noise)).await;
+        let (_, seen) = seen(Machine::new(kind).noisy(&noise)).await;
         assert_eq!(seen.system, "Linux");
     }
 }

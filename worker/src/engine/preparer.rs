@@ -60,9 +60,9 @@ impl Drop for Watched {
 
 fn work(preparer: &Preparer, Watched(queue): &Watched) {
     while let Some(Errand { number, prompt, claim }) = queue.next_errand() {
-        let prepared = preparer.prepare(&prompt, &claim);
+        let result = preparer.prepare(&prompt, &claim);
         drop(prompt);
-        queue.done_errand(number, prepared);
+        queue.done_errand(number, result);
     }
 }
 

@@ -151,8 +151,9 @@ impl Queue {
         state.count += 1;
         // The prompt goes to whoever prepares it, and is gone as soon as that is done.
         let prompt = std::mem::replace(&mut job.prompt, Prompt::Raw(String::new()));
-        let stage = Stage::Arrived(prompt);
-        state.waiting.push_back(Waiting { number, job, stage, wanted: Arc::new(()) });
+        let wanted = Arc::new(());
+        let waiting = Waiting { number, job, stage: Stage::Arrived(prompt), wanted };
+        state.waiting.push_back(waiting);
         self.publish(&state);
         self.arrived.notify_one();
         // The engine begins to look after it: its reader may leave, its deadline may pass.

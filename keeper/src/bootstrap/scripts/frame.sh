@@ -3,17 +3,19 @@
 # Only lines with the marker are read. The newline in front ends what a login may have left open.
 say() { printf '\n%s %s\n' "$marker" "$*"; }
 
-# The SHA-256 of a file, or nothing.
-digest() {
-    [ -f "$1" ] || return 0
+# The SHA-256 of the input, or nothing.
+hash() {
     if command -v sha256sum >/dev/null 2>&1; then
-        sha256sum <"$1"
+        sha256sum
     elif command -v shasum >/dev/null 2>&1; then
-        shasum -a 256 <"$1"
+        shasum -a 256
     elif command -v openssl >/dev/null 2>&1; then
-        openssl dgst -sha256 <"$1" | sed 's/^.*= *//'
+        openssl dgst -sha256 | sed 's/^.*= *//'
     fi 2>/dev/null | cut -c1-64
 }
+
+# The SHA-256 of a file, or nothing.
+digest() { [ ! -f "$1" ] || hash <"$1"; }
 
 # Bytes of a file; 0 when it is not there.
 size() {

@@ -17,7 +17,9 @@ gone() { # PATH: ours, so it goes
 
 # What hives keep in data and state; a keeper of the same user may keep more there.
 purge_dirs() {
-    made=$(sed -n '/^\//p' "$data/made" 2>/dev/null)
+    beside=/dev/null
+    owned "$root" && beside=$root/share/rbee/made
+    made=$(sed -n '/^\//p' "$data/made" "$beside" 2>/dev/null)
     for entry in "$data"/*; do
         if is_build "${entry##*/}"; then gone "$entry"; fi
     done

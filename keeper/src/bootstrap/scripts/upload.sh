@@ -1,7 +1,7 @@
 # Receives a program, verifies it and puts it in place. Given: place, build, target, name (the part's:
-# the beginning of the digest of what is sent), packed (gz or plain), sent (its bytes), need (KiB that
-# must be free for what is sent and what becomes of it), digest (of the program), again (yes: from
-# its first byte).
+# the beginning of the digest of what is sent), packed (gz or plain), sent (its bytes), need (KiB
+# that must be free for what is sent and what becomes of it), bytes and digest (of the program),
+# again (yes: from its first byte).
 LC_ALL=C
 export LC_ALL
 umask 077
@@ -62,6 +62,10 @@ runs_from() {
 # Takes over what an upload left that has ended, or one that has stood still for some seconds: its
 # connection was cut, and its server has not noticed. A rename succeeds for one of two who try.
 claim() {
+    for old in "$dir"/rbee.*.new; do
+        pid=${old%.new}
+        [ ! -f "$old" ] || kill -0 "${pid##*.}" 2>/dev/null || rm -f "$old"
+    done
     for old in "$dir/rbee.$name".*.part; do
         [ -f "$old" ] || continue
         [ "$old" = "$part" ] && return 0
@@ -121,26 +125,35 @@ if [ "$(free "$dir")" -lt $((need - offset / 1024)) ]; then
 fi
 say "ready=$offset"
 
-said=$(cat 2>&1 >>"$part") || give_up "failed=$part" "$said"
-[ -f "$part" ] || give_up taken=1
-have=$(size "$part")
-# The other side is gone, or will send the rest.
-[ "$have" -eq "$sent" ] || give_up "short=$have"
+# What was there before comes first, then what is sent.
+from_start() {
+    [ "$offset" -eq 0 ] || cat "$part"
+    tee -a "$part"
+}
 if [ "$packed" = gz ]; then
-    said=$(gzip -dc <"$part" 2>&1 >"$new") || {
-        is_about_space "$said" || rm -f "$part"
-        give_up wrong=gzip "$said"
-    }
+    # Unpacked and hashed while it arrives; what went wrong is said between.
+    said=$( { from_start | gzip -dc | tee "$new" | hash; } 2>&1)
+    real=$(printf '%s\n' "$said" | sed -n '/^[0-9a-f]\{64\}$/p')
 else
-    mv "$part" "$new"
+    said=$(cat 2>&1 >>"$part") || give_up "failed=$part" "$said"
+    [ "$(size "$part")" -ne "$sent" ] || mv "$part" "$new"
+    real=$(digest "$new")
 fi
-real=$(digest "$new")
-if [ "$real" != "$digest" ]; then
+if [ "$real" != "$digest" ] || [ "$(size "$new")" -ne "$bytes" ]; then
+    [ -f "$part" ] || [ -f "$new" ] || give_up taken=1
+    have=$(size "$part")
+    case $said in
+    # The other side is gone, and what is there is the beginning.
+    *"unexpected end"*) [ "$have" -ge "$sent" ] || give_up "short=$have" "$said" ;;
+    *) is_about_space "$said" && give_up "failed=$new" "$said" ;;
+    esac
+    [ "$packed" = gz ] || [ ! -f "$part" ] || give_up "short=$have"
     rm -f "$part"
-    give_up "wrong=$real"
+    give_up "wrong=$real" "$said"
 fi
 chmod 755 "$new"
-said=$( { printf '%s\n' "$digest" >"$new.digest"; } 2>&1) && mv -f "$new.digest" "$dir/rbee.sha256" || {
+said=$( { printf '%s\n' "$digest" >"$new.digest"; } 2>&1) &&
+    mv -f "$new.digest" "$dir/rbee.sha256" || {
     rm -f "$new.digest"
     give_up "failed=$dir/rbee.sha256" "$said"
 }

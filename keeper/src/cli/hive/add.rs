@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use wire::{HiveName, text};
+use wire::{Code, HiveName, text};
 
 use super::latency;
 use super::list::Row;
@@ -72,7 +72,8 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let identity = args.identity.as_deref().map(key_file).transpose()?;
     let settings =
         HiveSettings { address: args.address.clone(), identity, jump: args.jump.clone() };
-    let (found, path) = block_on(async { add(args, &settings, context).await })?;
+    let (found, path) = block_on(async { add(args, &settings, context).await })
+        .map_err(|failure| with_own_command(failure, args))?;
     context.note(&format!("{name} is written into {}", path.display()));
     say_what_changes(&path, context);
     if args.json {
@@ -113,9 +114,8 @@ async fn add(
 /// Whether the configuration, as it is now, has a hive at the same place: another `hive add` may
 /// have been quicker.
 fn is_needed(settings: &HiveSettings, context: &Context) -> bool {
-    Config::load(&context.environment).is_ok_and(|(config, _)| {
-        config.hives.values().any(|hive| hive.address == settings.address)
-    })
+    Config::load(&context.environment)
+        .is_ok_and(|(config, _)| config.hives.values().any(|hive| hive.address == settings.address))
 }
 
 /// Reaches the machine and writes it down.
@@ -140,6 +140,23 @@ async fn reach(
     row.is_online(&snapshot);
     row.last_seen_ms = seen::last(state, hive);
     Ok((Found { row, latency_ms: latency::milliseconds(trip) }, path))
+}
+
+/// A hint with the words that were typed instead of placeholders.
+fn with_own_command(mut failure: Failure, args: &Args) -> Failure {
+    if failure.fault.code != Code::HostKeyUnknown {
+        return failure;
+    }
+    failure.fault.hints.retain(|hint| !hint.starts_with("rbee "));
+    let mut command = format!("rbee hive add {} {}", args.name, args.address);
+    if let Some(identity) = &args.identity {
+        command = format!("{command} -i {}", path_word(identity));
+    }
+    if !args.jump.is_empty() {
+        let jumps: Vec<String> = args.jump.iter().map(ToString::to_string).collect();
+        command = format!("{command} -J {}", jumps.join(","));
+    }
+    failure.hint(format!("{command} --accept-new  # if it is the right one"))
 }
 
 /// Says what else is different from now on.
@@ -189,7 +206,23 @@ fn key_file(path: &Path) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::Code;
+    use wire::Fault;
+
+    #[test]
+    fn a_key_that_is_not_known_is_accepted_with_the_command_that_was_typed() {
+        let args = Args {
+            name: "pc".parse().unwrap(),
+            address: "ada@pc:2222".parse().unwrap(),
+            identity: Some("a key".into()),
+            jump: vec!["x".parse().unwrap(), "y".parse().unwrap()],
+            accept_new: false,
+            json: false,
+        };
+        let fault = Fault::new(Code::HostKeyUnknown, "who?").hint("rbee hive add NAME …");
+        let hints = with_own_command(fault.into(), &args).fault.hints;
+        let command = "rbee hive add pc ada@pc:2222 -i 'a key' -J x,y --accept-new";
+        assert!(hints.len() == 1 && hints[0].starts_with(command), "{hints:?}");
+    }
 
     #[test]
     fn a_key_file_is_looked_at_before_anything_is_reached() {

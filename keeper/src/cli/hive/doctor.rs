@@ -12,7 +12,7 @@ use wire::{Code, Fault, HiveName};
 use super::dial;
 use super::each::{Which, each, parted};
 use super::steps::duration;
-use super::{latency, machine};
+use super::{latency, machine, shell};
 use crate::bootstrap::probe::{Ground, Installed, Seen, Takes};
 use crate::bootstrap::{Host, bundle};
 use crate::cli::doctor as here;
@@ -24,8 +24,8 @@ use crate::link::remote::Remote;
 use crate::link::{self, Transport};
 use crate::ssh::resolved::{Resolved, Way};
 
-/// Free disk below which somebody should look.
-const LITTLE_DISK_BYTES: u64 = 1024 * 1024 * 1024;
+/// Free disk below which somebody should look: less than another build needs.
+const LITTLE_DISK_BYTES: u64 = 256 * 1024 * 1024;
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -105,7 +105,7 @@ impl<'a> Examination<'a> {
         let Some(settings) = context.config.hives.get(hive) else {
             return here::examine(context).await;
         };
-        let steps = super::steps(context, hives);
+        let steps = super::passing(context, hives);
         let remote = context.dialer.remote(hive, settings, false, steps.clone());
         let mut examination =
             Examination { context, settings, remote: &remote, checks: Vec::new() };
@@ -135,13 +135,14 @@ impl<'a> Examination<'a> {
         let host = self.remote.host().await?;
         let peer = host.session.peer().clone();
         let key = peer.host_key.unwrap_or_else(|| "checked by ssh".to_owned());
-        self.tell("host key", Verdict::Ok, format!("{key}, {}", peer.server));
+        let server =
+            if peer.server.is_empty() { String::new() } else { format!(", {}", peer.server) };
+        self.tell("host key", Verdict::Ok, format!("{key}{server}"));
         self.tell("identity", Verdict::Ok, peer.accepted);
-        let began = Instant::now();
+        let check = shell::check(&host).await?;
+        self.checks.push(check);
         let seen = self.remote.probe().await?;
         seen::note(&self.context.environment.dirs.state, self.remote.hive());
-        let took = duration(began.elapsed());
-        self.tell("shell", Verdict::Ok, format!("/bin/sh answered the probe in {took}"));
         self.look_at(&host, &seen).await?;
         self.ask_the_agent().await
     }

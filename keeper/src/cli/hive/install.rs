@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use wire::hello::{Hello, agent_protocol};
 use wire::worker::StopRequest;
-use wire::{BuildId, Code, Fault, HiveName};
+use wire::{BuildId, Code, Fault, HiveName, WorkerId};
 
 use super::dial;
 use super::each::{Which, each, parted};
@@ -75,7 +75,8 @@ async fn install(
         return replace(&local, running, context, steps).await;
     };
     let running = running(&remote, force, context).await?;
-    remote.install(force).await?;
+    // What is not what was installed is replaced in any case; a sound program may be in use.
+    remote.install(false).await?;
     seen::note(&context.environment.dirs.state, hive);
     replace(&remote, running, context, steps).await
 }
@@ -109,46 +110,62 @@ async fn replace<T: Transport>(
         pid,
     };
     match running {
-        None => Ok(installed(None, None)),
+        None => {
+            steps.tell(hive, &format!("this build is on {}, no agent runs", link::named(hive)));
+            Ok(installed(None, None))
+        }
         Some((hello, _)) if hello.build == context.build => {
             steps.tell(hive, &format!("the agent of {} is of this build", link::named(hive)));
             Ok(installed(None, Some(hello.pid)))
         }
         Some((old, client)) => {
-            hand_over(way, &client, &old, context).await?;
+            let kept = hand_over(way, &client, &old, context).await?;
             let (_client, mut events) = link::reach(way, &context.config.timings).await?;
             let snapshot = events.snapshot().await?;
-            let kept = snapshot.workers.iter().filter(|w| !w.state.is_finished()).count();
-            steps.tell(hive, &format!("build {} handed over, {kept} workers kept", old.build));
+            let lives = |id: &&WorkerId| {
+                snapshot.workers.iter().any(|w| w.id == **id && !w.state.is_finished())
+            };
+            let (kept, lost): (Vec<_>, Vec<_>) = kept.iter().partition(lives);
+            for id in lost {
+                context.warn(&format!("{hive}: the worker {id} was lost in the handover"));
+            }
+            let count = kept.len();
+            steps.tell(hive, &format!("build {} handed over, workers kept: {count}", old.build));
             Ok(installed(Some(old.build), Some(snapshot.hello.pid)))
         }
     }
 }
 
-/// Lets the agent end, and its guards live.
+/// Lets the agent end, and its guards live: gives the workers that stay.
 async fn hand_over<T: Transport>(
     way: &T,
     client: &Client,
     old: &Hello,
     context: &Context,
-) -> Result<(), Fault> {
+) -> Result<Vec<WorkerId>, Fault> {
     let hive = way.hive();
-    client.hand_over(StopRequest::default()).await.map_err(|fault| match fault.code {
-        // It is from before there was such a thing.
-        Code::NotFound => Fault::new(
-            Code::VersionMismatch,
-            format!("the agent of {} cannot hand over, its build is {}", link::named(hive), old.build),
-        )
-        .cause("its models are lost when it is stopped")
-        .hint(format!("rbee hive stop {hive} && rbee hive start {hive}")),
-        _ => fault,
-    })?;
+    let reply =
+        client.hand_over(StopRequest::default()).await.map_err(|fault| match fault.code {
+            // It is from before there was such a thing.
+            Code::NotFound => Fault::new(
+                Code::VersionMismatch,
+                format!(
+                    "the agent of {} cannot hand over, its build is {}",
+                    link::named(hive),
+                    old.build
+                ),
+            )
+            .cause("its models are lost when it is stopped")
+            .hint(format!("rbee hive stop {hive} && rbee hive start {hive}")),
+            _ => fault,
+        })?;
     let bound = end_bound(&context.config.timings);
     timeout(bound, way.ended(old.pid)).await.unwrap_or_else(|_late| {
         let message = format!("the agent of {} has not ended", link::named(hive));
         let fault = Fault::new(Code::Io, message).cause(format!("its process is {}", old.pid));
         Err(fault.hint(format!("rbee hive stop {hive}")))
-    })
+    })?;
+    Ok(reply.kept)
 }
 
 /// An older program never replaces a newer one by itself. Builds of one version have no order.
@@ -162,7 +179,8 @@ fn refuse_downgrade(hive: &HiveName, theirs: &Hello) -> Result<(), Fault> {
         return Ok(());
     }
     let whose = link::named(hive);
-    let message = format!("the agent of {whose} is of version {}, newer than {ours}", theirs.version);
+    let message =
+        format!("the agent of {whose} is of version {}, newer than {ours}", theirs.version);
     Err(Fault::new(Code::VersionMismatch, message)
         .cause("an older version is installed only by force")
         .hint(format!("rbee hive install {hive} --force")))

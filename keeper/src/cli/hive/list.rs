@@ -5,18 +5,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use wire::device::{Backend, DeviceInfo};
 use wire::event::Snapshot;
-use wire::{BuildId, Code, Fault, HiveName, Timings};
+use wire::{BuildId, Code, Fault, HiveName, Timings, text};
 
 use super::each::each;
 use super::steps::duration;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::hives::seen;
-use crate::link::way::Way;
 use crate::link;
+use crate::link::way::Way;
 use crate::output::progress::bytes;
 use crate::output::table::Table;
 use crate::ssh::address::Address;
+
+/// Bytes of why a hive does not answer.
+const MAX_WHY_BYTES: usize = 1024;
 
 /// List the hives and what they have.
 ///
@@ -165,7 +168,8 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     context.print(&table(&rows, now_ms()).render(context.environment.stdout_width()))?;
     for row in &rows {
         if let Some(fault) = &row.error {
-            context.warn_of(&row.name, fault);
+            let why = text::one_line(&fault.message, MAX_WHY_BYTES);
+            context.warn(&format!("{}: {why}", row.name));
             for hint in &fault.hints {
                 context.note(&format!("hint: {hint}"));
             }
@@ -219,7 +223,9 @@ fn table(rows: &[Row], now_ms: u64) -> Table {
             row.name.to_string(),
             row.address.clone().unwrap_or_else(|| "this machine".to_owned()),
             row.state.name().to_owned(),
-            row.build.as_ref().map_or_else(absent, |build| build.as_str().chars().take(8).collect()),
+            row.build
+                .as_ref()
+                .map_or_else(absent, |build| build.as_str().chars().take(8).collect()),
             row.last_seen_ms.map_or_else(absent, |seen| ago(now_ms, seen)),
             if devices.is_empty() { absent() } else { devices.join("; ") },
         ]);
@@ -230,7 +236,8 @@ fn table(rows: &[Row], now_ms: u64) -> Table {
 fn ago(now_ms: u64, then_ms: u64) -> String {
     match now_ms.saturating_sub(then_ms) {
         0..=4999 => "now".to_owned(),
-        ms => format!("{} ago", duration(Duration::from_secs(ms / 1000))),
+        ms @ ..60_000 => format!("{} s ago", ms / 1000),
+        ms => format!("{} ago", duration(Duration::from_millis(ms))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `rbee hive logs`: what a hive's agent wrote, made readable.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -17,6 +18,8 @@ use crate::output::style::Style;
 
 /// Bytes of a line that are shown.
 const MAX_LINE_BYTES: usize = 4 * 1024;
+/// Bytes of a field's name that are shown.
+const MAX_KEY_BYTES: usize = 64;
 /// Bytes of a line that are read at a time.
 const MAX_READ_BYTES: u64 = 64 * 1024;
 
@@ -45,7 +48,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     known(&args.hive, context)?;
     block_on(async {
-        let steps = super::steps(context, 1);
+        let steps = super::passing(context, 1);
         let Some(remote) = dial::remote(context, &args.hive, &steps) else {
             return local(args, context).await;
         };
@@ -89,17 +92,14 @@ fn newest(dir: &Path) -> Option<PathBuf> {
     let files = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
     let is_log = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("agent.") && name.ends_with(".jsonl")
+        name.starts_with("agent.") && path.extension().is_some_and(|ext| ext == "jsonl")
     };
     files.filter(is_log).max()
 }
 
 fn show(line: &str, args: &Args, context: &Context) -> Result<(), Failure> {
-    let line = if args.json {
-        text::for_terminal(line)
-    } else {
-        readable(line, &context.stdout_style())
-    };
+    let line =
+        if args.json { text::for_terminal(line) } else { readable(line, &context.stdout_style()) };
     context.print(&format!("{}\n", line.trim_end()))
 }
 
@@ -125,10 +125,10 @@ pub fn readable(line: &str, style: &Style) -> String {
     let message = message.as_ref().map(shown).unwrap_or_default();
     let spans = log.get("spans").and_then(Value::as_array).into_iter().flatten();
     let of_spans = spans.filter_map(Value::as_object).flatten().filter(|(key, _)| *key != "name");
-    let rest: String = of_spans
-        .chain(&fields)
-        .map(|(key, value)| format!(" {}={}", text::one_line(key, 64), shown(value)))
-        .collect();
+    let rest = of_spans.chain(&fields).fold(String::new(), |mut rest, (key, value)| {
+        let _ = write!(rest, " {}={}", text::one_line(key, MAX_KEY_BYTES), shown(value));
+        rest
+    });
     let rest = if rest.is_empty() { rest } else { style.muted(&rest) };
     format!("{} {level} {message}{rest}", style.muted(&time))
 }
@@ -165,7 +165,8 @@ mod tests {
     fn the_newest_days_file_is_the_log() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(newest(dir.path()), None);
-        for name in ["agent.2026-11-20.jsonl", "agent.2026-11-21.jsonl", "agent.stderr", "z.jsonl"] {
+        for name in ["agent.2026-11-20.jsonl", "agent.2026-11-21.jsonl", "agent.stderr", "z.jsonl"]
+        {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         assert_eq!(newest(dir.path()), Some(dir.path().join("agent.2026-11-21.jsonl")));

@@ -11,11 +11,11 @@ mod logs;
 mod machine;
 mod power;
 mod remove;
+mod shell;
 mod show;
 mod steps;
 
 use std::sync::Arc;
-
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -79,13 +79,25 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Where steps are shown, of one hive or of several.
+/// Where steps are shown that change something, of one hive or of several.
 fn steps(context: &Context, hives: usize) -> Arc<Steps> {
+    shown(
+        context,
+        match (context.environment.terminals.stderr, hives) {
+            (true, 1) => Form::Live,
+            (_, hives) => Form::Lines { named: hives > 1 },
+        },
+    )
+}
+
+/// Where steps are shown of a command that only looks.
+fn passing(context: &Context, hives: usize) -> Arc<Steps> {
+    let live = context.environment.terminals.stderr && hives == 1;
+    shown(context, Form::Passing { live })
+}
+
+fn shown(context: &Context, form: Form) -> Arc<Steps> {
     let terminal = context.environment.terminals.stderr;
-    let form = match (terminal, hives) {
-        (true, 1) => Form::Live,
-        (_, hives) => Form::Lines { named: hives > 1 },
-    };
     let coloured = context.environment.colours && terminal;
     let style = if coloured { Style::of(context.config.theme) } else { Style::plain() };
     Arc::new(Steps::new(form, style))

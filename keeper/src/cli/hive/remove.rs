@@ -65,6 +65,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let removed = block_on(async { clear(args, context).await })?;
     let path = block_on(async { Ok(Registry::of(&context.environment).remove(hive).await?) })?;
     seen::forget(&context.environment.dirs.state, hive);
+    if let Some(remote) = dial::remote(context, hive, &super::passing(context, 1)) {
+        remote.forget();
+    }
     if args.json {
         return context.print_json(&removed);
     }
@@ -81,6 +84,11 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 /// Ends what runs there, and removes what lies there when that is asked for.
 async fn clear(args: &Args, context: &Context) -> Result<Removed, Failure> {
     let forgotten = |ended| Removed { name: args.hive.clone(), ended, purged: None };
+    if let Some(other) = same_machine(&args.hive, context) {
+        let what = if args.purge { "nothing is stopped or removed" } else { "nothing is stopped" };
+        context.note(&format!("{other} is the same machine, {what} there"));
+        return Ok(forgotten(None));
+    }
     let way = context.way(&args.hive)?;
     let ended = match down::end(&way, None, &context.config.timings).await {
         Ok(ended) => ended,
@@ -99,12 +107,21 @@ async fn clear(args: &Args, context: &Context) -> Result<Removed, Failure> {
     nothing_left(&ended.hive, &ended.workers)?;
     let mut removed = forgotten(Some(ended));
     let steps = super::steps(context, 1);
-    if args.purge && let Some(remote) = dial::remote(context, &args.hive, &steps) {
+    if args.purge
+        && let Some(remote) = dial::remote(context, &args.hive, &steps)
+    {
         let Purged { removed: gone, left } =
             remote.purge().await.map_err(|fault| stays(args, fault))?;
         removed.purged = Some(Removal { removed: gone, left });
     }
     Ok(removed)
+}
+
+/// Another name for the same place: its agent is needed.
+fn same_machine<'a>(hive: &HiveName, context: &'a Context) -> Option<&'a HiveName> {
+    let hives = &context.config.hives;
+    let address = &hives.get(hive)?.address;
+    hives.iter().find(|(name, other)| *name != hive && other.address == *address).map(|(n, _)| n)
 }
 
 /// A hive that cannot be cleared stays in the configuration, so that it can be tried again.
@@ -126,8 +143,7 @@ mod tests {
 
     #[test]
     fn a_hive_that_does_not_answer_is_only_forgotten_by_force() {
-        let args =
-            Args { hive: "pc".parse().unwrap(), purge: false, force: false, json: false };
+        let args = Args { hive: "pc".parse().unwrap(), purge: false, force: false, json: false };
         let away = stays(&args, Fault::new(Code::HiveUnreachable, "no route"));
         assert!(away.hints[0].starts_with("rbee hive remove pc --force"), "{away:?}");
         let busy = stays(&args, Fault::new(Code::Io, "it does not end"));

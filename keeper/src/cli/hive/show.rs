@@ -114,7 +114,7 @@ async fn gather(hive: &HiveName, context: &Context) -> Result<Shown, Fault> {
         let shown = Shown { name: hive.to_string(), paths, ..Shown::default() };
         return shown.with_agent(&context.local(), context).await;
     };
-    let steps = super::steps(context, 1);
+    let steps = super::passing(context, 1);
     let remote = context.dialer.remote(hive, settings, false, steps.clone());
     let resolved = dial::resolved(context, settings).await?;
     let host = remote.host().await?;
@@ -151,8 +151,7 @@ impl Shown {
     /// Adds what the agent says, when one runs.
     async fn with_agent<T: Transport>(mut self, way: &T, context: &Context) -> Result<Self, Fault> {
         self.state = State::Stopped.name();
-        let Some((client, mut events)) =
-            link::reach_running(way, &context.config.timings).await?
+        let Some((client, mut events)) = link::reach_running(way, &context.config.timings).await?
         else {
             return Ok(self);
         };
@@ -180,7 +179,9 @@ fn sheet(shown: &Shown, style: &Style) -> String {
         let key = ssh.host_key.clone().unwrap_or_else(|| "checked by ssh".to_owned());
         lines.push(("host key", key));
         lines.push(("accepted", ssh.accepted.clone()));
-        lines.push(("server", ssh.server.clone()));
+        if !ssh.server.is_empty() {
+            lines.push(("server", ssh.server.clone()));
+        }
     }
     if let Some(machine) = &shown.machine {
         lines.push(("system", format!("{}, {}", machine.system, machine.libc)));
@@ -191,10 +192,8 @@ fn sheet(shown: &Shown, style: &Style) -> String {
     }
     match &shown.agent {
         Some(agent) => {
-            let words = format!(
-                "version {}, build {}, process {}",
-                agent.version, agent.build, agent.pid
-            );
+            let words =
+                format!("version {}, build {}, process {}", agent.version, agent.build, agent.pid);
             lines.push(("agent", words));
             lines.push(("round trip", format!("{} ms", agent.latency_ms)));
         }

@@ -24,8 +24,14 @@ const MAX_WORDS_BYTES: usize = 512;
 /// How steps are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A line that rewrites itself, for one hive on a terminal.
+    /// A line that rewrites itself and stays when its step is done, for one hive on a terminal.
     Live,
+    /// Only that nobody thinks it hangs: such a line while it lasts, where there is a terminal.
+    /// What is not as one might expect is said in any case.
+    Passing {
+        /// Whether there is a terminal, and one hive.
+        live: bool,
+    },
     /// A line for each step that is done; with the hive's name among several.
     Lines {
         /// Whether several hives are at work.
@@ -58,32 +64,47 @@ impl Steps {
     /// What came of the steps so far: the last one is done.
     pub fn tell(&self, hive: &HiveName, words: &str) {
         self.done(hive);
-        self.line(hive, &text::one_line(words, MAX_WORDS_BYTES));
+        self.line(hive, &self.style.ok("✓"), &text::one_line(words, MAX_WORDS_BYTES));
     }
 
     /// The step of a hive is done, if one is being done.
     fn done(&self, hive: &HiveName) {
         let Some(current) = self.now().remove(hive) else { return };
-        let Some(words) = past(&current.step) else { return };
+        let Some(words) = past(&current.step).filter(|_| !self.is_passing()) else { return };
         let took = format!(" ({})", duration(current.began.elapsed()));
-        self.line(hive, &format!("{words}{}", self.style.muted(&took)));
+        let words = format!("{words}{}", self.style.muted(&took));
+        self.line(hive, &self.style.ok("✓"), &words);
     }
 
-    fn line(&self, hive: &HiveName, words: &str) {
+    fn line(&self, hive: &HiveName, mark: &str, words: &str) {
         match self.form {
-            Form::Live => say(&format!("{ERASE_LINE}{} {words}\n", self.style.ok("✓"))),
-            Form::Lines { named: true } => say(&format!("{hive}: {words}\n")),
+            Form::Passing { live: true } => say(&format!("{ERASE_LINE}{hive}: {words}\n")),
+            Form::Passing { live: false } | Form::Lines { named: true } => {
+                say(&format!("{hive}: {words}\n"));
+            }
+            Form::Live => say(&format!("{ERASE_LINE}{mark} {words}\n")),
             Form::Lines { named: false } => say(&format!("{words}\n")),
         }
     }
 
+    fn is_live(&self) -> bool {
+        matches!(self.form, Form::Live | Form::Passing { live: true })
+    }
+
+    fn is_passing(&self) -> bool {
+        matches!(self.form, Form::Passing { .. })
+    }
+
     /// Draws the live line of a step that goes on.
     fn draw(&self, current: &mut Current) {
-        if self.form != Form::Live || current.drawn.is_some_and(|drawn| drawn.elapsed() < FRAME) {
+        if !self.is_live() || current.drawn.is_some_and(|drawn| drawn.elapsed() < FRAME) {
+            return;
+        }
+        let words = present(&current.step);
+        if words.is_empty() {
             return;
         }
         current.drawn = Some(Instant::now());
-        let words = present(&current.step);
         // The cursor goes back, so that a question to the person begins in the first column.
         say(&format!("{ERASE_LINE}  {}\r", self.style.muted(&words)));
     }
@@ -96,7 +117,7 @@ impl Steps {
 impl Witness for Steps {
     fn sees(&self, hive: &HiveName, step: &Step) {
         if let Step::Note(words) = step {
-            return self.line(hive, &text::one_line(words, MAX_WORDS_BYTES));
+            return self.line(hive, "·", &text::one_line(words, MAX_WORDS_BYTES));
         }
         if let Some(current) = self.now().get_mut(hive)
             && std::mem::discriminant(&current.step) == std::mem::discriminant(step)
@@ -114,7 +135,7 @@ impl Witness for Steps {
 impl Drop for Steps {
     /// A step that was not done leaves no line: what failed is told by its fault.
     fn drop(&mut self) {
-        if self.form == Form::Live && !self.now().is_empty() {
+        if self.is_live() && !self.now().is_empty() {
             say(ERASE_LINE);
         }
     }
@@ -160,7 +181,8 @@ fn bar(done: u64, total: u64) -> String {
 /// A time for a person.
 pub fn duration(time: Duration) -> String {
     if time < Duration::from_secs(1) {
-        return format!("{:.0} ms", time.as_secs_f64() * 1000.0);
+        let ms = time.as_secs_f64() * 1000.0;
+        return if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") };
     }
     if time < Duration::from_secs(60) {
         return format!("{:.1} s", time.as_secs_f64());
@@ -210,6 +232,7 @@ mod tests {
     #[test]
     fn times_are_short() {
         let shown = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(duration(Duration::from_micros(214)), "0.2 ms");
         assert_eq!(shown(12), "12 ms");
         assert_eq!(shown(1500), "1.5 s");
         assert_eq!(shown(90_000), "1 min 30 s");

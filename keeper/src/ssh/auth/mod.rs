@@ -241,17 +241,16 @@ impl Attempt<'_> {
         let (login, to) = (self.login, self.login.to);
         let mut known = login.keyring.password(login.name);
         while self.passwords < MAX_PASSWORDS {
-            let password = match known.take() {
-                Some(password) => password,
-                None => {
-                    let prompt = format!("Password of {}: ", account(to));
-                    let Some(password) = login.person.answers(&prompt, false).await else {
-                        self.report.skipped("password", "nobody typed it");
-                        return Err(Stopped::Refused);
-                    };
-                    self.passwords += 1;
-                    Arc::new(password)
-                }
+            let password = if let Some(password) = known.take() {
+                password
+            } else {
+                let prompt = format!("Password of {}: ", account(to));
+                let Some(password) = login.person.answers(&prompt, false).await else {
+                    self.report.skipped("password", "nobody typed it");
+                    return Err(Stopped::Refused);
+                };
+                self.passwords += 1;
+                Arc::new(password)
             };
             let result = self.handle.authenticate_password(&to.user, password.as_str()).await;
             match result {

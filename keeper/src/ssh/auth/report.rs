@@ -43,9 +43,10 @@ impl Report {
 
     /// The server accepts nothing.
     pub fn refused(&self, login: &Login<'_>) -> Fault {
-        let message = match self.tried.is_empty() {
-            true => "there is nothing to show that the server would look at",
-            false => "the server accepts nothing of what was shown",
+        let message = if self.tried.is_empty() {
+            "there is nothing to show that the server would look at"
+        } else {
+            "the server accepts nothing of what was shown"
         };
         let fault = Fault::new(Code::AuthFailed, format!("{}: {message}", login.name));
         self.explain(fault, login)

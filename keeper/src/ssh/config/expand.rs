@@ -1,4 +1,4 @@
-//! Tokens, variables and `~` in the values of an ssh configuration (ssh_config(5), "TOKENS").
+//! Tokens, variables and `~` in the values of an ssh configuration (`ssh_config(5)`, "TOKENS").
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,6 @@ pub(super) struct Tokens<'a> {
 impl Tokens<'_> {
     fn value(&self, token: char) -> Option<String> {
         Some(match token {
-            '%' => "%".to_owned(),
             'd' => self.home.to_string_lossy().into_owned(),
             'h' => self.host.to_owned(),
             'i' => self.uid.to_string(),
@@ -61,12 +60,12 @@ impl Tokens<'_> {
                 continue;
             }
             match rest.next() {
-                Some('%') => out.push('%'),
+                // One of two that stand for one, or the end.
+                Some('%') | None => out.push('%'),
                 Some(token) => match self.value(token) {
                     Some(value) => out.push_str(&written(value)),
                     None => out.extend(['%', token]),
                 },
-                None => out.push('%'),
             }
         }
         out

@@ -1,4 +1,4 @@
-//! Reading the configuration's files where there is no OpenSSH to ask (ssh_config(5)).
+//! Reading the configuration's files where there is no OpenSSH to ask (`ssh_config(5)`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,12 +40,11 @@ pub(super) fn read(around: &Around, address: &Address) -> Result<Options, Fault>
         reader.options.push("port", &port.to_string());
     }
     let personal = around.home.join(".ssh");
-    match &around.config {
-        Some(config) => reader.file(config, &personal, 0, true)?,
-        None => {
-            reader.file(&personal.join("config"), &personal, 0, false)?;
-            reader.file(Path::new(SYSTEM_CONFIG), Path::new("/etc/ssh"), 0, false)?;
-        }
+    if let Some(config) = &around.config {
+        reader.file(config, &personal, 0, true)?;
+    } else {
+        reader.file(&personal.join("config"), &personal, 0, false)?;
+        reader.file(Path::new(SYSTEM_CONFIG), Path::new("/etc/ssh"), 0, false)?;
     }
     Ok(reader.options)
 }
@@ -225,14 +224,13 @@ fn words(text: &str) -> Option<Vec<String>> {
                 word.get_or_insert_default().push(escaped.unwrap_or('\\'));
             }
             (c, Some(open)) if c == open => quote = None,
-            (c, Some(_)) => word.get_or_insert_default().push(c),
             ('"' | '\'', None) => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             ('#', None) if word.is_none() => break,
             (c, None) if c.is_whitespace() => words.extend(word.take()),
-            (c, None) => word.get_or_insert_default().push(c),
+            (c, _) => word.get_or_insert_default().push(c),
         }
     }
     words.extend(word);
@@ -247,7 +245,9 @@ fn expand_pattern(path: &Path) -> Vec<PathBuf> {
         if text.contains(['*', '?']) {
             found = found.iter().flat_map(|dir| entries(dir, &text)).collect();
         } else {
-            found.iter_mut().for_each(|dir| dir.push(part));
+            for dir in &mut found {
+                dir.push(part);
+            }
         }
     }
     found
@@ -277,7 +277,7 @@ mod tests {
     fn values_are_words_with_quotes_escapes_and_comments() {
         let cases: [(&str, &[&str]); 7] = [
             (r#"a  "b c" d"#, &["a", "b c", "d"]),
-            (r#"a'b c'd # rest"#, &["ab cd"]),
+            ("a'b c'd # rest", &["ab cd"]),
             (r#""" x#y"#, &["", "x#y"]),
             (r#""a\"b" c\ d"#, &["a\"b", "c d"]),
             (r"corp\me", &[r"corp\me"]),

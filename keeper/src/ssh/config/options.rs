@@ -183,11 +183,10 @@ impl Asked<'_> {
         let mut found = Vec::new();
         for text in options.list("identityfile", &DEFAULT_IDENTITIES) {
             let path = self.path(tokens, "IdentityFile", text)?;
-            let is_usual = |usual: &&str| *usual == text;
-            let counts = if DEFAULT_IDENTITIES.iter().any(|usual| is_usual(&usual)) {
+            let counts = if DEFAULT_IDENTITIES.contains(&text) {
                 path.exists()
             } else {
-                !UNUSED_IDENTITIES.iter().any(|usual| is_usual(&usual)) && !is_none(text)
+                !UNUSED_IDENTITIES.contains(&text) && !is_none(text)
             };
             if counts && !found.contains(&path) {
                 found.push(path);

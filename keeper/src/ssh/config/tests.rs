@@ -1,3 +1,5 @@
+//! What an ssh configuration means: answers of `ssh -G`, files, and both against each other.
+
 use std::time::Duration;
 
 use wire::Code;
@@ -240,12 +242,14 @@ const SHARED: [(&str, &[&str]); 7] = [
         &["pc", "hub7", "other", "me@pc:25"],
     ),
     (
-        "Host * !pc\n IdentityFile /k/a\nHost pc\n IdentityFile \"/k/b c\" # why\n IdentityFile=/k/d\n\
-         Host *\n IdentityFile /k/e\n IdentityFile /k/d\n IdentitiesOnly yes\n",
+        "Host * !pc\n IdentityFile /k/a\nHost pc\n IdentityFile \"/k/b c\" # why\n\
+         \u{20}IdentityFile=/k/d\nHost *\n IdentityFile /k/e\n \
+         IdentityFile /k/d\n IdentitiesOnly yes\n",
         &["pc", "hub"],
     ),
     (
-        "Host short\n HostName %h.example.org\n HostKeyAlias Real\n ProxyCommand nc \"%h\" %p # %n\n\
+        "Host short\n HostName %h.example.org\n HostKeyAlias Real\n \
+         ProxyCommand nc \"%h\" %p # %n\n \
          ProxyJump hub\nHost jump\n ProxyJump me@hub:22,ssh://gate\n ProxyCommand nc %h %p\n\
          Host none\n ProxyJump none\nHost never\n ProxyCommand none\n\
          Host *\n ProxyJump last\n ProxyCommand late %h\n",

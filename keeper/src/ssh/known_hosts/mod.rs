@@ -1,14 +1,14 @@
-//! Which host keys are known: the files of OpenSSH (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+//! Which host keys are known: the files of OpenSSH (`sshd(8)`, "`SSH_KNOWN_HOSTS` FILE FORMAT").
 //!
 //! The rules are those of OpenSSH's client:
 //! - A revoked key (`@revoked`) is refused whatever else is recorded.
 //! - A key that equals any recorded key of the host is known.
-//! - A key that equals none of them is changed, also when only keys of other algorithms are recorded.
-//!   So the algorithms of [`KnownHosts::algorithms`] must be asked for first, or a known host would
-//!   show a key that nobody recorded.
+//! - A key that equals none of them is changed, also when only keys of other algorithms are
+//!   recorded. So the algorithms of [`KnownHosts::algorithms`] must be asked for first, or a known
+//!   host would show a key that nobody recorded.
 //! - Of a host with nothing recorded under `[name]:port`, a key recorded under `name` is known too.
-//! - A certificate counts when an authority (`@cert-authority`) of the host signed it and it is valid
-//!   now for this name; otherwise the key in it is looked at as if it had come alone.
+//! - A certificate counts when an authority (`@cert-authority`) of the host signed it and it is
+//!   valid now for this name; otherwise the key in it is looked at as if it had come alone.
 //! - A line that cannot be read is skipped, a file that is not there is empty.
 
 pub mod pattern;
@@ -94,7 +94,7 @@ pub enum Verdict {
     Known,
     /// Nothing is recorded for this host.
     Unknown,
-    /// Other keys are recorded for this host: the one to show, of the same algorithm if there is one.
+    /// Other keys are recorded for this host: one of them, of the same algorithm if there is one.
     Changed(Place),
     /// It was revoked.
     Revoked(Place),
@@ -179,9 +179,9 @@ impl KnownHosts {
             let Some((marker, names, key)) = str::from_utf8(line).ok().and_then(fields) else {
                 continue;
             };
-            let is_named = pattern::names_match(&name, names);
-            let without_port = !is_named && self.host.port.is_some();
-            if !is_named && !(without_port && pattern::names_match(&bare, names)) {
+            let without_port = !pattern::names_match(&name, names);
+            let may_miss_port = self.host.port.is_some();
+            if without_port && !(may_miss_port && pattern::names_match(&bare, names)) {
                 continue;
             }
             if let Some(key) = parse_key(key) {

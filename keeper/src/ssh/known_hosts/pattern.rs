@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::ssh_encoding::base64::{Base64, Encoding};
 use sha1::Sha1;
 
-/// Whether `name` is what `pattern` says: `*` is any text, `?` any one byte, letters in either case.
+/// Whether `name` is what `pattern` says: `*` is any text, `?` any one byte; case does not matter.
 pub fn matches(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
     let (mut at, mut rule) = (0, 0);

@@ -37,13 +37,13 @@ pub fn record(file: &Path, host: &HostName, key: &PublicKey, hashed: bool) -> io
     }
     let mut file =
         OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(file)?;
-    let newline = if ends_in_a_line(&mut file)? { "\n" } else { "" };
+    let newline = if lacks_its_end(&mut file)? { "\n" } else { "" };
     // One write, so that the lines of two programs do not mix.
     file.write_all(format!("{newline}{line}").as_bytes())
 }
 
-/// Whether the last line has no end. An empty line, should another program end it first, is harmless.
-fn ends_in_a_line(file: &mut File) -> io::Result<bool> {
+/// Whether the last line has no end. If another program ends it first, an empty line is harmless.
+fn lacks_its_end(file: &mut File) -> io::Result<bool> {
     if !file.metadata()?.is_file() || file.seek(SeekFrom::End(0))? == 0 {
         return Ok(false);
     }

@@ -1,3 +1,5 @@
+//! What the files of known hosts say of keys and certificates, and what is written to them.
+
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -9,7 +11,12 @@ use russh::keys::ssh_key::private::Ed25519Keypair;
 use super::*;
 
 /// A key of another algorithm.
-const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC5jBolmdF/lQy5tJrZlk4bTsLJE0N6FMQGSuS7PYqGCnSDcMpOQg/LlyfI0sZRbR3UTGicZ/vLg3IG0SIrXwAVfMfED/+oEfQRu79SRj/+gZXgCGYWIhCMpHdEIZlCLlujFHKYz+RQEWTRWvlqFwnQPlMzLwrnJ7l5v1PMKBXJLj2Ld09aCCEbAUlIai4Cjl37hbRx4Fd8Jx44gOLuf0MCSD9qgaBxfeldAB3DN57lTUr5rPm57aoSTUsr2goKQ3SNErLICoWqJorI93LohTtN+WqEtqCGFIn6TWqYAMo8DBO5S/clsmc/XxwYn3Km3wmpnt8dKlybgKGvXs8a5HJL";
+const RSA: &str = "ssh-rsa \
+    AAAAB3NzaC1yc2EAAAADAQABAAABAQC5jBolmdF/lQy5tJrZlk4bTsLJE0N6FMQGSuS7PYqGCnSD\
+    cMpOQg/LlyfI0sZRbR3UTGicZ/vLg3IG0SIrXwAVfMfED/+oEfQRu79SRj/+gZXgCGYWIhCMpHdEIZlCLluj\
+    FHKYz+RQEWTRWvlqFwnQPlMzLwrnJ7l5v1PMKBXJLj2Ld09aCCEbAUlIai4Cjl37hbRx4Fd8Jx44gOLuf0MC\
+    SD9qgaBxfeldAB3DN57lTUr5rPm57aoSTUsr2goKQ3SNErLICoWqJorI93LohTtN+WqEtqCGFIn6TWqYAMo8\
+    DBO5S/clsmc/XxwYn3Km3wmpnt8dKlybgKGvXs8a5HJL";
 
 fn private(seed: u8) -> PrivateKey {
     Ed25519Keypair::from_seed(&[seed; 32]).into()

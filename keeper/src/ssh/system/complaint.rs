@@ -86,8 +86,7 @@ pub(super) fn fault(name: &str, by_hand: &str, end: &End) -> Fault {
 
 /// The fault that its words mean.
 fn spoken(name: &str, by_hand: &str, words: &str) -> Fault {
-    let said = |what: &&str| words.contains(*what);
-    let meaning = MEANINGS.iter().find(|(marks, ..)| marks.iter().any(|mark| said(&mark)));
+    let meaning = MEANINGS.iter().find(|(marks, ..)| marks.iter().any(|mark| words.contains(mark)));
     let (code, what) = match meaning {
         Some((_, code, what)) => (code.clone(), *what),
         None => (Code::HiveUnreachable, "ssh makes no connection"),
@@ -175,7 +174,8 @@ mod tests {
     fn a_changed_key_is_forgotten_by_a_command_that_is_safe_to_paste() {
         let words = "@@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n@@@@\n\
                      Offending ED25519 key in /h/known hosts:7\n  remove with:\n\
-                     \u{20} ssh-keygen -f \"/x\" -R \"y\"\nHost key for [pc]:2222 has changed and\n";
+                     \u{20} ssh-keygen -f \"/x\" -R \"y\"\n\
+                     Host key for [pc]:2222 has changed and\n";
         let fault = of(words);
         assert_eq!(fault.code, Code::HostKeyChanged);
         assert_eq!(fault.hints, ["ssh-keygen -f '/h/known hosts' -R '[pc]:2222'"]);

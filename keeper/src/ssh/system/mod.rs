@@ -1,9 +1,11 @@
 //! Connections that the person's own `ssh` makes, for what the builtin client cannot do: each shell
 //! is a process of its own, with a connection of its own.
 //!
-//! Nothing is reached before the first shell: it reports what is wrong. `ssh` asks the person itself,
-//! at their terminal; where nobody may be asked it runs in batch mode. An exit status of 255 is how
-//! `ssh` says that the connection ended, so a shell that ends with it counts as lost.
+//! Nothing is reached before the first shell: it reports what is wrong. `ssh` asks the person
+//! itself, at their terminal; where nobody may be asked it runs in batch mode. Machines on the way
+//! are connected to by an `ssh` of its own, which takes no `accept_new`: their host keys must be
+//! recorded. An exit status of 255 is how `ssh` says that the connection ended, so a shell that
+//! ends with it counts as lost.
 
 mod complaint;
 mod process;
@@ -27,8 +29,8 @@ use process::Start;
 /// Pause before each attempt; as many as there are.
 const PAUSES: [Duration; 3] =
     [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(400)];
-/// What is set whatever the configuration says: streams that are ours alone, and a connection that is
-/// noticed when it dies. Each option is known since OpenSSH 7.6.
+/// What is set whatever the configuration says: streams that are ours alone, and a connection whose
+/// death is noticed. Each option is known since OpenSSH 7.6.
 const OPTIONS: [&str; 9] = [
     "ControlMaster=no",
     "ControlPath=none",
@@ -41,6 +43,9 @@ const OPTIONS: [&str; 9] = [
     // Its errors are read; a banner is none.
     "LogLevel=ERROR",
 ];
+
+/// What a person would say too, to make the same connection.
+const KEPT: [&str; 5] = ["-F", "-i", "-J", "-l", "-p"];
 
 /// What is connected to.
 #[derive(Debug, Clone)]
@@ -87,7 +92,9 @@ fn arguments(target: &Target, around: &Around, limit: Duration) -> Vec<OsString>
     if let Some(config) = &around.config {
         add("-F", config.into());
     }
-    OPTIONS.iter().for_each(|option| add("-o", option.into()));
+    for option in OPTIONS {
+        add("-o", option.into());
+    }
     let batch = if target.may_ask { "no" } else { "yes" };
     add("-o", format!("BatchMode={batch}").into());
     // Whole seconds, of which zero would mean none.
@@ -159,20 +166,18 @@ impl System {
 
     /// The same connection as a person would try it: what follows `ssh` and a flag.
     fn asked_by_hand(&self) -> String {
-        let words = self.start.arguments.iter().map(|word| word.to_string_lossy());
-        let mut words = words.skip_while(|word| word != "--").skip(1);
-        let host = words.next().unwrap_or_default();
-        let kept = ["-F", "-i", "-J", "-l", "-p"];
-        let mut line = String::new();
-        for pair in self.start.arguments.windows(2) {
+        let words = &self.start.arguments;
+        let mut line: Vec<String> = Vec::new();
+        for pair in words.windows(2) {
             if let [flag, value] = pair
-                && kept.iter().any(|kept| flag == kept)
+                && let Some(flag) = KEPT.iter().find(|kept| flag == *kept)
             {
-                let value = shell_word(&value.to_string_lossy());
-                line.push_str(&format!("{} {value} ", flag.to_string_lossy()));
+                line.push(format!("{flag} {}", shell_word(&value.to_string_lossy())));
             }
         }
-        format!("{line}{} true", shell_word(&host))
+        let host = words.iter().skip_while(|word| *word != "--").nth(1);
+        line.extend(host.map(|host| shell_word(&host.to_string_lossy())));
+        format!("{} true", line.join(" "))
     }
 }
 

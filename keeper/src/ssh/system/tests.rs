@@ -1,13 +1,18 @@
+//! Shells over the `ssh` of this machine: stand-ins for it, and a real server.
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
+use russh::keys::Certificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::Timings;
 
 use super::*;
-use crate::ssh::Ended;
+use crate::ssh::known_hosts::{KnownHosts, Verdict};
 use crate::ssh::terminal::Nobody;
+use crate::ssh::{Ended, config};
 
 fn caller(notes: &Arc<Mutex<Vec<String>>>) -> Caller {
     let notes = Arc::clone(notes);
@@ -204,18 +209,27 @@ impl Sshd {
         }
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().display();
-        for key in ["host", "other", "id"] {
-            let key = format!("{path}/{key}");
-            let made = std::process::Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-f", &key])
-                .status();
-            assert!(made.unwrap().success());
+        let keygen = |words: &[&str]| {
+            let keygen = std::process::Command::new("ssh-keygen").arg("-q").args(words).status();
+            assert!(keygen.unwrap().success(), "{words:?}");
+        };
+        let at = |name: &str| format!("{path}/{name}");
+        for (key, algorithm) in [
+            ("host", "ed25519"),
+            ("other", "ed25519"),
+            ("odd", "ecdsa"),
+            ("ca", "ed25519"),
+            ("id", "ed25519"),
+        ] {
+            keygen(&["-t", algorithm, "-N", "", "-f", &at(key)]);
         }
+        keygen(&["-s", &at("ca"), "-h", "-I", "test", "-n", "pc", &at("host.pub")]);
         let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
         write(
             "sshd_config",
             format!(
-                "HostKey {path}/host\nAuthorizedKeysFile {path}/id.pub\nStrictModes no\n\
+                "HostKey {path}/host\nHostCertificate {path}/host-cert.pub\n\
+                 AuthorizedKeysFile {path}/id.pub\nStrictModes no\n\
                  UsePAM no\nPidFile none\nPasswordAuthentication no\n\
                  KbdInteractiveAuthentication no\n"
             ),
@@ -243,10 +257,13 @@ impl Sshd {
         Some(Self { dir })
     }
 
-    fn session(&self, accept_new: bool) -> Arc<dyn Session> {
-        let around = around(Path::new("/usr/bin/ssh"), &self.dir.path().join("config"));
-        let target = Target { accept_new, ..target("pc") };
-        connect(&target, &around, &caller(&Arc::default())).unwrap()
+    fn around(&self) -> Around {
+        around(Path::new("/usr/bin/ssh"), &self.dir.path().join("config"))
+    }
+
+    fn session(&self, address: &str, accept_new: bool) -> Arc<dyn Session> {
+        let target = Target { accept_new, ..target(address) };
+        connect(&target, &self.around(), &caller(&Arc::default())).unwrap()
     }
 
     fn file(&self, name: &str) -> String {
@@ -259,32 +276,93 @@ async fn a_real_server_gives_a_shell_and_its_refusals_have_their_codes() {
     let Some(sshd) = Sshd::new() else { return };
     let refused = |fault: Result<Shell, Fault>| fault.err().unwrap();
 
-    let fault = refused(sshd.session(false).shell().await);
+    let fault = refused(sshd.session("pc", false).shell().await);
     assert_eq!(fault.code, Code::HostKeyUnknown, "{fault:?}");
 
-    let session = sshd.session(true);
+    let session = sshd.session("pc", true);
     let (text, ended) = run(&session, "echo there\nexit 7\n").await;
     assert_eq!((text.as_str(), ended), ("there\n", Ended::Exit(7)));
     assert!(sshd.file("known_hosts").starts_with("pc ssh-ed25519 "));
 
     let known = format!("pc {}", sshd.file("other.pub"));
     std::fs::write(sshd.dir.path().join("known_hosts"), known).unwrap();
-    let fault = refused(sshd.session(true).shell().await);
+    let fault = refused(sshd.session("pc", true).shell().await);
     assert_eq!(fault.code, Code::HostKeyChanged, "{fault:?}");
     let file = sshd.dir.path().join("known_hosts");
     assert_eq!(fault.hints, [format!("ssh-keygen -f {} -R pc", file.display())]);
 
     std::fs::remove_file(file).unwrap();
     std::fs::copy(sshd.dir.path().join("other.pub"), sshd.dir.path().join("id.pub")).unwrap();
-    let fault = refused(sshd.session(true).shell().await);
+    let fault = refused(sshd.session("pc", true).shell().await);
     assert_eq!(fault.code, Code::AuthFailed, "{fault:?}");
+}
+
+/// The files of known hosts that OpenSSH and `KnownHosts` are shown, with the address that is asked
+/// for. `HOST`, `OTHER` and `ODD` are keys, the last of another algorithm; `CA` signed the host's.
+const KNOWN: [(&str, &str); 21] = [
+    ("pc", ""),
+    ("pc", "pc HOST"),
+    ("pc", "pc OTHER"),
+    ("pc", "pc ODD"),
+    ("pc", "pc OTHER\npc HOST"),
+    ("pc", "pc ODD\npc HOST"),
+    ("pc", "hub,P? HOST"),
+    ("pc", "*,!pc HOST"),
+    ("pc", "nonsense\n\n# pc OTHER\n\tpc\tHOST comment\r"),
+    ("pc", "pc HOST\n@revoked * HOST"),
+    ("pc", "@revoked hub HOST\npc HOST"),
+    ("pc", "@cert-authority * CA"),
+    ("pc", "@cert-authority hub CA"),
+    ("pc", "@cert-authority * OTHER\npc HOST"),
+    ("pc", "@cert-authority * CA\n@revoked * CA"),
+    ("pc", "@cert-authority * CA\npc OTHER"),
+    ("hub", "@cert-authority * CA"),
+    ("hub", "@cert-authority * CA\nhub HOST"),
+    ("pc:2222", "[pc]:2222 HOST"),
+    ("pc:2222", "pc HOST"),
+    ("pc:2222", "pc OTHER"),
+];
+
+#[tokio::test]
+async fn openssh_judges_each_file_of_known_hosts_as_it_is_judged_here() {
+    let Some(sshd) = Sshd::new() else { return };
+    let certificate = Certificate::from_openssh(&sshd.file("host-cert.pub")).unwrap();
+    let key = |name: &str| {
+        let text = sshd.file(name);
+        text.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned()
+    };
+    for (address, text) in KNOWN {
+        let file = text
+            .replace("HOST", &key("host.pub"))
+            .replace("OTHER", &key("other.pub"))
+            .replace("ODD", &key("odd.pub"))
+            .replace("CA", &key("ca.pub"));
+        std::fs::write(sshd.dir.path().join("known_hosts"), file).unwrap();
+        let theirs = match sshd.session(address, false).shell().await {
+            Ok(_) => "known",
+            Err(fault) if fault.message.contains("revoked") => "revoked",
+            Err(fault) if fault.code == Code::HostKeyChanged => "changed",
+            Err(fault) if fault.code == Code::HostKeyUnknown => "unknown",
+            Err(fault) => panic!("{fault:?}"),
+        };
+        let address = address.parse().unwrap();
+        let resolved = config::resolve(&sshd.around(), &address, None, &[]).await.unwrap();
+        let known = KnownHosts::of(&resolved).unwrap();
+        let ours = match known.check_certificate(&certificate, SystemTime::now()).verdict {
+            Verdict::Known => "known",
+            Verdict::Unknown => "unknown",
+            Verdict::Changed(_) => "changed",
+            Verdict::Revoked(_) => "revoked",
+        };
+        assert_eq!(ours, theirs, "{address} with:\n{text}");
+    }
 }
 
 /// Bytes of every value pass in both directions, more than any pipe holds.
 #[tokio::test]
 async fn a_real_server_passes_every_byte() {
     let Some(sshd) = Sshd::new() else { return };
-    let session = sshd.session(true);
+    let session = sshd.session("pc", true);
     let mut shell = session.shell().await.unwrap();
     let sent: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     let mut input = shell.input;

@@ -116,9 +116,12 @@ impl Template {
     /// The environment of one rendering. What is compiled is shared, and the rest is small.
     fn environment_of(&self, claim: &Claim) -> Environment<'static> {
         let mut environment = self.environment.clone();
-        let check = |claim: &Claim| match claim.is_void() {
-            false => Ok(()),
-            true => Err(Error::new(ErrorKind::InvalidOperation, "nobody waits for it any more")),
+        let check = |claim: &Claim| {
+            if claim.is_void() {
+                let why = "nobody waits for it any more";
+                return Err(Error::new(ErrorKind::InvalidOperation, why));
+            }
+            Ok(())
         };
         let of_steps = claim.clone();
         environment.add_filter(tags::STEP, move |_: Value| check(&of_steps));

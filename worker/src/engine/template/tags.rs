@@ -64,10 +64,9 @@ fn closing(inside: &str, end: &str) -> Option<usize> {
             Some(_) if escaped => escaped = false,
             Some(_) if c == '\\' => escaped = true,
             Some(open) if c == open => quote = None,
-            Some(_) => {}
             None if c == '"' || c == '\'' => quote = Some(c),
             None if inside.get(at..).is_some_and(|rest| rest.starts_with(end)) => return Some(at),
-            None => {}
+            Some(_) | None => {}
         }
     }
     None

@@ -29,21 +29,29 @@ fn value(line: Option<Result<Bytes, Fault>>) -> Option<Value> {
     line.map(|line| serde_json::from_slice(&line.unwrap()).unwrap())
 }
 
-/// The next line, if it does not have to be waited for; then, whether there is one.
-fn at_once(
-    lines: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin),
-) -> Option<Option<Value>> {
-    lines.next().now_or_never().map(value)
+/// What a stream has to say without being waited for.
+#[derive(Debug, PartialEq)]
+enum Now {
+    Line(Value),
+    Nothing,
+    End,
+}
+
+fn at_once(lines: &mut (impl Stream<Item = Result<Bytes, Fault>> + Unpin)) -> Now {
+    match lines.next().now_or_never() {
+        Some(line) => value(line).map_or(Now::End, Now::Line),
+        None => Now::Nothing,
+    }
 }
 
 #[tokio::test]
 async fn the_first_line_and_every_change_are_at_once() {
     let sender = watch::Sender::new(Value::Steady(1));
     let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(1))));
-    assert_eq!(at_once(&mut lines), None);
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Steady(1)));
+    assert_eq!(at_once(&mut lines), Now::Nothing);
     sender.send_replace(Value::Steady(2));
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(2))));
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Steady(2)));
 }
 
 #[tokio::test]
@@ -63,26 +71,26 @@ async fn progress_shares_a_line_of_its_pause_and_its_end_is_at_once() {
     let sender = watch::Sender::new(Value::Progress(0));
     let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
     let begun = Instant::now();
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Progress(0))));
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Progress(0)));
     for n in 1..=1000 {
         sender.send_replace(Value::Progress(n));
     }
     assert_eq!(value(lines.next().await), Some(Value::Progress(1000)));
     assert!(begun.elapsed() >= PROGRESS_PAUSE);
     sender.send_replace(Value::Progress(1001));
-    assert_eq!(at_once(&mut lines), None);
+    assert_eq!(at_once(&mut lines), Now::Nothing);
     sender.send_replace(Value::Steady(0));
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(0))));
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Steady(0)));
     drop(sender);
-    assert_eq!(at_once(&mut lines), Some(None));
+    assert_eq!(at_once(&mut lines), Now::End);
 }
 
 #[tokio::test]
 async fn nothing_follows_the_last_line() {
     let sender = watch::Sender::new(Value::Steady(1));
     let mut lines = Box::pin(lines(sender.subscribe(), NEVER));
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Steady(1))));
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Steady(1)));
     sender.send_replace(Value::Last);
-    assert_eq!(at_once(&mut lines), Some(Some(Value::Last)));
-    assert_eq!(at_once(&mut lines), Some(None));
+    assert_eq!(at_once(&mut lines), Now::Line(Value::Last));
+    assert_eq!(at_once(&mut lines), Now::End);
 }

@@ -1,0 +1,88 @@
+//! A hive may be any Unix: other servers, other shells, other disks.
+
+#![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
+
+use rbee_tests::Fleet;
+
+/// Adds the one host, uses it, looks at it, and takes it away without a trace.
+fn lives(flavour: &str) {
+    let Some(fleet) = Fleet::up(&[("a", flavour)], "") else { return };
+    // Some shells write files of their own when somebody logs in for the first time.
+    let _ = fleet.lab.ssh("a", "true");
+    let before = fleet.lab.files("a");
+    let _ = fleet.add("a");
+    for reused in [false, true] {
+        let asked = fleet.rbee(&["run", "-m", "demo", "--json", "What is a hive?"]).expect_code(0);
+        let lines = asked.json_lines();
+        assert_eq!(lines.first().expect("events")["reused"], reused, "{flavour}");
+        assert!(!asked.stderr.contains("upload"), "{flavour}: {}", asked.stderr);
+    }
+    assert_eq!(fleet.workers().len(), 1, "{flavour}");
+    let _ = fleet.rbee(&["hive", "doctor", "a"]).expect_code(0);
+    let listeners = fleet.lab.listeners("a");
+    assert!(listeners.iter().all(|line| line.contains(":22 ")), "{flavour}: {listeners:?}");
+    let _ = fleet.rbee(&["hive", "remove", "a", "--purge"]).expect_code(0);
+    assert_eq!(fleet.processes("a"), Vec::<String>::new(), "{flavour}");
+    assert_eq!(fleet.lab.files("a"), before, "{flavour}");
+}
+
+#[test]
+fn dropbear_instead_of_openssh() {
+    lives("dropbear");
+}
+
+#[test]
+fn a_login_shell_without_bash_perl_python_or_curl_around_it() {
+    lives("dash");
+}
+
+#[test]
+fn csh_as_login_shell() {
+    lives("csh");
+}
+
+#[test]
+fn fish_as_login_shell() {
+    lives("fish");
+}
+
+#[test]
+fn a_home_that_executes_nothing() {
+    lives("noexec");
+}
+
+#[test]
+fn a_home_that_cannot_be_written() {
+    lives("rohome");
+}
+
+#[test]
+fn a_shell_that_talks_before_it_is_asked() {
+    lives("noisy");
+}
+
+#[test]
+fn a_server_that_forwards_nothing() {
+    lives("noforward");
+}
+
+#[test]
+fn a_server_with_one_session_for_each_connection() {
+    lives("maxsessions1");
+}
+
+#[test]
+fn a_server_without_sftp() {
+    lives("nosftp");
+}
+
+#[test]
+fn a_machine_without_glibc_is_told_which_bundle_it_needs() {
+    let Some(fleet) = Fleet::up(&[("a", "busybox")], "") else { return };
+    let before = fleet.lab.files("a");
+    let refused = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(12);
+    assert!(refused.stderr.contains("glibc"), "{}", refused.stderr);
+    let hint = "scripts/bundle x86_64-unknown-linux-musl";
+    assert!(refused.stderr.contains(hint), "{}", refused.stderr);
+    assert_eq!(fleet.lab.files("a"), before, "nothing was written there");
+}
