@@ -20,13 +20,13 @@ const CHUNK_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// When the socket, or standard output, cannot be used.
-pub fn attach(marker: &Marker, socket: UnixStream, attached: Attached) -> io::Result<()> {
+pub fn attach(marker: &Marker, socket: &UnixStream, attached: Attached) -> io::Result<()> {
     tell(marker, &Bridge::Attached(attached))?;
     // As a file: what the library would keep back for the end of a line is a byte that the other
     // side waits for.
     let output = std::fs::File::from(io::stdout().as_fd().try_clone_to_owned()?);
     // An end of either side in the middle of a write is an end.
-    let _ended = carry(io::stdin(), output, &socket);
+    let _ended = carry(io::stdin(), output, socket);
     Ok(())
 }
 

@@ -95,7 +95,7 @@ fn attach(marker: &Marker, build: BuildId) -> ExitCode {
         runtime.map_err(no_runtime)?.block_on(attach::connect(&dirs, build))
     });
     let attached = match connected {
-        Ok((socket, attached)) => attach::attach(marker, socket, attached),
+        Ok((socket, attached)) => attach::attach(marker, &socket, attached),
         Err(fault) => attach::tell(marker, &Bridge::Fault(fault))
             .and(Err(std::io::ErrorKind::NotConnected.into())),
     };

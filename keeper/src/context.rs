@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::dial::Dialer;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::hives;
 use crate::link::Transport;
 use crate::link::local::Local;
 use crate::link::way::Way;
@@ -93,20 +94,10 @@ impl Context {
         if *hive == HiveName::local() {
             return Ok(Way::Local(self.local()));
         }
-        let settings = self.config.hives.get(hive).ok_or_else(|| self.no_such_hive(hive))?;
+        let settings = self.config.hives.get(hive);
+        let settings = settings.ok_or_else(|| hives::unknown(hive, &self.config))?;
         let aside = Arc::new(Aside::new(self.style.clone()));
         Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, aside))))
-    }
-
-    /// The fault for a name that is no hive's.
-    pub fn no_such_hive(&self, hive: &HiveName) -> Fault {
-        let fault = Fault::new(Code::HiveNotFound, format!("there is no hive named {hive}"));
-        let names: Vec<&str> = self.config.hives.keys().map(HiveName::as_str).collect();
-        let known = match names.as_slice() {
-            [] => "this machine is the only one, named local".to_owned(),
-            names => format!("there are {} and local", names.join(", ")),
-        };
-        fault.cause(known).hint(format!("rbee hive add {hive} user@host"))
     }
 
     /// Colours for standard output: none in a pipe.

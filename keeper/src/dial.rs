@@ -83,8 +83,7 @@ impl Dialer {
             let (around, settings, caller) = (around.clone(), settings.clone(), caller.clone());
             Box::pin(async move {
                 let identity = settings.identity.as_deref();
-                let mut to =
-                    resolve(&around, &settings.address, identity, &settings.jump).await?;
+                let mut to = resolve(&around, &settings.address, identity, &settings.jump).await?;
                 if accept_new {
                     to.unknown = Unknown::Accept;
                 }

@@ -64,7 +64,10 @@ fn warm() {
         let whole = timed(|| {
             let events = fleet.rbee(&run).expect_code(0).json_lines();
             let times = &events.last().expect("an end")["timings"];
-            worker = ["queue_ms", "prefill_ms", "decode_ms"].map(|part| number(&times[part])).iter().sum();
+            worker = ["queue_ms", "prefill_ms", "decode_ms"]
+                .map(|part| number(&times[part]))
+                .iter()
+                .sum();
         });
         ratios.push((whole - worker) / shell);
         runs.push(whole - worker);
@@ -140,7 +143,10 @@ fn streaming() {
         let spent = Duration::from_nanos(last.saturating_sub(first.expect("a token")));
         costs.push(spent.as_secs_f64() * 1e3 / ms * 100.0);
     }
-    println!("streaming over SSH, processor time   median {:6.2} % of a token's time", median(costs));
+    println!(
+        "streaming over SSH, processor time   median {:6.2} % of a token's time",
+        median(costs)
+    );
 }
 
 /// Processor time of everything between the engine and the reader.
@@ -160,7 +166,8 @@ fn many() {
     let _ = fleet.rbee(&["hive", "start", "h1"]).expect_code(0);
     let _ = fleet.rbee(&["hive", "stop", "h1"]).expect_code(0);
     let _ = fleet.lab.exec("h1", &["rm", "-rf", "/home/rbee/.local"]).expect_code(0);
-    let copy = timed(|| drop(fleet.lab.keeper(&["scp", "-q", "bin/rbee", "h1:copy"]).expect_code(0)));
+    let copy =
+        timed(|| drop(fleet.lab.keeper(&["scp", "-q", "bin/rbee", "h1:copy"]).expect_code(0)));
     let one = timed(|| drop(fleet.rbee(&["hive", "start", "h1"]).expect_code(0)));
     let _ = fleet.rbee(&["hive", "stop", "h1"]).expect_code(0);
     let _ = fleet.lab.exec("h1", &["rm", "-rf", "/home/rbee/.local"]).expect_code(0);

@@ -141,7 +141,8 @@ fn a_disk_that_fills_up_in_the_upload_is_named_and_nothing_half_written_stays() 
     let full = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(1);
     assert!(full.stderr.contains("space") || full.stderr.contains("full"), "{}", full.stderr);
     fleet.lab.free_disk("a");
-    let left: Vec<String> = fleet.lab.files("a").into_iter().filter(|f| f.contains("part")).collect();
+    let left: Vec<String> =
+        fleet.lab.files("a").into_iter().filter(|f| f.contains("part")).collect();
     assert_eq!(left, Vec::<String>::new());
     let _ = fleet.add("a");
     answers(&fleet, "a");
@@ -189,6 +190,7 @@ fn requests_spread_over_the_hives_and_a_hive_that_was_asked_for_is_the_one() {
     let _busy = rbee_tests::wait_until("one is busy", std::time::Duration::from_secs(20), || {
         fleet.workers().iter().any(|worker| worker["state"] == "busy").then_some(())
     });
-    let second = placed(fleet.rbee(&["run", "-m", "demo", "--json", "--max-tokens", "4", QUESTION]));
+    let second =
+        placed(fleet.rbee(&["run", "-m", "demo", "--json", "--max-tokens", "4", QUESTION]));
     assert_ne!(placed(finish(first)), second, "the free slot is used");
 }

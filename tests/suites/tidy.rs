@@ -187,7 +187,7 @@ fn each_library_stays_in_its_room() {
             "only main dispatches to the other roles",
             &["keeper/src"],
             &["keeper/src/main.rs"],
-            &["agent::main", "worker::main", "agent::cli", "worker::cli"],
+            &["agent::main", "worker::main", "agent::cli::", "worker::cli::"],
         ),
         (
             "the command line is parsed in cli modules",
@@ -206,6 +206,24 @@ fn each_library_stays_in_its_room() {
             &["keeper/src/fleet", "agent/src/supervisor", "agent/src/admission.rs"],
             &[],
             &["tokio", "std::fs", "Instant::now", "SystemTime", "hyper", "axum"],
+        ),
+        (
+            "russh lives behind the contract of ssh",
+            &["wire/src", "agent/src", "worker/src", "keeper/src"],
+            &["keeper/src/ssh"],
+            &["russh"],
+        ),
+        (
+            "ssh knows nothing of rbee's own protocol and files",
+            &["keeper/src/ssh"],
+            &[],
+            &["crate::link", "crate::bootstrap", "crate::cli", "crate::config", "wire::layout"],
+        ),
+        (
+            "bootstrap stands on a session and knows neither links nor commands",
+            &["keeper/src/bootstrap"],
+            &[],
+            &["crate::link", "crate::cli", "crate::config", "russh"],
         ),
         (
             "the environment is read in one place a program",

@@ -45,10 +45,8 @@ impl<'a> View<'a> {
     ) -> Result<Self, Failure> {
         let (reached, absent, began) = (Vec::new(), Vec::new(), Instant::now());
         let mut view = Self { reached, absent, fleet: Fleet::default(), began, timings };
-        let mut coming: FuturesUnordered<_> = ways
-            .iter()
-            .map(|way| async { (way.hive(), arrive(way, timings).await) })
-            .collect();
+        let mut coming: FuturesUnordered<_> =
+            ways.iter().map(|way| async { (way.hive(), arrive(way, timings).await) }).collect();
         let patience = tokio::time::sleep(timings.hive_wait);
         tokio::pin!(patience);
         let mut impatient = false;

@@ -89,7 +89,8 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 /// Says what ended and how.
 pub fn tell(context: &Context, ended: &[Ended]) {
     for one in ended {
-        let stopped: Vec<_> = one.workers.stopped.iter().map(|w| Stopped::of(&one.hive, w)).collect();
+        let stopped: Vec<_> =
+            one.workers.stopped.iter().map(|w| Stopped::of(&one.hive, w)).collect();
         report(context, &stopped);
         let whose = link::named(&one.hive);
         match one.agent {
@@ -118,7 +119,11 @@ async fn end_all(
 ///
 /// # Errors
 /// Those of the way there, and `IO_ERROR` when the agent did not end.
-pub async fn end(way: &impl Transport, drain_ms: Option<u64>, timings: &Timings) -> Result<Ended, Fault> {
+pub async fn end(
+    way: &impl Transport,
+    drain_ms: Option<u64>,
+    timings: &Timings,
+) -> Result<Ended, Fault> {
     let nothing = StopReply { stopped: Vec::new(), left: Vec::new() };
     let ended = |agent, workers| Ended { hive: way.hive().clone(), agent, workers };
     let killed = match link::connect(way, timings).await? {
@@ -179,9 +184,8 @@ async fn end_a_frozen_agent(
     timings: &Timings,
 ) -> Result<AgentEnd, Fault> {
     let whose = link::named(way.hive());
-    let silent = || {
-        Fault::new(Code::HiveUnreachable, format!("the agent of {whose} does not answer"))
-    };
+    let silent =
+        || Fault::new(Code::HiveUnreachable, format!("the agent of {whose} does not answer"));
     let Some(pid) = client.agent_pid() else {
         return Err(silent().hint(link::doctor(way.hive())));
     };

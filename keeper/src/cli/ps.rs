@@ -85,7 +85,8 @@ pub fn list(
         ));
     }
     if json {
-        let rows: Vec<Row<'_>> = rows.iter().map(|(hive, worker)| row(hive, worker, show)).collect();
+        let rows: Vec<Row<'_>> =
+            rows.iter().map(|(hive, worker)| row(hive, worker, show)).collect();
         return context.print_json(&rows);
     }
     if rows.is_empty() {

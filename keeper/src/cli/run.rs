@@ -87,12 +87,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     block_on(answer(args, context, &ways, &wish))
 }
 
-async fn answer(
-    args: &Args,
-    context: &Context,
-    ways: &[Way],
-    wish: &Wish,
-) -> Result<(), Failure> {
+async fn answer(args: &Args, context: &Context, ways: &[Way], wish: &Wish) -> Result<(), Failure> {
     let form =
         Form { json: args.json, think: args.think, ctx_chosen: wish.want.ctx_size.is_some() };
     let mut teller = Teller::new(context, form)?;

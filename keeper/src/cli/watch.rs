@@ -95,8 +95,7 @@ struct Board {
 
 impl Board {
     fn new(ways: &[Way]) -> Self {
-        let standings =
-            ways.iter().map(|way| (way.hive().clone(), Standing::Connecting)).collect();
+        let standings = ways.iter().map(|way| (way.hive().clone(), Standing::Connecting)).collect();
         Self { standings, fleet: Fleet::default(), began: Instant::now() }
     }
 
@@ -213,8 +212,8 @@ fn sentence(standing: &Standing) -> String {
 mod tests {
     use super::*;
     use crate::fleet::tests::{snapshot, worker};
-    use wire::worker::WorkerState;
     use wire::Code;
+    use wire::worker::WorkerState;
 
     #[test]
     fn a_lost_hive_stays_in_the_picture_with_its_reason_and_without_its_workers() {

@@ -140,11 +140,7 @@ fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
 /// Replies by hive, and the first of the faults.
 type Replies = (Vec<(HiveName, StopReply)>, Option<Fault>);
 
-async fn stop_each(
-    args: &StopArgs,
-    ways: &[Way],
-    context: &Context,
-) -> Result<Replies, Failure> {
+async fn stop_each(args: &StopArgs, ways: &[Way], context: &Context) -> Result<Replies, Failure> {
     let seen = ps::look(ways, context).await?;
     let live = |seen: &Seen, id: &WorkerId| {
         let mut workers = seen.workers.iter().flatten();

@@ -57,11 +57,7 @@ impl Client {
     ///
     /// # Errors
     /// `HIVE_UNREACHABLE` when the stream breaks at once.
-    pub async fn over(
-        hive: &HiveName,
-        opened: Opened,
-        timings: &Timings,
-    ) -> Result<Self, Fault> {
+    pub async fn over(hive: &HiveName, opened: Opened, timings: &Timings) -> Result<Self, Fault> {
         let peer = Peer { hive: hive.clone(), agent_pid: opened.agent_pid };
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

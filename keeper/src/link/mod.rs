@@ -76,11 +76,7 @@ pub fn named(hive: &HiveName) -> String {
 
 /// A command that is to be typed on a hive, as it is typed here.
 pub fn on(hive: &HiveName, command: &str) -> String {
-    if *hive == HiveName::local() {
-        command.to_owned()
-    } else {
-        format!("{command}  # on {hive}")
-    }
+    if *hive == HiveName::local() { command.to_owned() } else { format!("{command}  # on {hive}") }
 }
 
 /// The command that looks at a hive.

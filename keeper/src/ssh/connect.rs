@@ -1,5 +1,5 @@
-//! Making a connection: reach the server, check its host key, prove who the person is; a few attempts
-//! for what may pass by itself.
+//! Making a connection: reach the server, check its host key, prove who the person is; a few
+//! attempts for what may pass by itself.
 
 use std::any::Any;
 use std::io::ErrorKind;
@@ -81,8 +81,8 @@ pub struct Caller {
 /// Makes a connection to the server of `to`.
 ///
 /// # Errors
-/// `HIVE_UNREACHABLE` when it does not answer, `HOST_KEY_UNKNOWN` or `HOST_KEY_CHANGED` for its host
-/// key, `AUTH_FAILED` when it does not accept the person or a key file is not there,
+/// `HIVE_UNREACHABLE` when it does not answer, `HOST_KEY_UNKNOWN` or `HOST_KEY_CHANGED` for its
+/// host key, `AUTH_FAILED` when it does not accept the person or a key file is not there,
 /// `INVALID_CONFIG` for files of known hosts that cannot be read.
 pub async fn connect(to: &Resolved, caller: &Caller) -> Result<Arc<dyn Session>, Fault> {
     let connection = open(to, caller, None, 0).await?;

@@ -1,10 +1,14 @@
 //! The person at the terminal, also while standard input and output are pipes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use futures_util::future::BoxFuture;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rpassword::ConfigBuilder;
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use tokio::sync::{Mutex, oneshot};
 use wire::text::one_line;
 use zeroize::Zeroizing;
@@ -13,6 +17,8 @@ use super::person::{NewHostKey, Person};
 
 /// The terminal of this process, whatever its standard streams are.
 const TTY: &str = "/dev/tty";
+/// What Ctrl-C sends.
+const CTRL_C: u8 = 3;
 /// How often something that is neither yes nor no is asked again.
 const MAX_UNCLEAR: usize = 3;
 /// Bytes of a question.
@@ -86,13 +92,36 @@ impl Restore {
         let tty = File::open(TTY).ok();
         Self(tty.and_then(|tty| tcgetattr(&tty).ok().map(|state| (tty, state))))
     }
+
+    fn now(&self) {
+        if let Some((tty, state)) = &self.0 {
+            let _ = tcsetattr(tty, OptionalActions::Now, state);
+        }
+    }
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        if let Some((tty, state)) = &self.0 {
-            let _ = tcsetattr(tty, OptionalActions::Now, state);
+        self.now();
+    }
+}
+
+/// Keys as they are typed. Ctrl-C is passed on only when the terminal is as it was: it may end the
+/// program at once, and the person would see nothing any more of what they type.
+struct Keys {
+    tty: File,
+    restore: Restore,
+}
+
+impl Read for Keys {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.tty.read(into)?;
+        if into.iter().take(count).any(|key| *key == CTRL_C) {
+            self.restore.now();
+            kill_process(getpid(), Signal::INT)?;
+            return Err(io::Error::other("interrupted"));
         }
+        Ok(count)
     }
 }
 
@@ -113,7 +142,20 @@ async fn ask(question: String, echo: bool) -> Option<Zeroizing<String>> {
 }
 
 fn read_secret(question: &str) -> io::Result<Zeroizing<String>> {
-    rpassword::prompt_password(question).map(Zeroizing::new)
+    let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
+    let restore = Restore::new();
+    let mut silent = tcgetattr(&tty)?;
+    silent
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+    silent.special_codes[SpecialCodeIndex::VMIN] = 1;
+    silent.special_codes[SpecialCodeIndex::VTIME] = 0;
+    tcsetattr(&tty, OptionalActions::Now, &silent)?;
+    let keys = Keys { tty: tty.try_clone()?, restore };
+    let config = ConfigBuilder::new().input_reader(keys).output_writer(tty.try_clone()?).build();
+    let answer = rpassword::prompt_password_with_config(question, config).map(Zeroizing::new);
+    tty.write_all(b"\n")?;
+    answer
 }
 
 fn read_line(question: &str) -> io::Result<Zeroizing<String>> {

@@ -160,7 +160,7 @@ async fn what_arrives_changed_twice_is_given_up() {
     let payload = Payload { digest: "0".repeat(64), ..honest };
     let fault = upload(&host, &to(&build), &payload, false).await.unwrap_err();
     assert_eq!(fault.code, Code::ChecksumMismatch);
-    assert_eq!(names(&machine), Vec::<String>::new(), "nothing of it stays");
+    assert_eq!(files(&machine.home()), Vec::<String>::new(), "nothing of it stays");
 }
 
 #[tokio::test(flavor = "current_thread")]

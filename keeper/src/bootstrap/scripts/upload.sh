@@ -21,17 +21,30 @@ is_about_space() {
     return 1
 }
 
+# Takes away the directories that were made for nothing.
+unmake() {
+    rmdir "$dir" "${dir%/*}" 2>/dev/null
+    case $made in
+    "$data"*)
+        [ -d "$dir" ] || rm -f "$data/made"
+        printf '%s\n' "$made" "$root" | while read -r up; do rmdir "$up" 2>/dev/null; done
+        ;;
+    esac
+}
+
 # The last words: why nothing was installed. What cannot be finished must not fill the disk either.
 give_up() { # WHY [WHAT A PROGRAM SAID]
     left=$(free "$data")
     # Not every shell says why it could not write.
     if is_about_space "${2:-}" || [ "$left" -lt 8 ]; then
         rm -f "$new" "$part"
+        unmake
         say "full=$left"
     else
         rm -f "$new"
-        say "$1"
+        unmake
         printf '%s\n' "${2:-}" >&2
+        say "$1"
     fi
     exit 0
 }
@@ -119,8 +132,10 @@ offset=$(size "$part")
     offset=0
 }
 if [ "$(free "$dir")" -lt $((need - offset / 1024)) ]; then
+    left=$(free "$dir")
     rm -f "$part"
-    say "full=$(free "$dir")"
+    unmake
+    say "full=$left"
     exit 0
 fi
 say "ready=$offset"

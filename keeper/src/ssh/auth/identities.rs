@@ -1,5 +1,5 @@
-//! The identities of one connection: what files and an agent hold, and the order in which a server is
-//! asked about them.
+//! The identities of one connection: what files and an agent hold, and the order in which a server
+//! is asked about them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -250,7 +250,10 @@ fn offers_of(
     mine: &Identities,
     held: &[AgentIdentity],
 ) -> Vec<Offer> {
-    let plain = |one: &AgentIdentity| matches!(one, AgentIdentity::PublicKey { key: held, .. } if same(held, key));
+    let plain = |one: &AgentIdentity| match one {
+        AgentIdentity::PublicKey { key: held, .. } => same(held, key),
+        AgentIdentity::Certificate { .. } => false,
+    };
     let by_file =
         file.filter(|(_, file)| file.secret.is_some()).map(|(number, _)| By::File(number));
     let by = held.iter().position(plain).map(By::Agent).or(by_file);

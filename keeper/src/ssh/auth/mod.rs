@@ -1,5 +1,5 @@
-//! Proving to a server who the person is: every method that it offers and that the person allows, in
-//! the person's order.
+//! Proving to a server who the person is: every method that it offers and the person allows, in the
+//! person's order.
 
 pub mod identities;
 pub mod keyring;

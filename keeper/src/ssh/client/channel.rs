@@ -1,5 +1,5 @@
-//! Byte streams over one channel of a connection: a task that always drains the channel, and the two
-//! ends that a caller holds.
+//! Byte streams over one channel of a connection: a task that always drains the channel, and the
+//! two ends that a caller holds.
 
 use std::io;
 use std::pin::Pin;
@@ -108,7 +108,7 @@ impl AsyncWrite for Outgoing {
             let sending = Box::pin(async move { channel.data_bytes(bytes).await });
             self.sending = Some((taken.len(), sending));
         }
-        // A write that was given up and begun anew with less must not report more than it was given.
+        // A write that was given up and begun anew with less must not report more than it got.
         self.poll_sent(cx).map_ok(|count| count.min(buf.len()))
     }
 

@@ -24,8 +24,8 @@ use crate::ssh::{Peer, Session, Shell, Stream};
 
 /// Bytes that may be on their way to us on one channel: 1 Gbit/s at a round trip of 64 ms.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Unanswered keepalives after which a connection is lost; the next one would be sent then. With one
-/// a heartbeat that is 9 s, so that the loss is known within 10.
+/// Unanswered keepalives after which a connection is lost; the next one would be sent then. With
+/// one a heartbeat that is 9 s, so that the loss is known within 10.
 const KEEPALIVES: usize = 2;
 /// How long a server may take to notice that we leave.
 const FAREWELL: Duration = Duration::from_secs(1);
