@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wire::{BuildId, HiveName, Timings, text};
 
+use crate::bootstrap::stock::Stock;
 use crate::bootstrap::{Step, Witness};
 use crate::config::{HiveSettings, SshClient};
 use crate::environment::{Directories, Environment};
@@ -29,7 +30,7 @@ pub struct Dialer {
     keyring: Arc<Keyring>,
     timings: Timings,
     dirs: Directories,
-    build: BuildId,
+    stock: Arc<Stock>,
 }
 
 impl fmt::Debug for Dialer {
@@ -55,7 +56,7 @@ impl Dialer {
             keyring: Arc::new(Keyring::default()),
             timings: timings.clone(),
             dirs: environment.dirs.clone(),
-            build,
+            stock: Arc::new(Stock::new(environment.dirs.data.clone(), build)),
         }
     }
 
@@ -73,7 +74,7 @@ impl Dialer {
             SshClient::Builtin => self.builtin(settings, accept_new, caller),
             SshClient::System => self.system(settings, accept_new, caller),
         };
-        let place = (&self.dirs, self.build.clone());
+        let place = (&self.dirs, self.stock.clone());
         Remote::new(hive.clone(), place, &self.timings, connector, witness)
     }
 

@@ -187,7 +187,7 @@ fn requests_spread_over_the_hives_and_a_hive_that_was_asked_for_is_the_one() {
         finished.expect_code(0).json_lines()[0]["hive"].as_str().expect("a hive").to_owned()
     };
     let first = fleet.spawn(&long);
-    let _busy = rbee_tests::wait_until("one is busy", std::time::Duration::from_secs(20), || {
+    rbee_tests::wait_until("one is busy", std::time::Duration::from_secs(20), || {
         fleet.workers().iter().any(|worker| worker["state"] == "busy").then_some(())
     });
     let second =

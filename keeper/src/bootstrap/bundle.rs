@@ -23,6 +23,8 @@ pub struct Bundle {
     pub program: PathBuf,
     /// What it needs.
     pub needs: Needs,
+    /// The digest that its bytes were compared with when it was found; none when they were not.
+    pub digest: Option<String>,
 }
 
 /// The programs of this build that this machine has: itself first, then its bundles.
@@ -35,7 +37,9 @@ pub fn candidates(data: &Path, build: &BuildId) -> Result<Vec<Bundle>, Fault> {
     let needs = read(&own).map_err(|error| {
         Fault::new(Code::AgentFailed, "this program cannot be read").caused_by(&error)
     })?;
-    let mut found = vec![Bundle { target: TARGET.to_owned(), program: own, needs }];
+    // It was compared a moment ago.
+    let digest = install::recorded(&own).ok();
+    let mut found = vec![Bundle { target: TARGET.to_owned(), program: own, needs, digest }];
     let Ok(entries) = fs::read_dir(data.join(build.as_str())) else { return Ok(found) };
     for entry in entries.flatten().take(MAX_BUNDLES) {
         let name = entry.file_name().to_str().and_then(target);
@@ -43,7 +47,7 @@ pub fn candidates(data: &Path, build: &BuildId) -> Result<Vec<Bundle>, Fault> {
         let program = entry.path().join("rbee");
         // What is no program of Linux fits no machine that we know.
         if let Ok(needs) = read(&program) {
-            found.push(Bundle { target, program, needs });
+            found.push(Bundle { target, program, needs, digest: None });
         }
     }
     // One that uses the machine's own library before one that brings its own, else by name.
@@ -172,7 +176,7 @@ mod tests {
     fn bundle(target: &str, glibc: Option<elf::Glibc>) -> Bundle {
         let loader = glibc.map(|_| LOADER.to_owned());
         let needs = Needs { loader, glibc };
-        Bundle { target: target.to_owned(), program: PathBuf::new(), needs }
+        Bundle { target: target.to_owned(), program: PathBuf::new(), needs, digest: None }
     }
 
     fn all() -> Vec<Bundle> {

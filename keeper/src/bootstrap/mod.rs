@@ -10,6 +10,7 @@ pub mod probe;
 pub mod purge;
 pub mod script;
 pub mod start;
+pub mod stock;
 pub mod upload;
 
 #[cfg(test)]

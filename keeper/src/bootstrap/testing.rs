@@ -65,6 +65,11 @@ impl Home {
         fs::write(&path, program).unwrap();
         let digest = install::copy_and_hash(program, std::io::sink()).unwrap();
         fs::write(path.with_extension("sha256"), format!("{digest}\n")).unwrap();
-        Bundle { target: install::TARGET.to_owned(), program: path, needs: Needs::default() }
+        Bundle {
+            target: install::TARGET.to_owned(),
+            program: path,
+            needs: Needs::default(),
+            digest: None,
+        }
     }
 }

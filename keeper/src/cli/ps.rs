@@ -61,7 +61,8 @@ pub struct Seen {
     pub orphans: bool,
 }
 
-/// Lists the workers of all hives, or of `only` one. Starts nothing: without an agent there are none.
+/// Lists the workers of all hives, or of `only` one. Starts nothing: without an agent there are
+/// none.
 ///
 /// # Errors
 /// When no hive can be asked.
@@ -80,7 +81,7 @@ pub fn list(
         .collect();
     for lost in seen.iter().filter(|seen| seen.orphans) {
         context.note(&format!(
-            "no agent runs on {}; workers that lost theirs may still be there (rbee down ends them)",
+            "no agent runs on {}; workers that lost theirs may be there (rbee down ends them)",
             link::named(&lost.hive)
         ));
     }

@@ -129,7 +129,7 @@ pub fn explain_the_end(context: &Context, wish: &Wish, ending: &Ending) {
     }
 }
 
-/// Keeps the text of an answer that was cut short by something else than the person, and says where.
+/// Keeps the text of an answer that something else than the person cut short, and says where.
 fn keep_the_partial(
     context: &Context,
     id: RequestId,

@@ -68,7 +68,7 @@ pub async fn run(ways: &[Way], context: &Context, json: bool) -> Result<(), Fail
         let mut shown: Option<Instant> = None;
         while let Some((hive, what)) = news.recv().await {
             if !picture {
-                board.tell(&hive, &what, json, context)?;
+                tell(&hive, &what, json, context)?;
             }
             board.take(&hive, what);
             if picture && shown.is_none_or(|then| then.elapsed() >= FRAME) && news.is_empty() {
@@ -111,43 +111,6 @@ impl Board {
         }
     }
 
-    /// Says one change as a line.
-    fn tell(
-        &self,
-        hive: &HiveName,
-        news: &News,
-        json: bool,
-        context: &Context,
-    ) -> Result<(), Failure> {
-        match news {
-            News::Standing(standing) => {
-                let (word, why, pause) = parts(standing);
-                let next_try_ms = pause.map(|time| u64::try_from(time.as_millis()).unwrap_or(0));
-                if json {
-                    return context.print_json(&Line::Standing {
-                        hive,
-                        standing: word,
-                        why,
-                        next_try_ms,
-                    });
-                }
-                context.print(&format!("{hive}  {}\n", sentence(standing)))
-            }
-            News::Event(event) => match &**event {
-                Event::Snapshot(snapshot) => {
-                    let mut workers = snapshot.workers.iter();
-                    workers.try_for_each(|worker| tell_worker(hive, worker, json, context))
-                }
-                Event::Worker { worker, .. } => tell_worker(hive, worker, json, context),
-                Event::WorkerGone { id, .. } if json => {
-                    context.print_json(&Line::Gone { hive, gone: id })
-                }
-                Event::WorkerGone { id, .. } => context.print(&format!("{hive}  {id}  gone\n")),
-                _ => Ok(()),
-            },
-        }
-    }
-
     /// The whole picture for a terminal of `width` columns.
     fn render(&self, width: Option<usize>) -> String {
         let mut out = String::from(FROM_THE_TOP);
@@ -169,6 +132,37 @@ impl Board {
             out.push_str(&ps::table(&rows, Show::Live).render(width));
         }
         out
+    }
+}
+
+/// Says one change as a line.
+fn tell(hive: &HiveName, news: &News, json: bool, context: &Context) -> Result<(), Failure> {
+    match news {
+        News::Standing(standing) => {
+            let (word, why, pause) = parts(standing);
+            let next_try_ms = pause.map(|time| u64::try_from(time.as_millis()).unwrap_or(0));
+            if json {
+                return context.print_json(&Line::Standing {
+                    hive,
+                    standing: word,
+                    why,
+                    next_try_ms,
+                });
+            }
+            context.print(&format!("{hive}  {}\n", sentence(standing)))
+        }
+        News::Event(event) => match &**event {
+            Event::Snapshot(snapshot) => {
+                let mut workers = snapshot.workers.iter();
+                workers.try_for_each(|worker| tell_worker(hive, worker, json, context))
+            }
+            Event::Worker { worker, .. } => tell_worker(hive, worker, json, context),
+            Event::WorkerGone { id, .. } if json => {
+                context.print_json(&Line::Gone { hive, gone: id })
+            }
+            Event::WorkerGone { id, .. } => context.print(&format!("{hive}  {id}  gone\n")),
+            _ => Ok(()),
+        },
     }
 }
 

@@ -17,8 +17,9 @@ use crate::bootstrap::logs::{self, Kind, Logs};
 use crate::bootstrap::probe::{self, Place, Seen};
 use crate::bootstrap::purge::{self, Purged};
 use crate::bootstrap::start;
+use crate::bootstrap::stock::Stock;
 use crate::bootstrap::upload::{self, Destination};
-use crate::bootstrap::{Host, SHARED, Step, Witness, bundle, payload};
+use crate::bootstrap::{Host, SHARED, Step, Witness, bundle};
 use crate::environment::Directories;
 use crate::ssh::{Peer, Session};
 use known::Known;
@@ -31,8 +32,8 @@ pub type Connector =
 /// The transport over SSH.
 pub struct Remote {
     hive: HiveName,
-    data: PathBuf,
     state: PathBuf,
+    stock: Arc<Stock>,
     build: BuildId,
     agent_start: Duration,
     silence: Duration,
@@ -61,16 +62,16 @@ impl Remote {
     /// The way to `hive` over connections that `connector` makes.
     pub fn new(
         hive: HiveName,
-        (dirs, build): (&Directories, BuildId),
+        (dirs, stock): (&Directories, Arc<Stock>),
         timings: &Timings,
         connector: Connector,
         witness: Arc<dyn Witness>,
     ) -> Self {
         Self {
             hive,
-            data: dirs.data.clone(),
             state: dirs.state.clone(),
-            build,
+            build: stock.build().clone(),
+            stock,
             agent_start: timings.agent_start,
             silence: timings.dead,
             shared: SHARED.to_owned(),
@@ -108,6 +109,7 @@ impl Remote {
     /// # Errors
     /// Those of connecting; `NO_BUNDLE`, `DISK_FULL`, `CHECKSUM_MISMATCH`, `AGENT_FAILED`.
     pub async fn install(&self, force: bool) -> Result<InstalledBuild, Fault> {
+        self.stock.begin();
         let host = self.host().await?;
         let seen = probe::probe(&host, &self.build).await?;
         self.ensure(&host, &seen, force).await
@@ -164,13 +166,8 @@ impl Remote {
     }
 
     async fn ensure(&self, host: &Host, seen: &Seen, force: bool) -> Result<InstalledBuild, Fault> {
-        let (data, build) = (self.data.clone(), self.build.clone());
-        let found = tokio::task::spawn_blocking(move || bundle::candidates(&data, &build)).await;
-        let candidates = found.map_err(|error| {
-            Fault::new(Code::Internal, "the programs of this machine were not read").cause(error)
-        })??;
-        let bundle = bundle::choose(host, seen, &candidates)?;
-        let digest = payload::digest(host, bundle).await?;
+        let bundle = bundle::choose(host, seen, self.stock.candidates().await?)?;
+        let digest = self.stock.digest(host, bundle).await?;
         let (place, ground) = seen.place(host)?;
         let there = ground.program(&self.build, &bundle.target);
         let is_sound = there.is_some_and(|program| {
@@ -190,13 +187,14 @@ impl Remote {
                 let note = format!("the home directory {why}; rbee goes to {}", ground.data);
                 host.sees(&Step::Note(note));
             }
-            let payload = payload::prepare(host, bundle, &installed.digest, seen.gzip).await?;
+            let payload = self.stock.payload(host, bundle, &installed.digest, seen.gzip).await?;
             upload::upload(host, &installed.destination(), &payload, force).await?;
         }
         Ok(installed)
     }
 
     async fn bring_up(&self, host: &Host) -> Result<(), Fault> {
+        self.stock.begin();
         let seen = probe::probe(host, &self.build).await?;
         let mut installed = self.ensure(host, &seen, false).await?;
         let mut started = self.start_there(host, &seen, &installed).await;

@@ -154,8 +154,24 @@ mod tests {
     fn what_could_reach_a_shell_or_look_like_an_option_is_refused() {
         let long = "x".repeat(300);
         let all = [
-            "", "@pc", "ada@", "-oProxyCommand=x", "a@-x", "-a@x", "pc:0", "pc:70000", "pc:+1",
-            "pc:", "p c", "pc;id", "$(id)", "a'b@pc", "[::1", "[::1]x", "pc\n", &long,
+            "",
+            "@pc",
+            "ada@",
+            "-oProxyCommand=x",
+            "a@-x",
+            "-a@x",
+            "pc:0",
+            "pc:70000",
+            "pc:+1",
+            "pc:",
+            "p c",
+            "pc;id",
+            "$(id)",
+            "a'b@pc",
+            "[::1",
+            "[::1]x",
+            "pc\n",
+            &long,
         ];
         for text in all {
             assert!(text.parse::<Address>().is_err(), "{text:?}");

@@ -20,7 +20,8 @@ pub trait Person: Send + Sync {
     /// Whether a host key that nobody recorded is the right one. Without a person: no.
     fn trusts<'a>(&'a self, key: &'a NewHostKey) -> BoxFuture<'a, bool>;
 
-    /// A secret, or an answer to a server's own question; none when nobody is there or they gave up.
+    /// A secret, or an answer to a server's own question; none when nobody is there or they gave
+    /// up.
     /// `prompt` is one clean line.
     fn answers<'a>(
         &'a self,

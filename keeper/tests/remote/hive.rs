@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keeper::bootstrap::logs::Kind as Log;
+use keeper::bootstrap::stock::Stock;
 use keeper::bootstrap::{Step, Witness};
 use keeper::environment::Directories;
 use keeper::install;
@@ -50,7 +51,8 @@ impl Keeper {
             Box::pin(async move { Ok::<_, Fault>(session) })
         });
         let witness: Arc<dyn Witness> = seen.clone();
-        let own = (&dirs, keeper::build_id());
+        let stock = Stock::new(dirs.data.clone(), keeper::build_id());
+        let own = (&dirs, Arc::new(stock));
         let hive = "pc".parse().unwrap();
         let remote = Remote::new(hive, own, &Timings::default(), connector, witness);
         (remote.beside(machine.shared().to_str().unwrap()), seen)

@@ -57,7 +57,7 @@ impl Here {
         fs::write(dir.path().join("rbee.sha256"), hex(program)).unwrap();
         let needs = keeper::bootstrap::bundle::Needs::default();
         let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-        Self { dir, bundle: Bundle { target, program: path, needs } }
+        Self { dir, bundle: Bundle { target, program: path, needs, digest: None } }
     }
 
     /// Bytes that hardly compress, behind a program.

@@ -1,7 +1,7 @@
 //! The jobs that wait for a slot: bounded, prepared beside the engine, swept of those that nobody
 //! waits for any more.
 //!
-//! A job waits, is prepared by one of the preparers' threads, waits again until the engine takes it,
+//! A job waits, is prepared by one of the preparers' threads, waits until the engine takes it,
 //! and leaves. Whoever prepares it owns nothing of it: a job that is cancelled or late is gone from
 //! the queue at once, and its preparer learns it by its [`Claim`].
 
