@@ -1,12 +1,25 @@
 //! A hive may be any Unix: other servers, other shells, other disks.
 
-#![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "what goes wrong here is a failed test"
+)]
+
+use std::path::PathBuf;
+use std::process::Command;
 
 use rbee_tests::Fleet;
+use rbee_tests::sandbox::program;
 
 /// Adds the one host, uses it, looks at it, and takes it away without a trace.
 fn lives(flavour: &str) {
-    let Some(fleet) = Fleet::up(&[("a", flavour)], "") else { return };
+    if let Some(fleet) = Fleet::up(&[("a", flavour)], "") {
+        lives_in(&fleet, flavour);
+    }
+}
+
+fn lives_in(fleet: &Fleet, flavour: &str) {
     // Some shells write files of their own when somebody logs in for the first time.
     let _ = fleet.lab.ssh("a", "true");
     let before = fleet.lab.files("a");
@@ -85,4 +98,30 @@ fn a_machine_without_glibc_is_told_which_bundle_it_needs() {
     let hint = "scripts/bundle x86_64-unknown-linux-musl";
     assert!(refused.stderr.contains(hint), "{}", refused.stderr);
     assert_eq!(fleet.lab.files("a"), before, "nothing was written there");
+}
+
+/// The bundle of this build for a target, where `scripts/bundle` was told to put it.
+fn bundle(target: &str) -> Option<(String, PathBuf)> {
+    let version = Command::new(program()).arg("--version").output().expect("it runs").stdout;
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let build = version.split("build ").nth(1)?.split(',').next()?.to_owned();
+    let made = PathBuf::from(std::env::var_os("RBEE_BUNDLES")?).join(&build).join(target);
+    made.join("rbee").is_file().then_some((build, made))
+}
+
+#[test]
+fn a_machine_without_glibc_runs_the_bundle_that_was_built_for_it() {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    let Some((build, made)) = bundle(TARGET) else {
+        println!(
+            "skipped: RBEE_BUNDLES=DIR has no {TARGET} of this build (scripts/bundle makes it)"
+        );
+        return;
+    };
+    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", "busybox")], "") else { return };
+    for file in ["rbee", "rbee.sha256"] {
+        let bytes = std::fs::read(made.join(file)).expect("the bundle");
+        fleet.write(&format!(".local/share/rbee/{build}/{TARGET}/{file}"), &bytes);
+    }
+    lives_in(&fleet, "busybox");
 }

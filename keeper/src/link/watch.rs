@@ -19,7 +19,7 @@ const JITTER: f64 = 0.2;
 /// How the keeper stands with a hive.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Standing {
-    /// It is being connected.
+    /// It is being connected for the first time.
     Connecting,
     /// Its agent answers and its events come.
     Online,
@@ -56,10 +56,11 @@ pub async fn watch<T: Transport>(
 ) {
     let mut backoff = Backoff::new(timings);
     let tell = async |news| listener.send((way.hive().clone(), news)).await.is_ok();
+    if !tell(News::Standing(Standing::Connecting)).await {
+        return;
+    }
+    // While it is tried again it stands as it stood: why it was lost is worth more than that.
     loop {
-        if !tell(News::Standing(Standing::Connecting)).await {
-            return;
-        }
         let standing = match reach_running(way, timings).await {
             Ok(Some((client, events))) => {
                 backoff.reset();

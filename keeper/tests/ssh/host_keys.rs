@@ -64,7 +64,7 @@ async fn an_unknown_key_that_nobody_trusts_is_refused_and_not_recorded() {
         assert_eq!(fault.code, Code::HostKeyUnknown);
         assert_eq!(person.asked().len(), questions);
         assert!(shown(&fault).contains(&fingerprint(&server.path("host"))), "{fault:#?}");
-        assert!(shown(&fault).contains("--accept-new"), "{fault:#?}");
+        assert!(shown(&fault).contains("ssh -p"), "{fault:#?}");
         assert!(!server.path("home/.ssh/known_hosts").exists());
     }
     assert!(!server.log().contains("Accepted"), "nothing was shown to it: {}", server.log());

@@ -13,4 +13,5 @@ mod identities;
 mod server;
 mod silence;
 mod streams;
+mod unread;
 mod ways;

@@ -142,12 +142,9 @@ async fn reach(
     Ok((Found { row, latency_ms: latency::milliseconds(trip) }, path))
 }
 
-/// A hint with the words that were typed instead of placeholders.
+/// The hive has no name yet: what would be done about it by its name is done by the same command
+/// again, and a host key that nobody recorded is accepted by it with one more word.
 fn with_own_command(mut failure: Failure, args: &Args) -> Failure {
-    if failure.fault.code != Code::HostKeyUnknown {
-        return failure;
-    }
-    failure.fault.hints.retain(|hint| !hint.starts_with("rbee "));
     let mut command = format!("rbee hive add {} {}", args.name, args.address);
     if let Some(identity) = &args.identity {
         command = format!("{command} -i {}", path_word(identity));
@@ -156,7 +153,18 @@ fn with_own_command(mut failure: Failure, args: &Args) -> Failure {
         let jumps: Vec<String> = args.jump.iter().map(ToString::to_string).collect();
         command = format!("{command} -J {}", jumps.join(","));
     }
-    failure.hint(format!("{command} --accept-new  # if it is the right one"))
+    let by_name = |hint: &String| {
+        hint.strip_prefix("rbee hive ").and_then(|rest| rest.split_once(' ')).is_some_and(
+            |(verb, rest)| verb != "add" && rest.split(' ').any(|word| word == args.name.as_str()),
+        )
+    };
+    let hints = &mut failure.fault.hints;
+    let before = hints.len();
+    hints.retain(|hint| !by_name(hint));
+    if failure.fault.code == Code::HostKeyUnknown {
+        return failure.hint(format!("{command} --accept-new  # if it is the right one"));
+    }
+    if hints.len() < before { failure.hint(command) } else { failure }
 }
 
 /// Says what else is different from now on.
@@ -218,10 +226,14 @@ mod tests {
             accept_new: false,
             json: false,
         };
-        let fault = Fault::new(Code::HostKeyUnknown, "who?").hint("rbee hive add NAME …");
-        let hints = with_own_command(fault.into(), &args).fault.hints;
-        let command = "rbee hive add pc ada@pc:2222 -i 'a key' -J x,y --accept-new";
-        assert!(hints.len() == 1 && hints[0].starts_with(command), "{hints:?}");
+        let hints = |fault: Fault| with_own_command(fault.into(), &args).fault.hints;
+        let command = "rbee hive add pc ada@pc:2222 -i 'a key' -J x,y";
+        let unknown = hints(Fault::new(Code::HostKeyUnknown, "who?"));
+        assert!(unknown[0].starts_with(&format!("{command} --accept-new")), "{unknown:?}");
+        let broken = Fault::new(Code::HiveUnreachable, "x").hint("rbee hive install pc").hint("df");
+        assert_eq!(hints(broken), ["df", command]);
+        let other = Fault::new(Code::HiveUnreachable, "x").hint("rbee hive doctor else");
+        assert_eq!(hints(other), ["rbee hive doctor else"]);
     }
 
     #[test]

@@ -113,8 +113,7 @@ impl Host {
                 .cause(format!("it shows {algorithm} {fingerprint}"))
                 .detail("fingerprint", fingerprint)
                 .detail("algorithm", algorithm)
-                .hint(self.openssh())
-                .hint("rbee hive add NAME ADDRESS --accept-new"));
+                .hint(self.openssh()));
         }
         let Some(file) = self.resolved.known_hosts.first() else { return Ok(()) };
         let (host, hashed) = (self.known.host(), self.resolved.hash_known_hosts);

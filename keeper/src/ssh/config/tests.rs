@@ -5,6 +5,7 @@ use std::time::Duration;
 use wire::Code;
 
 use super::*;
+use crate::environment::Environment;
 use crate::ssh::resolved::{Agent, Unknown};
 
 /// What the tests' environment has.
@@ -212,10 +213,9 @@ impl Home {
         Around {
             program: program.map(Path::to_path_buf),
             config: Some(self.dir.path().join("config")),
+            variable,
             // OpenSSH knows who runs it and where they live; the files must mean the same person.
-            home: std::env::home_dir().unwrap(),
-            user: whoami(),
-            ..around(Path::new("/"))
+            ..Environment::read().unwrap().ssh
         }
     }
 
@@ -227,11 +227,6 @@ impl Home {
         let program = self.openssh.as_deref()?;
         Some(resolve(&self.around(Some(program)), &address(typed), None, &[]).await)
     }
-}
-
-fn whoami() -> String {
-    let output = std::process::Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The configurations that both readers are shown, each with the hosts that are asked for.

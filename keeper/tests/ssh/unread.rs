@@ -1,24 +1,20 @@
 //! Streams that nobody reads hold up nobody else on the same connection.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "what goes wrong here is a failed test"
-)]
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keeper::link::client::Ask;
 use keeper::link::{Client, Opened};
+use keeper::ssh::Stream;
 use tokio::net::UnixStream;
 use wire::event::Event;
 use wire::generate::{ChatRole, Message, Prompt};
 use wire::sampling::SamplingFields;
 use wire::worker::SpawnRequest;
 use wire::{Fault, HiveName, ModelRef, RequestId, Timings, limits};
+
+use crate::server::{self, Server, is_there};
 
 /// Streams that are opened and left alone.
 const UNREAD: usize = 50;
@@ -62,17 +58,18 @@ impl Drop for Hive {
     }
 }
 
-/// The connection, once the agent answers.
-async fn connected(hive: &Hive) -> Client {
+/// HTTP/2 over a stream to the agent, once it answers.
+async fn connected(open: impl AsyncFn() -> Option<Stream>) -> Client {
     let mut look = tokio::time::interval(Duration::from_millis(10));
     let answered = async {
         loop {
             look.tick().await;
-            let Ok(stream) = UnixStream::connect(hive.socket()).await else { continue };
-            let opened = Opened { stream: Box::new(stream), agent_pid: None };
+            let Some(stream) = open().await else { continue };
+            let opened = Opened { stream, agent_pid: None };
             let client = Client::over(&HiveName::local(), opened, &Timings::default()).await;
-            let client = client.expect("HTTP/2");
-            if client.hello().await.is_ok() {
+            if let Ok(client) = client
+                && client.hello().await.is_ok()
+            {
                 return client;
             }
         }
@@ -89,7 +86,26 @@ async fn in_time<T>(what: &str, work: impl Future<Output = Result<T, Fault>>) ->
 #[tokio::test]
 async fn fifty_unread_streams_stop_neither_heartbeats_nor_requests_nor_an_answer() {
     let hive = Hive::start();
-    let client = connected(&hive).await;
+    let open = async || {
+        let stream = UnixStream::connect(hive.socket()).await.ok()?;
+        Some(Box::new(stream) as Stream)
+    };
+    leaves_fifty_unread(connected(open).await).await;
+}
+
+#[tokio::test]
+async fn fifty_unread_streams_over_one_channel_of_ssh_stop_nothing_either() {
+    if !is_there("fifty_unread_streams_over_one_channel_of_ssh_stop_nothing_either") {
+        return;
+    }
+    let (server, hive) = (Server::start(""), Hive::start());
+    let session = server::connected(&server.resolved()).await;
+    let path = hive.socket().to_str().expect("UTF-8").to_owned();
+    let open = async || session.socket(&path).await.ok();
+    leaves_fifty_unread(connected(open).await).await;
+}
+
+async fn leaves_fifty_unread(client: Client) {
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
         unread.push(in_time("a stream", client.events()).await);
