@@ -167,8 +167,8 @@ fn way_cpu_ns() -> u64 {
 fn many() {
     let names: Vec<String> = (1..=HIVES).map(|n| format!("h{n}")).collect();
     let hosts: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
-    let config: String =
-        names.iter().map(|name| format!("[hives.{name}]\naddress = \"{name}\"\n")).collect();
+    let table = |name: &String| format!("[hives.{name}]\naddress = \"{name}\"\n");
+    let config = names.iter().map(table).collect::<Vec<_>>().concat();
     let Some(fleet) = Fleet::up(&hosts, &config) else { return };
     // The first upload compresses the program; that is done once for all.
     let _ = fleet.rbee(&["hive", "start", "h1"]).expect_code(0);
@@ -183,7 +183,9 @@ fn many() {
             .iter()
             .map(|name| fleet.lab.keeper_spawn(&["scp", "-q", "bin/rbee", &format!("{name}:copy")]))
             .collect();
-        copying.into_iter().for_each(|child| drop(finish(child).expect_code(0)));
+        for child in copying {
+            let _ = finish(child).expect_code(0);
+        }
     });
     println!(
         "bootstrap   one hive {one:.0} ms   {HIVES} hives {all:.0} ms   scp of the program to all \
