@@ -118,12 +118,17 @@ fn is_path_shaped(text: &str) -> bool {
     text.contains('/') || text.to_ascii_lowercase().ends_with(".gguf")
 }
 
+/// Whether what stands after `-m` is a file of this machine, not one of a hive.
+pub fn is_of_this_machine(text: &str) -> bool {
+    is_path_shaped(text) && !is_reference_shaped(text)
+}
+
 /// Resolves what stands after `-m`. A path of this machine becomes `file:` with its canonical path.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what names no model, `MODEL_NOT_FOUND` for a file that is not there.
 pub fn resolve(text: &str, aliases: Aliases<'_>) -> Result<ModelRef, Fault> {
-    if is_path_shaped(text) && !is_reference_shaped(text) {
+    if is_of_this_machine(text) {
         return resolve_path(Path::new(text));
     }
     resolve_name(text, aliases).map_err(|error| {

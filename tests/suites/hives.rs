@@ -114,6 +114,9 @@ fn what_cannot_be_reached_is_named_with_its_exit_code_and_nothing_is_kept_of_it(
     assert!(silent.stderr.contains("hint:"), "{}", silent.stderr);
     fleet.lab.thaw("a");
     assert_eq!(fleet.config(), before);
+    fleet.configure("[hives.a]\naddress = \"a\"\n");
+    let mine = fleet.rbee(&["run", "-m", "bin/rbee", QUESTION]).expect_code(2);
+    assert!(mine.stderr.contains("--hive local -m bin/rbee"), "{}", mine.stderr);
     let unknown = fleet.rbee(&["run", "-m", "demo", "--hive", "x", QUESTION]).expect_code(10);
     assert!(unknown.stderr.contains("rbee hive add x"), "{}", unknown.stderr);
     assert_eq!(fleet.processes("a"), Vec::<String>::new(), "nothing was left running");

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use clap::value_parser;
 use wire::sampling::{Sampling, SamplingFields};
-use wire::{Device, HiveName, ModelRef, limits};
+use wire::{Code, Device, Fault, HiveName, ModelRef, limits, text};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::link::way::Way;
 use crate::model;
+
+/// Bytes of a path that are shown.
+const MAX_PATH_BYTES: usize = 256;
 
 /// Which model, and where.
 #[derive(Debug, clap::Args)]
@@ -91,7 +94,11 @@ impl ModelArgs {
     fn model(&self, context: &Context) -> Result<ModelRef, Failure> {
         let aliases = context.config.known_aliases();
         if let Some(text) = &self.model {
-            return Ok(model::resolve(text, aliases)?);
+            let model = model::resolve(text, aliases)?;
+            if model::is_of_this_machine(text) {
+                self.refuse_elsewhere(text, context)?;
+            }
+            return Ok(model);
         }
         if let Some(name) = &context.config.default_model {
             return name.resolve(aliases).map_err(|error| Failure::usage(error.to_string()));
@@ -103,6 +110,21 @@ impl ModelArgs {
                 .hint("rbee config path  # default_model = \"…\" goes there"));
         }
         Ok(ModelRef::Demo)
+    }
+
+    /// A path is a file of this machine; on another one the same path would be another file.
+    fn refuse_elsewhere(&self, path: &str, context: &Context) -> Result<(), Failure> {
+        let hives = self.hive.clone().map_or_else(|| context.hives(), |hive| vec![hive]);
+        let Some(other) = hives.iter().find(|hive| **hive != HiveName::local()) else {
+            return Ok(());
+        };
+        let (shown, word) = (text::one_line(path, MAX_PATH_BYTES), text::shell_word(path));
+        let message =
+            format!("-m: {shown} is a file of this machine, the hive {other} has its own");
+        let fault = Fault::new(Code::InvalidArgument, message)
+            .cause("a file of the hive is named file:/path, as it is there")
+            .hint(format!("rbee run --hive local -m {word} \"…\""));
+        Err(fault.into())
     }
 
     /// The ways to the hives that may answer.
