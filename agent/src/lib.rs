@@ -28,8 +28,6 @@ use wire::{BuildId, Code, Fault, layout, ndjson};
 use crate::cli::{Args, Command, ServeArgs};
 use crate::dirs::Dirs;
 
-/// Threads of the daemon: it moves small messages, the engines compute.
-const THREADS: usize = 2;
 /// Detail of the fault of a daemon that found another one running.
 const ANOTHER_RUNS: &str = "another_agent_runs";
 
@@ -79,8 +77,9 @@ fn serve(args: ServeArgs, build: BuildId) -> Result<(), Fault> {
     }
     let dirs = Dirs::find()?;
     let settings = settings::load(&dirs.config)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+    // It moves small messages. A second thread would be woken for each token only to watch the
+    // sockets meanwhile, on a processor that an engine wants.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(no_runtime)?;
     let outcome = runtime.block_on(daemon::serve(build, dirs, settings));
     // A read of a hanging file system must not keep the daemon from ending.

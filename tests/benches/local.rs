@@ -23,6 +23,8 @@ const WARM_RUNS: usize = 40;
 /// scatters by several per cent on a shared machine; so many of them bring the median's interval
 /// below one.
 const PAIRS: usize = 240;
+/// Answers whose processor time is read. They are none of the pairs: reading takes time of its own.
+const ACCOUNTED: usize = 20;
 /// Tokens of one measured answer.
 const TOKENS: usize = 16;
 
@@ -93,23 +95,17 @@ struct Stamps {
 
 /// Runs the program and stamps its first token event as it arrives.
 fn run_stamped(sandbox: &Sandbox, args: &[&str], start: Instant) -> Stamps {
-    let mut child = sandbox.command(args).spawn().expect("rbee starts");
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let (mut first_token_ms, mut worker_ms) = (None, 0.0);
-    for line in lines.map_while(Result::ok) {
-        let event: serde_json::Value = serde_json::from_str(&line).expect("NDJSON");
-        match event["event"].as_str() {
-            Some("token") => {
-                first_token_ms.get_or_insert_with(|| ms(start.elapsed()));
-            }
-            Some("done") => {
-                let part = |name: &str| event["timings"][name].as_f64().unwrap_or(0.0);
-                worker_ms = part("queue_ms") + part("prefill_ms");
-            }
-            _ => {}
+    run_watched(sandbox, args, |_, event| match event["event"].as_str() {
+        Some("token") => {
+            first_token_ms.get_or_insert_with(|| ms(start.elapsed()));
         }
-    }
-    assert!(child.wait().expect("it ends").success());
+        Some("done") => {
+            let part = |name: &str| event["timings"][name].as_f64().unwrap_or(0.0);
+            worker_ms = part("queue_ms") + part("prefill_ms");
+        }
+        _ => {}
+    });
     Stamps { first_token_ms: first_token_ms.expect("a token"), worker_ms }
 }
 
@@ -127,13 +123,9 @@ fn hop() {
     let _ = sandbox.rbee(&args).expect_code(0);
     let engine = engine_socket(&sandbox);
     let agent = sandbox.pid_of(Role::Agent);
-    let (mut ratios, mut alone, mut costs) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut alone) = (Vec::new(), Vec::new());
     for pair in 0..PAIRS {
-        let mut through = || {
-            let (ms, cpu_ms) = through_ms(&sandbox, &args, agent);
-            costs.push(cpu_ms / ms);
-            ms
-        };
+        let through = || through_ms(&sandbox, &args);
         let (direct, through) = if pair % 2 == 0 {
             let direct = direct_ms(&engine);
             (direct, through())
@@ -151,6 +143,7 @@ fn hop() {
         median(alone),
         median(ratios),
     );
+    let costs = (0..ACCOUNTED).map(|_| processor_share(&sandbox, &args, agent)).collect();
     println!(
         "   processor time of agent and keeper    median {:.2} % of a token's time on all cores",
         median(costs) * 100.0 / cores()
@@ -202,29 +195,45 @@ fn direct_ms(socket: &Path) -> f64 {
         .expect("the worker says how long it took")
 }
 
-/// A token's time in an answer through agent and keeper, and the processor time that the two took
-/// for it.
-fn through_ms(sandbox: &Sandbox, args: &[&str], agent: i32) -> (f64, f64) {
+/// Runs the program and shows each of its events as it arrives, until it ends.
+fn run_watched(sandbox: &Sandbox, args: &[&str], mut watch: impl FnMut(i32, &serde_json::Value)) {
     let mut child = sandbox.command(args).spawn().expect("rbee starts");
     let keeper = i32::try_from(child.id()).expect("a process id");
-    let cpu = || procs::cpu_ns(agent) + procs::cpu_ns(keeper);
     let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-    let (mut first, mut last, mut count, mut ms) = (None, 0, 0u32, f64::NAN);
     for line in lines.map_while(Result::ok) {
-        let event: serde_json::Value = serde_json::from_str(&line).expect("NDJSON");
-        match event["event"].as_str() {
-            Some("token") => {
-                // A process that has ended has no time any more.
-                last = cpu().max(last);
-                count += 1;
-                first.get_or_insert(last);
-            }
-            Some("done") => ms = decode_ms(&event["timings"]),
-            _ => {}
-        }
+        watch(keeper, &serde_json::from_str(&line).expect("NDJSON"));
     }
     assert!(child.wait().expect("it ends").success());
-    let spent = last.saturating_sub(first.expect("a token"));
-    let spent = Duration::from_nanos(spent);
-    (ms, spent.as_secs_f64() * 1e3 / f64::from(count - 1))
+}
+
+/// A token's time in an answer through agent and keeper.
+fn through_ms(sandbox: &Sandbox, args: &[&str]) -> f64 {
+    let mut ms = f64::NAN;
+    run_watched(sandbox, args, |_, event| {
+        if event["event"] == "done" {
+            ms = decode_ms(&event["timings"]);
+        }
+    });
+    ms
+}
+
+/// The share of a token's time, as one processor's, that agent and keeper compute: from the first
+/// token of an answer to the last.
+fn processor_share(sandbox: &Sandbox, args: &[&str], agent: i32) -> f64 {
+    let (mut count, mut first, mut spent, mut ms) = (0, 0, 0, f64::NAN);
+    run_watched(sandbox, args, |keeper, event| match event["event"].as_str() {
+        Some("token") => {
+            count += 1;
+            let spent_so_far = || procs::cpu_ns(agent) + procs::cpu_ns(keeper);
+            if count == 1 {
+                first = spent_so_far();
+            } else if count == TOKENS {
+                spent = spent_so_far() - first;
+            }
+        }
+        Some("done") => ms = decode_ms(&event["timings"]),
+        _ => {}
+    });
+    let steps = u32::try_from(TOKENS - 1).map_or(f64::NAN, f64::from);
+    Duration::from_nanos(spent).as_secs_f64() * 1e3 / steps / ms
 }

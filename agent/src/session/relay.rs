@@ -1,13 +1,14 @@
 //! The worker's stream on its way to the keeper: unchanged, watched, and never without a last word.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use wire::fault::ErrorEnvelope;
 use wire::{Code, Fault, RequestId, WorkerId, sse};
 
@@ -26,7 +27,7 @@ pub struct Relay {
     worker: WorkerId,
     request: RequestId,
     deadline: Option<Instant>,
-    stall: Duration,
+    silence: Silence,
 }
 
 impl Relay {
@@ -41,7 +42,8 @@ impl Relay {
         let Reply { response, driver } = reply;
         let open = Some((response.into_body(), driver, slot));
         let (worker, request) = of;
-        Self { open, scanner: Scanner::default(), worker, request, deadline, stall }
+        let silence = Silence::of(stall);
+        Self { open, scanner: Scanner::default(), worker, request, deadline, silence }
     }
 
     /// The bytes for the keeper.
@@ -55,6 +57,8 @@ impl Relay {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let (body, _, slot) = self.open.as_mut()?;
+            // Counted from here: while the keeper did not read, nobody listened to the worker.
+            self.silence.since = Instant::now();
             let fault = tokio::select! {
                 biased;
                 frame = body.frame() => match frame {
@@ -75,7 +79,7 @@ impl Relay {
                 },
                 fault = revoked(slot) => fault,
                 () = until(self.deadline) => too_late(),
-                () = tokio::time::sleep(self.stall) => stalled(&self.worker, self.stall),
+                () = self.silence.ended() => stalled(&self.worker, self.silence.limit),
             };
             let code = fault.code.as_str();
             tracing::info!(request = %self.request, code, "answer ended early");
@@ -91,6 +95,32 @@ impl Relay {
         let mut bytes = if self.scanner.is_between_events { Vec::new() } else { b"\n\n".to_vec() };
         bytes.extend_from_slice(&event);
         Some(bytes.into())
+    }
+}
+
+/// How long the worker may send nothing. One timer for the whole answer: it looks again at its end
+/// whether something came meanwhile, so that a token costs no timer.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn of(limit: Duration) -> Self {
+        Self { limit, since: Instant::now(), timer: Box::pin(tokio::time::sleep(limit)) }
+    }
+
+    async fn ended(&mut self) {
+        loop {
+            self.timer.as_mut().await;
+            if self.since.elapsed() >= self.limit {
+                return;
+            }
+            let Some(at) = self.since.checked_add(self.limit) else { return };
+            self.timer.as_mut().reset(at);
+        }
     }
 }
 
