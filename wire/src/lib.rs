@@ -18,6 +18,7 @@ pub mod marker;
 pub mod model_ref;
 pub mod ndjson;
 pub mod routes;
+pub mod safetensors;
 pub mod sampling;
 pub mod settings;
 pub mod sse;
