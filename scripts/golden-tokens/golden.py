@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
+import llama_cpp
 import sentencepiece
-from llama_cpp import Llama
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Metaspace, Punctuation, Sequence, Split
 
@@ -70,6 +70,32 @@ PRE = [
 ]
 
 
+class Llama:
+    """llama.cpp's tokenizer of a file."""
+
+    def __init__(self, path: Path) -> None:
+        params = llama_cpp.llama_model_default_params()
+        params.vocab_only = True
+        self.model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        self.vocab = llama_cpp.llama_model_get_vocab(self.model)
+
+    def tokenize(self, text: str, ends: bool, control: bool) -> list[int]:
+        data = text.encode()
+        room = len(data) + 8
+        ids = (llama_cpp.llama_token * room)()
+        count = llama_cpp.llama_tokenize(self.vocab, data, len(data), ids, room, ends, control)
+        assert count >= 0, text
+        return list(ids[:count])
+
+
+@llama_cpp.llama_log_callback
+def quiet(_level, _text, _data) -> None:
+    pass
+
+
+llama_cpp.llama_log_set(quiet, None)
+
+
 class Golden:
     """Collects the ids of each set, and says where llama.cpp has others."""
 
@@ -80,13 +106,13 @@ class Golden:
         self.sets[name] = [encode(text) for text in self.texts]
 
     def compare(self, name: str, path: Path, control: bool, ends: bool) -> None:
-        llama = Llama(str(path), vocab_only=True, verbose=False)
+        llama = Llama(path)
         differs = []
         for text, ids in zip(self.texts, self.sets[name]):
-            theirs = llama.tokenize(text.encode(), add_bos=ends, special=control)
+            theirs = llama.tokenize(text, ends, control)
             if theirs != ids:
                 differs.append((text, ids, theirs))
-        print(f"{name}: {len(differs)} of {len(self.texts)} texts differ in llama.cpp")
+        print(f"{name}: {len(differs)} of {len(self.texts)} texts differ in llama.cpp", flush=True)
         for text, ids, theirs in differs[: 12 if self.show else 0]:
             print(f"  {text!r}\n    {ids}\n    {theirs}")
 
@@ -142,12 +168,12 @@ def sentence_pieces(golden: Golden, out: Path, training: list[str]) -> None:
         golden.add(name, lambda text: reference.encode(text))
         golden.compare(name, path, control=False, ends=False)
     v.write_pieces(out / "pieces.gguf", pieces, True)
-    llama = Llama(str(out / "pieces.gguf"), vocab_only=True, verbose=False)
-    golden.add("pieces+control", lambda text: once(llama.tokenize(text.encode(), True, True), 1))
+    llama = Llama(out / "pieces.gguf")
+    golden.add("pieces+control", lambda text: once(llama.tokenize(text, True, True), 1))
     path = golden.build / "phi-3.gguf"
     v.write_pieces(path, pieces, True, name="Phi-3 mini")
-    phi = Llama(str(path), vocab_only=True, verbose=False)
-    golden.add("pieces+phi-3", lambda text: once(phi.tokenize(text.encode(), True, True), 1))
+    phi = Llama(path)
+    golden.add("pieces+phi-3", lambda text: once(phi.tokenize(text, True, True), 1))
     tokenizer = v.pieces_json(pieces)
     (out / "pieces.json").write_text(tokenizer.to_str())
     golden.add("pieces.json", lambda text: once(tokenizer.encode(text).ids, 1))
