@@ -27,6 +27,7 @@ struct Shard {
 pub(in super::super) struct Directory {
     /// The text of `config.json`.
     pub config: Vec<u8>,
+    path: PathBuf,
     shards: Vec<Shard>,
     /// Where each tensor is: its shard, and its place in that one's table.
     places: HashMap<String, (usize, usize)>,
@@ -58,7 +59,8 @@ impl Directory {
             return Err(Fault::new(Code::ModelUnsupported, message)
                 .hint(format!("ls -l {}", text::shell_word(&path.to_string_lossy()))));
         };
-        let mut directory = Self { config, shards: Vec::new(), places: HashMap::new() };
+        let (shards, places) = (Vec::new(), HashMap::new());
+        let mut directory = Self { config, path: path.to_owned(), shards, places };
         for (name, path) in files {
             directory.add(&name, &path, index.as_ref())?;
         }
@@ -66,6 +68,15 @@ impl Directory {
             Some(name) => Err(corrupt(format!("no file has {}", text::one_line(name, 80)))),
             None => Ok(directory),
         }
+    }
+
+    /// The content of another of its files, of at most `limit` bytes, if it is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(in super::super) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let path = self.path.join(name);
+        if path.exists() { small(&path, limit).map(Some) } else { Ok(None) }
     }
 
     fn has(&self, name: &str) -> bool {

@@ -93,6 +93,11 @@ impl Config {
             "rope.scaling.yarn_log_multiplier",
             "rope.scaling.yarn_attn_factor",
         ])?;
+        if family.name == "granite"
+            && header.flag(&keys.key("rope.scaling.finetuned")) == Some(false)
+        {
+            return Err(unsupported("this engine does not compute granite without positions"));
+        }
         let head_dim = size(shape.head_dim);
         let rope = rope(&keys, &shape)?.check(head_dim)?;
         Self {

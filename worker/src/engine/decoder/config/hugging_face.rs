@@ -6,16 +6,16 @@ use wire::{Fault, limits, text};
 use super::super::super::weights::{Naming, corrupt};
 use super::family::{Family, Windows, family};
 use super::{
-    Activation, Block, Config, Experts, LongFactors, Pairing, RopeConfig, Rotation, Scaling,
-    inverse_root, narrow, positive, size, unsupported, yarn_magnitude,
+    Activation, Block, Config, Experts, LongFactors, Pairing, Room, RopeConfig, Rotation, Scaling,
+    inverse_root, narrow, positive, room, size, unsupported, yarn_magnitude,
 };
 
 /// A `config.json`, checked.
-pub(in super::super) struct Description {
+pub(in super::super::super) struct Description {
     /// The model's figures.
-    pub config: Config,
+    pub(in super::super) config: Config,
     /// What its tensors are called.
-    pub naming: Naming,
+    pub(in super::super) naming: Naming,
 }
 
 /// An object of a config. A key that is `null` is as one that is missing, unless its absence has a
@@ -98,7 +98,7 @@ impl Description {
     ///
     /// # Errors
     /// As [`Config::from_header`].
-    pub(in super::super) fn parse(json: &[u8]) -> Result<Self, Fault> {
+    pub(in super::super::super) fn parse(json: &[u8]) -> Result<Self, Fault> {
         let no_object = || corrupt("config.json is no JSON object");
         let value: Value =
             serde_json::from_slice(json).map_err(|error| no_object().cause(error))?;
@@ -113,6 +113,14 @@ impl Description {
         keys.refuse_true(&["use_bidirectional_attention", "add_cross_attention"])?;
         let model = Model::new(keys, family, model_type)?;
         Ok(Self { config: model.config()?, naming: model.naming() })
+    }
+
+    /// The context that a worker of this model gets, if it can have it.
+    ///
+    /// # Errors
+    /// As [`room`].
+    pub(in super::super::super) fn room(&self, ctx_size: u32) -> Result<Room, Fault> {
+        room(self.config.context, ctx_size)
     }
 }
 

@@ -10,7 +10,7 @@ use wire::{Code, Fault, limits};
 
 use super::super::weights::corrupt;
 pub(in super::super) use gguf::check_context;
-pub(super) use hugging_face::Description;
+pub(in super::super) use hugging_face::Description;
 
 /// How rotary positions pair a head's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
