@@ -18,12 +18,14 @@ pub mod marker;
 pub mod model_ref;
 pub mod ndjson;
 pub mod routes;
+pub mod safetensors;
 pub mod sampling;
 pub mod settings;
 pub mod sse;
 pub mod status;
 pub mod text;
 pub mod timings;
+pub mod tokens;
 pub mod worker;
 
 pub use device::Device;

@@ -31,7 +31,8 @@ pub(super) struct Template {
     eos: String,
 }
 
-fn failed(message: impl AsRef<str>) -> Fault {
+/// A fault of a template.
+pub(super) fn failed(message: impl AsRef<str>) -> Fault {
     Fault::new(Code::TemplateFailed, message).hint(RAW_HINT)
 }
 
