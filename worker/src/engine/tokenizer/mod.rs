@@ -201,7 +201,7 @@ impl Tokenizer {
     }
 
     /// The text of tokens: what [`Self::read`] makes the same tokens of, as far as the vocabulary
-    /// has it. Control tokens are written out, but for those at the ends that the model adds itself.
+    /// has it. Control tokens are written out, but for those that the model adds to a text itself.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a number of no token, `TOO_LARGE` for a text over the bound.
