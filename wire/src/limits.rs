@@ -46,6 +46,10 @@ pub const MAX_SOCKET_PATH_BYTES: usize = 100;
 pub const MAX_STOPS: usize = 16;
 /// Bytes of one stop string.
 pub const MAX_STOP_BYTES: usize = 256;
+/// Tokens of one request whose logits are changed by a number of their own.
+pub const MAX_LOGIT_BIASES: usize = 1024;
+/// Most probable tokens that are told beside each token (OpenAI's own bound).
+pub const MAX_TOP_LOGPROBS: usize = 20;
 /// Tokens of context that anyone may ask for: the largest models known have 10 million.
 pub const MAX_CTX_SIZE: u32 = 16 * 1024 * 1024;
 /// Smallest context that a worker is started with: below it not even a question fits.

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use wire::generate::{FinishReason, GenerationTimings, Prompt, Usage};
+use wire::generate::{ChosenLogprob, FinishReason, GenerationTimings, Prompt, Usage};
 use wire::sampling::Sampling;
 use wire::{Code, Fault, RequestId, limits, text};
 
@@ -160,6 +160,8 @@ pub enum Piece {
         text: String,
         /// What it adds to the model's reasoning.
         reasoning: String,
+        /// How probable it was, if that was asked for.
+        logprobs: Option<Box<ChosenLogprob>>,
     },
     /// The answer is complete.
     Finished {

@@ -15,7 +15,7 @@ use super::decoder::Room;
 use super::queue::{Claim, Errand, Queue};
 use super::reasoning::{self, Splitter};
 use super::sequence::{self, Prepared};
-use super::template::Template;
+use super::template::{Inputs, Template};
 use super::tokenizer::Tokenizer;
 
 /// What prompts are prepared with.
@@ -83,7 +83,8 @@ impl Preparer {
                 let template = self.template.as_ref().map_err(Clone::clone)?;
                 let shield = self.tokenizer.shield(messages, template.source())?;
                 let shielded = shield.protect(messages);
-                let rendered = template.render(&shielded, SystemTime::now(), claim)?;
+                let inputs = Inputs::chat(&shielded, SystemTime::now());
+                let rendered = template.render(inputs, claim)?;
                 self.check_bytes(&rendered)?;
                 let is_open = rendered.trim_end().ends_with(reasoning::OPEN);
                 let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;

@@ -1,7 +1,9 @@
 //! A model's chat template: untrusted Jinja, run with bounds on fuel, depth and output.
 
 mod date;
+mod dialect;
 mod json;
+mod methods;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -9,12 +11,11 @@ mod tests;
 use std::io;
 use std::time::SystemTime;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use wire::generate::Message;
 use wire::gguf::Header;
-use wire::{Code, Fault, limits, text};
+use wire::{Code, Fault, limits};
 
 use super::queue::Claim;
 use super::tokenizer::Tokenizer;
@@ -29,6 +30,31 @@ pub(super) struct Template {
     source: String,
     bos: String,
     eos: String,
+}
+
+/// What a template is given of one conversation.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs {
+    /// A list of messages, each with `role`, `content` and whatever else the template knows.
+    pub messages: Value,
+    /// A list of tools, or none.
+    pub tools: Value,
+    /// Whether the text goes up to where the model's answer begins.
+    pub add_generation_prompt: bool,
+    /// For templates that tell the model the date.
+    pub now: SystemTime,
+}
+
+impl Inputs {
+    /// Messages to be answered.
+    pub(super) fn chat(messages: &[Message], now: SystemTime) -> Self {
+        let value = |message: &Message| {
+            let (role, content) = (message.role.as_str(), message.content.as_str());
+            context! { role, content }
+        };
+        let messages = messages.iter().map(value).collect();
+        Self { messages, tools: Value::from(()), add_generation_prompt: true, now }
+    }
 }
 
 fn failed(message: impl AsRef<str>) -> Fault {
@@ -60,7 +86,7 @@ impl Template {
             let limit = limits::MAX_TEMPLATE_BYTES;
             return Err(failed(format!("the chat template has more than {limit} bytes")));
         }
-        let mut environment = environment().map_err(|error| because(&error))?;
+        let mut environment = dialect::environment().map_err(|error| because(&error))?;
         environment
             .add_template_owned(NAME, tags::rewrite(source))
             .map_err(|error| because(&error))?;
@@ -73,28 +99,21 @@ impl Template {
         &self.source
     }
 
-    /// What the model is given for `messages`, up to where its answer begins. `now` is for
-    /// templates that tell the model the date; a template whose `claim` is void ends at its next
+    /// What the model is given for `inputs`. A template whose `claim` is void ends at its next
     /// step.
     ///
     /// # Errors
     /// `TEMPLATE_FAILED` when the template fails, refuses the messages, exceeds its bounds, or was
     /// ended.
-    pub(super) fn render(
-        &self,
-        messages: &[Message],
-        now: SystemTime,
-        claim: &Claim,
-    ) -> Result<String, Fault> {
-        let value = |message: &Message| {
-            let (role, content) = (message.role.as_str(), message.content.as_str());
-            context! { role, content }
-        };
-        let messages: Vec<Value> = messages.iter().map(value).collect();
+    pub(super) fn render(&self, inputs: Inputs, claim: &Claim) -> Result<String, Fault> {
+        let Inputs { messages, tools, add_generation_prompt, now } = inputs;
         let unknown = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+        // Hugging Face's renderer defines what it has not got, too, as none.
         let context = context! {
             messages,
-            add_generation_prompt => true,
+            tools,
+            documents => (),
+            add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             strftime_now => Value::from_function(move |format: &str| {
@@ -128,27 +147,10 @@ impl Template {
         let of_output = claim.clone();
         environment.set_formatter(move |out, state, value| {
             check(&of_output)?;
-            minijinja::escape_formatter(out, state, value)
+            dialect::write(out, state, value)
         });
         environment
     }
-}
-
-fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    // What Hugging Face's own renderer sets.
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
-    environment.set_fuel(Some(limits::MAX_TEMPLATE_FUEL));
-    environment.set_recursion_limit(limits::MAX_TEMPLATE_DEPTH);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        let message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_filter("tojson", |value: Value, options: Kwargs| json::dump(&value, &options));
-    Ok(environment)
 }
 
 /// Output with a bound.

@@ -7,7 +7,7 @@ pub(super) const STEP: &str = "rbee_step";
 /// Rewrites the tags of `source`, and no other part of it:
 ///
 /// - `{% generation %}` and its end, which mark the assistant's part for training, become blocks
-///   that change nothing.
+///   that write what is in them. What is set within is not seen behind them.
 /// - What can be repeated, or can make a large value, is followed by a call of [`STEP`], so that a
 ///   template that runs for long can be ended.
 ///
@@ -80,8 +80,8 @@ fn word_of(tag: &str) -> &str {
 
 fn rewritten(tag: &str) -> String {
     match word_of(tag) {
-        "generation" => tag.replacen("generation", "if true", 1),
-        "endgeneration" => tag.replacen("endgeneration", "endif", 1),
+        "generation" => tag.replacen("generation", "with", 1),
+        "endgeneration" => tag.replacen("endgeneration", "endwith", 1),
         "for" | "macro" | "set" => {
             let bare = tag.trim_end_matches(['-', '+']);
             let mark = tag.get(bare.len()..).unwrap_or_default();

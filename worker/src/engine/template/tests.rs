@@ -21,7 +21,8 @@ fn talk() -> Vec<Message> {
 fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
     let now = UNIX_EPOCH + Duration::from_secs(1_709_210_096);
     let wanted = Arc::new(());
-    Template::compile(source, "<|bos|>", "<|eos|>")?.render(messages, now, &Claim::of(&wanted))
+    let template = Template::compile(source, "<|bos|>", "<|eos|>")?;
+    template.render(Inputs::chat(messages, now), &Claim::of(&wanted))
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn a_template_that_nobody_waits_for_ends_at_its_next_step() {
         let claim = Claim::of(&wanted);
         let rendering = std::thread::spawn(move || {
             let template = Template::compile(&source, "", "").unwrap();
-            template.render(&talk(), UNIX_EPOCH, &claim).unwrap_err()
+            template.render(Inputs::chat(&talk(), UNIX_EPOCH), &claim).unwrap_err()
         });
         drop(wanted);
         let fault = rendering.join().unwrap();
