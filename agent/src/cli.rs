@@ -1,5 +1,6 @@
 //! The command line of the agent role: what a keeper types, hidden from people's help.
 
+use wire::ModelRef;
 use wire::marker::Marker;
 
 /// The daemon of this hive.
@@ -25,6 +26,17 @@ pub enum Command {
     /// Kill the agent that holds the socket; its workers go on.
     #[command(hide = true)]
     Kill(KillArgs),
+    /// Say where a model's file is on this machine, as one line of JSON.
+    #[command(hide = true)]
+    Locate(LocateArgs),
+}
+
+/// `rbee agent locate`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LocateArgs {
+    /// Which model.
+    #[arg(long)]
+    pub model: ModelRef,
 }
 
 /// `rbee agent attach`.

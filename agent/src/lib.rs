@@ -23,10 +23,12 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 use wire::hello::{Bridge, Started};
 use wire::marker::Marker;
-use wire::{BuildId, Code, Fault, layout, ndjson};
+use wire::tokens::Located;
+use wire::{BuildId, Code, Fault, ModelRef, layout, ndjson};
 
 use crate::cli::{Args, Command, ServeArgs};
 use crate::dirs::Dirs;
+use crate::store::Store;
 
 /// Threads of the daemon: it moves small messages, the engines compute.
 const THREADS: usize = 2;
@@ -46,6 +48,7 @@ pub fn main(args: Args, build: BuildId) -> ExitCode {
         Command::Serve(args) => serve(args, build),
         Command::Attach(args) => return attach(&args.marker, build),
         Command::Kill(args) => kill(args.pid),
+        Command::Locate(args) => locate(&args.model),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +110,19 @@ fn kill(pid: i32) -> Result<(), Fault> {
     let dirs = Dirs::find()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(no_runtime)?.block_on(kill::kill(&dirs, pid))
+}
+
+/// Needs no daemon: looking at a file of this machine starts nothing.
+fn locate(model: &ModelRef) -> Result<(), Fault> {
+    let dirs = Dirs::find()?;
+    dirs.prepare()?;
+    let settings = settings::load(&dirs.config)?;
+    let path = Store::new(dirs.models(), &settings.agent.model_roots).locate(model)?;
+    let path = store::utf8(&path)?.to_owned();
+    let line = ndjson::encode(&Located { path })?;
+    std::io::stdout().write_all(&line).map_err(|error| {
+        Fault::new(Code::Io, "the model's place could not be written").caused_by(&error)
+    })
 }
 
 fn no_runtime(error: std::io::Error) -> Fault {

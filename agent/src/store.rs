@@ -49,24 +49,29 @@ impl Store {
     /// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` or `MODEL_UNSUPPORTED`; `DISK_FULL` or `IO_ERROR` when
     /// the demo model cannot be written.
     pub fn resolve(&self, model: &ModelRef) -> Result<Model, Fault> {
-        let path = match model {
-            ModelRef::Demo => self.demo()?,
-            ModelRef::File(path) => self.file(path)?,
+        let path = self.locate(model)?;
+        let name = shown(&path);
+        let shape = read_shape(&path).map_err(|fault| within(fault, &name))?;
+        check_supported(&shape)?;
+        Ok(Model { path: utf8(&path)?.to_owned(), shape })
+    }
+
+    /// Finds a model's file without a look into it.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], but for what is in the file.
+    pub fn locate(&self, model: &ModelRef) -> Result<PathBuf, Fault> {
+        match model {
+            ModelRef::Demo => self.demo(),
+            ModelRef::File(path) => self.file(path),
             ModelRef::Hub { .. } => {
                 let message = format!(
                     "{model} is not on this hive, and this version of rbee \
                     does not download from the hub yet"
                 );
-                return Err(Fault::new(Code::ModelNotFound, message).hint(USE_A_FILE));
+                Err(Fault::new(Code::ModelNotFound, message).hint(USE_A_FILE))
             }
-        };
-        let name = shown(&path);
-        let shape = read_shape(&path).map_err(|fault| within(fault, &name))?;
-        check_supported(&shape)?;
-        let path = path
-            .to_str()
-            .ok_or_else(|| Fault::new(Code::ModelNotFound, "the model's real path is not UTF-8"))?;
-        Ok(Model { path: path.to_owned(), shape })
+        }
     }
 
     fn file(&self, path: &str) -> Result<PathBuf, Fault> {
@@ -114,6 +119,15 @@ impl Store {
         }
         File::open(&self.dir)?.sync_all()
     }
+}
+
+/// A path as the text that travels.
+///
+/// # Errors
+/// `MODEL_NOT_FOUND` for one that is none.
+pub fn utf8(path: &Path) -> Result<&str, Fault> {
+    let not_utf8 = || Fault::new(Code::ModelNotFound, "the model's real path is not UTF-8");
+    path.to_str().ok_or_else(not_utf8)
 }
 
 fn is_below(real: &Path, root: &Path) -> bool {

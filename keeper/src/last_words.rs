@@ -44,6 +44,12 @@ pub fn readable(line: &str) -> Option<String> {
     (!line.is_empty()).then(|| line.to_owned())
 }
 
+/// The fault that a program of ours wrote as its last line, when it did.
+pub fn fault(stderr_tail: &str) -> Option<Fault> {
+    let last = stderr_tail.lines().rev().find(|line| !line.trim().is_empty())?;
+    serde_json::from_str::<FaultLine>(last).ok().map(|last| last.fault)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@ pub mod output;
 pub mod partial;
 pub mod platform;
 pub mod prompt;
+pub mod role;
 pub mod ssh;
 
 use std::ffi::OsString;

@@ -24,6 +24,7 @@ pub mod sse;
 pub mod status;
 pub mod text;
 pub mod timings;
+pub mod tokens;
 pub mod worker;
 
 pub use device::Device;

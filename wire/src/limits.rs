@@ -10,6 +10,11 @@ pub const MAX_PROMPT_BYTES: usize = 1024 * 1024;
 /// Bytes of a generation request: a prompt in which every byte became a `\u00XX` escape, plus room
 /// for roles and parameters.
 pub const MAX_GENERATE_BYTES: usize = 6 * MAX_PROMPT_BYTES + 64 * 1024;
+/// Bytes of a list of token numbers: for each token of the longest prompt a number and a blank.
+pub const MAX_TOKEN_LIST_BYTES: usize = 8 * MAX_PROMPT_BYTES;
+/// Bytes of what a tokenizer says of a text: at most a token for each byte and one at either end,
+/// each a line of JSON with its number, its text and its bytes; and of the text of tokens.
+pub const MAX_TOKENS_ANSWER_BYTES: usize = 80 * MAX_PROMPT_BYTES;
 /// Messages of one conversation.
 pub const MAX_MESSAGES: usize = 4096;
 /// Concurrent HTTP/2 streams on one connection: 1,000 chats and room for control requests.
@@ -104,6 +109,8 @@ pub const MAX_MODEL_HEADS: u32 = 4096;
 /// Elements of one axis of a model: embedding, feed-forward block, vocabulary.
 pub const MAX_MODEL_WIDTH: u32 = 4 * 1024 * 1024;
 
+/// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
+pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of a chat template.
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.

@@ -22,6 +22,27 @@ pub enum Command {
     /// Start an engine, watch it, and keep the cause of its end.
     #[command(hide = true)]
     Guard(GuardArgs),
+    /// Make tokens of the text on standard input, or text of tokens, as one line of JSON.
+    #[command(hide = true)]
+    Tokenize(TokenizeArgs),
+}
+
+/// `rbee worker tokenize`.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub struct TokenizeArgs {
+    /// GGUF file, with or without tensors, or a `tokenizer.json`.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// Standard input is numbers of tokens.
+    #[arg(long)]
+    pub detokenize: bool,
+    /// Without the tokens that the model wants at the ends of a text.
+    #[arg(long)]
+    pub no_ends: bool,
+    /// Control tokens that are written out are text.
+    #[arg(long)]
+    pub no_control: bool,
 }
 
 /// `rbee worker serve`. It ends at once when its standard input closes: whoever started it holds

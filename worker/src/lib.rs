@@ -7,6 +7,7 @@ mod log;
 mod platform;
 mod server;
 mod signals;
+mod tokenize;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
     let outcome = match args.command {
         cli::Command::Serve(args) => server::run(&args, build),
         cli::Command::Guard(args) => guard::run(&args.dir, build),
+        cli::Command::Tokenize(args) => tokenize::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -7,6 +7,7 @@ mod doctor;
 mod down;
 mod hive;
 pub mod man;
+mod model;
 mod options;
 mod ps;
 mod run;
@@ -64,6 +65,7 @@ enum Command {
     Ps(ps::Args),
     Hive(hive::Args),
     Worker(worker::Args),
+    Model(model::Args),
     Down(down::Args),
     Doctor(doctor::Args),
     Config(config::Args),
@@ -122,6 +124,7 @@ fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
         Command::Ps(args) => ps::run(args, context),
         Command::Hive(args) => hive::run(args, context),
         Command::Worker(args) => worker::run(args, context),
+        Command::Model(args) => model::run(args, context),
         Command::Down(args) => down::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Config(args) => config::run(args, context),
@@ -148,6 +151,7 @@ impl Command {
             Self::Ps(args) => (args.json, Json::Value),
             Self::Hive(args) => (args.json(), Json::Value),
             Self::Worker(args) => (args.json(), Json::Value),
+            Self::Model(args) => (args.json(), Json::Value),
             Self::Down(args) => (args.json, Json::Value),
             Self::Doctor(args) => (args.json, Json::Value),
             Self::Chat(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => {

@@ -15,6 +15,7 @@ use wire::{BuildId, Code, Fault, HiveName, layout, limits, ndjson};
 use super::{Opened, Transport};
 use crate::environment::Directories;
 use crate::install;
+use crate::last_words;
 use crate::model::path_word;
 use crate::platform;
 
@@ -189,16 +190,10 @@ async fn finished(child: &mut Child, complaint: &str) -> Result<(), Fault> {
 
 /// The fault that the agent printed as its last line, or its last words.
 fn explained(status: &str, complaint: &str) -> Fault {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        fault: Fault,
+    if let Some(fault) = last_words::fault(complaint) {
+        return fault;
     }
     let lines: Vec<&str> = complaint.lines().filter(|line| !line.trim().is_empty()).collect();
-    if let Some(line) = lines.last()
-        && let Ok(line) = serde_json::from_str::<Line>(line)
-    {
-        return line.fault;
-    }
     let last_words = lines.iter().rev().take(4).rev();
     last_words.fold(failed(status), Fault::cause)
 }

@@ -20,6 +20,7 @@ mod testing;
 mod tests;
 mod tokenizer;
 mod weights;
+pub mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::punctuation::Punctuation;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior;
@@ -29,20 +30,72 @@ enum Cut {
     Gpt2,
     /// Each digit alone, then GPT-2's pattern.
     DigitsThenGpt2,
-    /// This pattern.
-    Pattern(&'static str),
+    /// These patterns one after the other, each within the parts that those before it have left.
+    Patterns(&'static [&'static str]),
+    /// The same, then each digit alone.
+    PatternsThenDigits(&'static [&'static str]),
+    /// Runs of punctuation, GPT-2's pattern, runs of digits, then three digits at a time.
+    Falcon,
 }
 
 /// Llama 3's `tokenizer.json`: up to three digits in a word.
-const LLAMA3: &str = concat!(
+const LLAMA3: &[&str] = &[concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
+)];
 /// Qwen 2's `tokenizer.json`: each digit is a word.
-const QWEN2: &str = concat!(
+const QWEN2: &[&str] = &[concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)];
+/// Qwen 3.5's: marks belong to letters.
+const QWEN35: &[&str] = &[concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|",
+    r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)];
+/// Mistral's `tekken.json`: a capital begins a word, each digit is one.
+const TEKKEN: &[&str] = &[concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|",
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)];
+/// `o200k`: as Mistral's, with English endings, and up to three digits in a word.
+const GPT4O: &[&str] = &[concat!(
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)];
+/// Letters of the alphabets that have cases, as `DeepSeek LLM` lists them.
+const DEEPSEEK_LETTERS: &str = concat!(
+    r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚ",
+    r"Ḁ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤ",
+    r"Ⳬ-ⳮⲳⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+"
 );
+const DEEPSEEK_LLM: &[&str] = &[
+    r"[\r\n]",
+    DEEPSEEK_LETTERS,
+    r"\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+",
+    r"\s+$",
+    r"[一-龥ࠀ-一가-\u{d7ff}]+",
+];
+const DEEPSEEK_CODER: &[&str] =
+    &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"[一-龥ࠀ-一가-\u{d7ff}]+"];
+const DEEPSEEK_V3: &[&str] = &[
+    r"\p{N}{1,3}",
+    r"[一-龥぀-ゟ゠-ヿ]+",
+    concat!(
+        r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"##,
+        r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|",
+        r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+];
+/// `Seed-Coder`'s: newlines after punctuation are words of their own.
+const SEED_CODER: &[&str] = &[concat!(
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
+    r" ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+)];
 
 struct Known {
     names: &'static [&'static str],
@@ -52,35 +105,45 @@ struct Known {
     adds_bos: bool,
 }
 
-const KNOWN: [Known; 4] = [
-    Known {
-        names: &["gpt-2"],
-        cut: Cut::Gpt2,
-        ignores_merges: false,
-        normalises: false,
-        adds_bos: false,
-    },
-    Known {
-        names: &["smollm"],
-        cut: Cut::DigitsThenGpt2,
-        ignores_merges: false,
-        normalises: false,
-        adds_bos: false,
-    },
-    Known {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        cut: Cut::Pattern(LLAMA3),
-        ignores_merges: true,
-        normalises: false,
-        adds_bos: true,
-    },
-    Known {
-        names: &["qwen2", "deepseek-r1-qwen"],
-        cut: Cut::Pattern(QWEN2),
-        ignores_merges: false,
-        normalises: true,
-        adds_bos: false,
-    },
+impl Known {
+    /// Merges count, text stays as it is, and nothing is put before it.
+    const fn plain(names: &'static [&'static str], cut: Cut) -> Self {
+        Self { names, cut, ignores_merges: false, normalises: false, adds_bos: false }
+    }
+
+    /// The same, but text is brought to NFC.
+    const fn normalised(names: &'static [&'static str], cut: Cut) -> Self {
+        Self { normalises: true, ..Self::plain(names, cut) }
+    }
+
+    /// Whole words before merges, and a beginning token.
+    const fn whole_words(names: &'static [&'static str], cut: Cut) -> Self {
+        Self { ignores_merges: true, adds_bos: true, ..Self::plain(names, cut) }
+    }
+}
+
+/// The patterns are those of the models' own `tokenizer.json`. Where llama.cpp writes another one
+/// for the same name (`tekken`, `gpt-4o`: letters by their ASCII case, marks left out; `qwen2`,
+/// `command-r`: no NFC), the model was trained with this one.
+const KNOWN: [Known; 15] = [
+    Known::plain(&["gpt-2", "phi-2", "mellum"], Cut::Gpt2),
+    Known::plain(&["smollm", "starcoder", "refact", "minerva-7b"], Cut::DigitsThenGpt2),
+    Known::normalised(&["command-r"], Cut::DigitsThenGpt2),
+    Known::whole_words(
+        &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        Cut::Patterns(LLAMA3),
+    ),
+    Known::plain(&["dbrx", "smaug-bpe"], Cut::Patterns(LLAMA3)),
+    Known::normalised(&["qwen2", "deepseek-r1-qwen"], Cut::Patterns(QWEN2)),
+    Known::normalised(&["qwen35"], Cut::Patterns(QWEN35)),
+    Known::plain(&["stablelm2"], Cut::Patterns(QWEN2)),
+    Known::whole_words(&["tekken"], Cut::Patterns(TEKKEN)),
+    Known::plain(&["gpt-4o", "llama4", "kanana2"], Cut::Patterns(GPT4O)),
+    Known::plain(&["deepseek-llm"], Cut::PatternsThenDigits(DEEPSEEK_LLM)),
+    Known::plain(&["deepseek-coder"], Cut::PatternsThenDigits(DEEPSEEK_CODER)),
+    Known::plain(&["deepseek-v3"], Cut::Patterns(DEEPSEEK_V3)),
+    Known::plain(&["seed-coder"], Cut::Patterns(SEED_CODER)),
+    Known::plain(&["falcon"], Cut::Falcon),
 ];
 
 /// The pre-tokenizer of that name.
@@ -97,20 +160,44 @@ pub(super) fn by_name(name: &str) -> Result<PreTokenizer, Fault> {
             .detail("pre_tokenizer", name)
             .hint("rbee run -m file:/path/to/another/model.gguf PROMPT")
     })?;
-    let whole = ByteLevel::new(false, false, true);
-    let cutter = match known.cut {
-        Cut::Gpt2 => whole.into(),
-        Cut::DigitsThenGpt2 => Sequence::new(vec![Digits::new(true).into(), whole.into()]).into(),
-        Cut::Pattern(pattern) => {
-            let pattern = SplitPattern::Regex(pattern.to_owned());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)
-                .map_err(|error| internal("the pre-tokenizer", error))?;
-            let bytes = ByteLevel::new(false, false, false);
-            Sequence::new(vec![split.into(), bytes.into()]).into()
+    let Known { ignores_merges, normalises, adds_bos, .. } = *known;
+    Ok(PreTokenizer { cutter: cutter(known.cut)?, ignores_merges, normalises, adds_bos })
+}
+
+fn cutter(cut: Cut) -> Result<PreTokenizerWrapper, Fault> {
+    let gpt2 = || PreTokenizerWrapper::from(ByteLevel::new(false, false, true));
+    let bytes = || PreTokenizerWrapper::from(ByteLevel::new(false, false, false));
+    let digits = |each: bool| PreTokenizerWrapper::from(Digits::new(each));
+    let steps = match cut {
+        Cut::Gpt2 => return Ok(gpt2()),
+        Cut::DigitsThenGpt2 => vec![digits(true), gpt2()],
+        Cut::Patterns(patterns) => {
+            let mut steps = splits(patterns)?;
+            steps.push(bytes());
+            steps
+        }
+        Cut::PatternsThenDigits(patterns) => {
+            let mut steps = splits(patterns)?;
+            steps.extend([digits(true), bytes()]);
+            steps
+        }
+        Cut::Falcon => {
+            let runs = Punctuation::new(SplitDelimiterBehavior::Contiguous).into();
+            let mut steps = vec![runs, gpt2(), digits(false)];
+            steps.extend(splits(&["[0-9][0-9][0-9]"])?);
+            steps
         }
     };
-    let Known { ignores_merges, normalises, adds_bos, .. } = *known;
-    Ok(PreTokenizer { cutter, ignores_merges, normalises, adds_bos })
+    Ok(Sequence::new(steps).into())
+}
+
+fn splits(patterns: &[&str]) -> Result<Vec<PreTokenizerWrapper>, Fault> {
+    let split = |pattern: &&str| {
+        let pattern = SplitPattern::Regex((*pattern).to_owned());
+        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+        Ok(split.map_err(|error| internal("the pre-tokenizer", error))?.into())
+    };
+    patterns.iter().map(split).collect()
 }
 
 #[cfg(test)]
@@ -142,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_the_known_ones() {
-        for name in ["default", "", "LLAMA-BPE", "tekken"] {
+        for name in ["default", "", "LLAMA-BPE", "bloom"] {
             let fault = by_name(name).err().unwrap();
             assert_eq!(fault.code, Code::ModelUnsupported);
             assert!(fault.message.contains("llama-bpe"), "{}", fault.message);
