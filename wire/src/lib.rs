@@ -17,6 +17,7 @@ pub mod limits;
 pub mod marker;
 pub mod model_ref;
 pub mod ndjson;
+pub mod rendering;
 pub mod routes;
 pub mod sampling;
 pub mod settings;

@@ -129,3 +129,10 @@ pub const TEMPLATE_STACK_BYTES: usize = 512 * 1024 * 1024;
 pub const WORKER_DATA_SLACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Nesting of a chat template's calls and values.
 pub const MAX_TEMPLATE_DEPTH: usize = 64;
+/// Bytes of each file of messages and tools that a template is tried with.
+pub const MAX_TEMPLATE_INPUT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a request of `rbee worker template`: both files and the template, each byte escaped.
+pub const MAX_TEMPLATE_REQUEST_BYTES: usize =
+    6 * (2 * MAX_TEMPLATE_INPUT_BYTES + MAX_TEMPLATE_BYTES) + 64 * 1024;
+/// Seconds that a template may run on its own, with nobody who could give up waiting for it.
+pub const MAX_TEMPLATE_S: u64 = 60;

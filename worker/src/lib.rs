@@ -7,6 +7,7 @@ mod log;
 mod platform;
 mod server;
 mod signals;
+mod template;
 mod tokenize;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
         cli::Command::Serve(args) => server::run(&args, build),
         cli::Command::Guard(args) => guard::run(&args.dir, build),
         cli::Command::Tokenize(args) => tokenize::run(&args),
+        cli::Command::Template(args) => template::run(&args),
     };
     match outcome {
         Ok(code) => code,

@@ -6,9 +6,11 @@
 
 mod decoder;
 mod detokenizer;
+mod markers;
 mod preparer;
 mod queue;
 mod reasoning;
+pub mod rendering;
 mod sampler;
 mod scheduler;
 mod sequence;

@@ -12,8 +12,9 @@ use wire::generate::Prompt;
 use wire::{Code, Fault, limits};
 
 use super::decoder::Room;
+use super::markers::{self, THINK};
 use super::queue::{Claim, Errand, Queue};
-use super::reasoning::{self, Splitter};
+use super::reasoning::Splitter;
 use super::sequence::{self, Prepared};
 use super::template::{Inputs, Template};
 use super::tokenizer::Tokenizer;
@@ -86,9 +87,10 @@ impl Preparer {
                 let inputs = Inputs::chat(&shielded, SystemTime::now());
                 let rendered = template.render(inputs, claim)?;
                 self.check_bytes(&rendered)?;
-                let is_open = rendered.trim_end().ends_with(reasoning::OPEN);
+                let tags = markers::reasoning(template.source()).unwrap_or(THINK);
+                let is_open = rendered.trim_end().ends_with(tags.open);
                 let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;
-                (tokens, Splitter::for_chat(is_open))
+                (tokens, Splitter::for_chat(tags, is_open))
             }
         };
         sequence::check_length(tokens.len(), self.room)?;

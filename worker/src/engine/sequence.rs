@@ -110,7 +110,7 @@ const MIN_LOGPROB: f64 = -9999.0;
 
 fn logprobs(token: u32, odds: &Odds, tokenizer: &Tokenizer) -> ChosenLogprob {
     let one = |id: u32, logprob: f64| {
-        let bytes = tokenizer.bytes_of(id).into_owned();
+        let bytes = tokenizer.piece(id).into_owned();
         let token = String::from_utf8_lossy(&bytes).into_owned();
         TokenLogprob { id, token, logprob: logprob.max(MIN_LOGPROB), bytes }
     };

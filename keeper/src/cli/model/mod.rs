@@ -1,5 +1,6 @@
 //! `rbee model …`: what a model's own files say, without loading it.
 
+mod template;
 mod tokenize;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Template(template::Args),
     Tokenize(tokenize::Args),
 }
 
@@ -26,6 +28,7 @@ impl Args {
     /// Whether a script reads the output.
     pub fn json(&self) -> bool {
         match &self.command {
+            Command::Template(_) => false,
             Command::Tokenize(args) => args.json,
         }
     }
@@ -37,6 +40,7 @@ impl Args {
 /// The failure that ended it.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        Command::Template(args) => template::run(args, context),
         Command::Tokenize(args) => tokenize::run(args, context),
     }
 }

@@ -57,7 +57,26 @@ impl Inputs {
     }
 }
 
-fn failed(message: impl AsRef<str>) -> Fault {
+/// The text of a model's template: the one for tools when there are some and it has one.
+///
+/// # Errors
+/// `TEMPLATE_FAILED` when there is none.
+pub(super) fn source_of(header: &Header, has_tools: bool) -> Result<&str, Fault> {
+    const KEY: &str = "tokenizer.chat_template";
+    let for_tools = || header.text("tokenizer.chat_template.tool_use").filter(|_| has_tools);
+    let source = for_tools().or_else(|| header.text(KEY));
+    source.ok_or_else(|| failed("the model has no chat template"))
+}
+
+/// The text of a special token, `bos` or `eos`, if the model has it.
+pub(super) fn special_of(header: &Header, name: &str) -> Option<String> {
+    let id = header.unsigned(&format!("tokenizer.ggml.{name}_token_id"))?;
+    let tokens = header.texts("tokenizer.ggml.tokens")?;
+    tokens.get(usize::try_from(id).ok()?).cloned()
+}
+
+/// A fault of a template.
+pub(super) fn failed(message: impl AsRef<str>) -> Fault {
     Fault::new(Code::TemplateFailed, message).hint(RAW_HINT)
 }
 
@@ -74,10 +93,7 @@ impl Template {
     /// # Errors
     /// `TEMPLATE_FAILED` when there is none, when it is too long, or when it is no Jinja.
     pub(super) fn from_header(header: &Header, tokenizer: &Tokenizer) -> Result<Self, Fault> {
-        let source = header
-            .text("tokenizer.chat_template")
-            .ok_or_else(|| failed("the model has no chat template"))?;
-        Self::compile(source, tokenizer.bos_text(), tokenizer.eos_text())
+        Self::compile(source_of(header, false)?, tokenizer.bos_text(), tokenizer.eos_text())
     }
 
     /// Compiles `source`.
