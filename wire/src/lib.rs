@@ -19,6 +19,7 @@ pub mod model_ref;
 pub mod ndjson;
 pub mod rendering;
 pub mod routes;
+pub mod safetensors;
 pub mod sampling;
 pub mod settings;
 pub mod sse;

@@ -111,6 +111,21 @@ pub const MAX_MODEL_WIDTH: u32 = 4 * 1024 * 1024;
 
 /// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
 pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
+/// Experts of one block. The largest known have 512.
+pub const MAX_EXPERTS: u32 = 4096;
+/// Bytes of the header of a safetensors file (the format's own bound).
+pub const MAX_SAFETENSORS_HEADER_BYTES: u64 = 100_000_000;
+/// Dimensions of a safetensors tensor; models have at most 5.
+pub const MAX_SAFETENSORS_DIMENSIONS: usize = 8;
+/// Bytes of a safetensors tensor's name.
+pub const MAX_SAFETENSORS_NAME_BYTES: usize = 256;
+/// Bytes of a model's `config.json`; quantized ones list their tensors in it.
+pub const MAX_MODEL_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of the list of the tensors of a model of several files: a line for each tensor.
+pub const MAX_MODEL_INDEX_BYTES: u64 = 32 * 1024 * 1024;
+/// Files of weights of one model. The largest known have fewer than 200.
+pub const MAX_MODEL_SHARDS: usize = 1024;
+
 /// Bytes of a chat template.
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.

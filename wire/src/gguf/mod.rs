@@ -18,7 +18,8 @@ pub use value::{Array, Metadata, Value};
 
 /// Families (`general.architecture`) that our engine runs: an agent refuses every other before it
 /// starts a worker for it.
-pub const SUPPORTED_ARCHITECTURES: &[&str] = &["llama", "qwen2", "qwen3"];
+pub const SUPPORTED_ARCHITECTURES: &[&str] =
+    &["llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3", "smollm3", "granite"];
 
 /// A checked header: names are unique, tensors lie within the file and share no byte.
 #[derive(Debug, Clone, PartialEq)]

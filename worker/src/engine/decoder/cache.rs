@@ -21,7 +21,7 @@ impl SlotCache {
         let shape = (ctx_size, config.kv_heads, config.head_dim);
         let empty = || Tensor::zeros(shape, DType::F32, &Device::Cpu);
         let layer = |_| Ok(LayerCache { keys: empty()?, values: empty()? });
-        Ok(Self { layers: (0..config.layers).map(layer).collect::<Result<_>>()? })
+        Ok(Self { layers: (0..config.blocks.len()).map(layer).collect::<Result<_>>()? })
     }
 
     /// One layer's part.

@@ -1,8 +1,11 @@
-//! The decoder: one implementation for llama, qwen2 and qwen3, over rows of any slot and position.
+//! The decoder: one implementation for every family, over rows of any slot and position.
 
+mod attention;
 mod cache;
 mod config;
+mod feed_forward;
 mod layer;
+mod linear;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -14,12 +17,12 @@ use candle_core::{Device, Module, Tensor};
 use wire::Fault;
 
 use super::internal;
-use super::weights::{Loader, MappedModel, matrix};
+use super::weights::{Directory, Loader, MappedModel, Tensors, matrix};
 use cache::SlotCache;
-use config::Config;
+use config::{Config, Description, Rotation};
 pub(super) use config::{Room, check_context};
 use layer::Layer;
-use rope::Rope;
+use rope::{Angles, Rope};
 
 /// One token to compute: where it stands in which sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,33 @@ struct Span {
     position: usize,
 }
 
+impl Span {
+    /// The position behind the last row's.
+    fn end(&self) -> usize {
+        self.position + self.len
+    }
+}
+
+/// What all blocks need to know of the rows that are computed.
+struct Pass<'s> {
+    spans: &'s [Span],
+    angles: Angles,
+    local_angles: Option<Angles>,
+    /// What each span's rows do not see in windowed blocks; empty when there is no such block.
+    masks: Vec<Option<Tensor>>,
+}
+
+impl Pass<'_> {
+    /// The angles of a kind of rotation.
+    fn angles(&self, rotation: Rotation) -> Option<&Angles> {
+        match rotation {
+            Rotation::None => None,
+            Rotation::Global => Some(&self.angles),
+            Rotation::Local => self.local_angles.as_ref(),
+        }
+    }
+}
+
 /// All weights of a model.
 pub(super) struct Weights {
     config: Config,
@@ -53,38 +83,73 @@ pub(super) struct Weights {
     norm: Tensor,
     output: QMatMul,
     rope: Rope,
+    local_rope: Option<Rope>,
     vocabulary: usize,
 }
 
 impl Weights {
-    /// Copies the weights out of `file`.
+    /// Copies the weights out of a GGUF file.
     pub(super) fn load(
         file: &MappedModel,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Fault> {
+        Self::take(Config::from_header(&file.header)?, file, progress)
+    }
+
+    /// Copies the weights out of a directory of safetensors.
+    pub(super) fn load_directory(
+        directory: &Directory,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Fault> {
+        let Description { config, naming } = Description::parse(&directory.config)?;
+        Self::take(config, &directory.named(naming), progress)
+    }
+
+    fn take(
+        config: Config,
+        source: &dyn Tensors,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, Fault> {
         const EMBEDDING: &str = "token_embd.weight";
         const OUTPUT: &str = "output.weight";
-        let config = Config::from_header(&file.header)?;
-        let mut loader = Loader::new(file, progress);
+        let mut loader = Loader::new(source, progress);
         let vocabulary = loader.rows_of(EMBEDDING)?;
         let dims = [vocabulary, config.embedding];
         let embedding = Arc::new(loader.tensor(EMBEDDING, &dims)?);
-        let rope = Rope::load(&config, &mut loader)?;
-        let layers = (0..config.layers).map(|index| Layer::load(&config, index, &mut loader));
+        let rope = Rope::load(&config.rope, config.pairing, &mut loader)?;
+        let local_rope = config.local_rope.as_ref().map(|rope| Rope::plain(rope, config.pairing));
+        let blocks = config.blocks.iter().enumerate();
+        let layers = blocks.map(|(index, block)| Layer::load(&config, index, *block, &mut loader));
         let layers = layers.collect::<Result<_, _>>()?;
-        let norm = loader.vector("output_norm.weight", config.embedding)?;
-        let output = if loader.has(OUTPUT) {
-            matrix(Arc::new(loader.tensor(OUTPUT, &dims)?))?
-        } else {
+        let norm = attention::norm(&config, &mut loader, "output_norm.weight", config.embedding)?;
+        let output = if config.is_tied.unwrap_or(!loader.has(OUTPUT)) {
+            // Some files have the same weights again.
+            loader.skip(OUTPUT);
             matrix(Arc::clone(&embedding))?
+        } else {
+            matrix(Arc::new(loader.tensor(OUTPUT, &dims)?))?
         };
         loader.finish()?;
-        Ok(Self { config, embedding, layers, norm, output, rope, vocabulary })
+        Ok(Self { config, embedding, layers, norm, output, rope, local_rope, vocabulary })
     }
 
     /// Tokens that have an embedding.
     pub(super) fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    fn pass<'s>(&self, rows: &[Row], spans: &'s [Span]) -> candle_core::Result<Pass<'s>> {
+        let positions = || rows.iter().map(|row| row.position);
+        let local_angles = self.local_rope.as_ref().map(|rope| rope.angles(positions()));
+        let masks = match self.config.window {
+            Some(window) => {
+                let masks = spans.iter().map(|span| attention::mask(span, window));
+                masks.collect::<candle_core::Result<_>>()?
+            }
+            None => Vec::new(),
+        };
+        let angles = self.rope.angles(positions())?;
+        Ok(Pass { spans, angles, local_angles: local_angles.transpose()?, masks })
     }
 }
 
@@ -98,7 +163,8 @@ pub(super) struct Decoder {
 impl Decoder {
     /// A decoder with `slots` caches of `ctx_size` tokens. Their memory is taken by the operating
     /// system page by page, as tokens come.
-    pub(super) fn new(weights: Weights, ctx_size: usize, slots: usize) -> Result<Self, Fault> {
+    pub(super) fn new(mut weights: Weights, ctx_size: usize, slots: usize) -> Result<Self, Fault> {
+        weights.rope.settle(ctx_size);
         let caches = (0..slots).map(|_| SlotCache::new(&weights.config, ctx_size));
         let slots = caches.collect::<candle_core::Result<_>>();
         let slots = slots.map_err(|error| internal("allocating the cache", error))?;
@@ -160,12 +226,16 @@ impl Decoder {
         wanted: &[usize],
     ) -> candle_core::Result<Vec<Vec<f32>>> {
         let weights = &self.weights;
+        let config = &weights.config;
         let tokens: Vec<u32> = rows.iter().map(|row| row.token).collect();
         let tokens = Tensor::from_vec(tokens, rows.len(), &Device::Cpu)?;
-        let angles = weights.rope.angles(rows.iter().map(|row| row.position))?;
+        let pass = weights.pass(rows, spans)?;
         let mut hidden = weights.embedding.embedding(&tokens)?;
+        if let Some(scale) = config.embedding_scale {
+            hidden = (hidden * f64::from(scale))?;
+        }
         for (index, layer) in weights.layers.iter().enumerate() {
-            hidden = layer.forward(&hidden, &angles, spans, |slot| {
+            hidden = layer.forward(&hidden, &pass, |slot| {
                 self.slots.get(slot).and_then(|cache| cache.layer(index))
             })?;
         }
@@ -174,7 +244,14 @@ impl Decoder {
         }
         let wanted = wanted.iter().map(|row| hidden.narrow(0, *row, 1));
         let hidden = Tensor::cat(&wanted.collect::<candle_core::Result<Vec<_>>>()?, 0)?;
-        let hidden = candle_nn::ops::rms_norm(&hidden, &weights.norm, weights.config.epsilon)?;
-        weights.output.forward(&hidden)?.to_vec2()
+        let hidden = candle_nn::ops::rms_norm(&hidden, &weights.norm, config.epsilon)?;
+        let mut logits = weights.output.forward(&hidden)?;
+        if let Some(divisor) = config.logit_divisor {
+            logits = (logits / f64::from(divisor))?;
+        }
+        if let Some(cap) = config.logit_softcap.map(f64::from) {
+            logits = ((logits / cap)?.tanh()? * cap)?;
+        }
+        logits.to_vec2()
     }
 }

@@ -1,5 +1,6 @@
 //! The decoder against candle-transformers' models and against plain arithmetic in f64.
 
+mod golden;
 mod reference;
 
 use std::path::Path;
@@ -214,11 +215,13 @@ fn rows_that_break_the_rules_are_a_fault_and_no_panic() {
 #[test]
 fn what_the_decoder_does_not_compute_is_refused_by_name() {
     let llama = || TestModel::new("llama", GgmlDType::F32);
+    let qwen2 = || TestModel::new("qwen2", GgmlDType::F32);
     let cases = [
         (llama().set("general.architecture", text("mamba")), "mamba"),
-        (llama().set("llama.expert_count", Value::U32(8)), "experts"),
-        (llama().set("llama.rope.scaling.type", text("yarn")), "yarn"),
-        (llama().set("llama.rope.dimension_count", Value::U32(32)), "part of a head"),
+        (qwen2().set("qwen2.expert_count", Value::U32(8)), "experts"),
+        (llama().set("llama.expert_shared_count", Value::U32(1)), "expert_shared_count"),
+        (llama().set("llama.rope.scaling.type", text("dynamic")), "dynamic"),
+        (llama().set("llama.rope.scaling.attn_factor", Value::F32(1.5)), "attn_factor"),
         (llama().set("llama.attention.value_length", Value::U32(32)), "same length"),
         (
             TestModel { with: Some(("blk.0.attn_q_norm.weight".into(), vec![64])), ..llama() },
@@ -244,6 +247,12 @@ fn weights_that_do_not_fit_the_header_are_refused_by_name() {
         TestModel::new("llama", GgmlDType::F32).set("llama.block_count", Value::U32(3)),
         TestModel::new("llama", GgmlDType::F32).set("llama.attention.head_count_kv", Value::U32(4)),
         TestModel::new("qwen3", GgmlDType::F32).set("qwen3.rope.freq_base", Value::F32(-1.0)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.expert_count", Value::U32(8)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.rope.dimension_count", Value::U32(66)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.rope.dimension_count", Value::U32(31)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.attention.scale", Value::F32(0.0)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.logit_scale", Value::F32(f32::NAN)),
+        TestModel::new("llama", GgmlDType::F32).set("llama.rope.scaling.type", text("yarn")),
     ];
     for model in cases {
         let fault = open(&model.write()).err().unwrap();
@@ -263,8 +272,8 @@ fn a_context_that_cannot_be_is_refused_with_the_models_own() {
             (Code::InvalidArgument, &2048.into())
         );
     }
-    let windowed = TestModel::new("llama", GgmlDType::F32)
-        .set("llama.attention.sliding_window", Value::U32(512));
+    let windowed = TestModel::new("qwen2", GgmlDType::F32)
+        .set("qwen2.attention.sliding_window", Value::U32(512));
     let header = MappedModel::open(&windowed.write()).unwrap().header;
     assert_eq!(check_context(&header, 512).unwrap().ctx_size, 512);
     assert_eq!(check_context(&header, 1024).unwrap_err().code, Code::ModelUnsupported);

@@ -2,6 +2,8 @@
 //!
 //! candle's own writer writes them, which knows nothing of our reader.
 
+pub(super) mod golden;
+
 use std::fs::File;
 
 use candle_core::quantized::gguf_file::{self, Value};
