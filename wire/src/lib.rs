@@ -12,6 +12,7 @@ pub mod gguf;
 pub mod guard;
 pub mod hello;
 pub mod ids;
+pub mod inspection;
 pub mod layout;
 pub mod limits;
 pub mod marker;

@@ -151,3 +151,7 @@ pub const MAX_TEMPLATE_REQUEST_BYTES: usize =
     6 * (2 * MAX_TEMPLATE_INPUT_BYTES + MAX_TEMPLATE_BYTES) + 64 * 1024;
 /// Seconds that a template may run on its own, with nobody who could give up waiting for it.
 pub const MAX_TEMPLATE_S: u64 = 60;
+/// Names that a template is said to ask for.
+pub const MAX_TEMPLATE_NAMES: usize = 64;
+/// Bytes of a text of a model's own that is shown: a name, a licence, a type of tokenizer.
+pub const MAX_MODEL_TEXT_BYTES: usize = 200;

@@ -28,6 +28,17 @@ pub enum Command {
     /// Render the conversation on standard input with a chat template.
     #[command(hide = true)]
     Template(TemplateArgs),
+    /// Say what a model's header says, and whether the engine would load it, as one line of JSON.
+    #[command(hide = true)]
+    Inspect(InspectArgs),
+}
+
+/// `rbee worker inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// GGUF file.
+    #[arg(long)]
+    pub model: PathBuf,
 }
 
 /// `rbee worker template`.

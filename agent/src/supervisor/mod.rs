@@ -25,6 +25,7 @@ use wire::worker::{StoppedWorker, WorkerInfo};
 use wire::{Code, Fault, RequestId, Timings, WorkerId};
 
 pub use effect::{Answer, Effect};
+pub use spawning::SLOTS;
 use handover::Handover;
 pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
 use worker::{Life, Reason, Worker};

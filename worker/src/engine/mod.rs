@@ -6,6 +6,7 @@
 
 mod decoder;
 mod detokenizer;
+pub mod inspection;
 mod markers;
 mod preparer;
 mod queue;

@@ -15,7 +15,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use wire::generate::Message;
 use wire::gguf::Header;
-use wire::{Code, Fault, limits};
+use wire::{Code, Fault, limits, text};
 
 use super::queue::Claim;
 use super::tokenizer::Tokenizer;
@@ -113,6 +113,21 @@ impl Template {
     /// The template as the model has it.
     pub(super) fn source(&self) -> &str {
         &self.source
+    }
+
+    /// What it asks for besides messages, in the order of the alphabet.
+    pub(super) fn asks_for(&self) -> Vec<String> {
+        let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
+        let always = ["messages", "add_generation_prompt", "bos_token", "eos_token", "loop"];
+        let is_given = |name: &str| {
+            let is_global = self.environment.globals().any(|(known, _)| known == name);
+            is_global || always.contains(&name) || name == tags::STEP
+        };
+        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        names.retain(|name| !is_given(name));
+        names.sort_unstable();
+        names.truncate(limits::MAX_TEMPLATE_NAMES);
+        names.iter().map(|name| text::one_line(name, limits::MAX_MODEL_TEXT_BYTES)).collect()
     }
 
     /// What the model is given for `inputs`. A template whose `claim` is void ends at its next
