@@ -181,29 +181,17 @@ fn invalid(name: &'static str, rule: &'static str) -> InvalidParameter {
 }
 
 /// A number from 0 to 1.
-fn part(
-    value: Option<f64>,
-    default: f64,
-    name: &'static str,
-) -> Result<f64, InvalidParameter> {
+fn part(value: Option<f64>, default: f64, name: &'static str) -> Result<f64, InvalidParameter> {
     within(value, default, 0.0..=1.0).ok_or(invalid(name, "is a number from 0 to 1"))
 }
 
 /// A number from 0 to 2.
-fn factor(
-    value: Option<f64>,
-    default: f64,
-    name: &'static str,
-) -> Result<f64, InvalidParameter> {
+fn factor(value: Option<f64>, default: f64, name: &'static str) -> Result<f64, InvalidParameter> {
     within(value, default, 0.0..=2.0).ok_or(invalid(name, "is a number from 0 to 2"))
 }
 
 /// A number from -2 to 2.
-fn penalty(
-    value: Option<f64>,
-    default: f64,
-    name: &'static str,
-) -> Result<f64, InvalidParameter> {
+fn penalty(value: Option<f64>, default: f64, name: &'static str) -> Result<f64, InvalidParameter> {
     within(value, default, -2.0..=2.0).ok_or(invalid(name, "is a number from -2 to 2"))
 }
 

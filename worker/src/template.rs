@@ -18,9 +18,8 @@ use crate::platform;
 /// those of the model.
 pub fn run(args: &TemplateArgs) -> Result<ExitCode, Fault> {
     // The request's bound is far below this one: what passes it is the template.
-    platform::limit_data(limits::WORKER_DATA_SLACK_BYTES).map_err(|error| {
-        Fault::new(Code::Io, "cannot limit this process's data").cause(error)
-    })?;
+    platform::limit_data(limits::WORKER_DATA_SLACK_BYTES)
+        .map_err(|error| Fault::new(Code::Io, "cannot limit this process's data").cause(error))?;
     let request = read(std::io::stdin().lock())?;
     let text = rendering::render(request, args.model.as_deref())?;
     let mut out = std::io::stdout().lock();

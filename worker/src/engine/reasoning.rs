@@ -156,8 +156,7 @@ mod tests {
 
     #[test]
     fn a_template_that_opens_the_tag_itself_is_followed() {
-        let (text, reasoning) =
-            feed(chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
+        let (text, reasoning) = feed(chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
         assert_eq!((text.as_str(), reasoning.as_str()), ("Yes", "well"));
     }
 
@@ -178,10 +177,7 @@ mod tests {
     #[test]
     fn an_answer_without_tags_passes_unchanged() {
         for answer in ["  plain", "a <think> in the middle", "<thin air", "<", ""] {
-            assert_eq!(
-                feed(chat(false), &[answer]),
-                (answer.to_owned(), String::new())
-            );
+            assert_eq!(feed(chat(false), &[answer]), (answer.to_owned(), String::new()));
         }
         let raw = "<think>raw</think>";
         assert_eq!(feed(Splitter::for_raw(), &[raw]), (raw.to_owned(), String::new()));

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use wire::fault::ErrorEnvelope;
-use wire::generate::{ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, Prompt};
+use wire::generate::{
+    ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, Prompt,
+};
 use wire::sampling::{Sampling, SamplingFields};
 use wire::{Code, Fault, RequestId, limits, routes, sse};
 

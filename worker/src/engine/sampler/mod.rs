@@ -61,11 +61,8 @@ struct History {
 impl History {
     /// The history that a sampling needs; none when nothing is penalised.
     fn of(sampling: &Sampling) -> Option<Self> {
-        let off = [
-            sampling.repeat_penalty - 1.0,
-            sampling.presence_penalty,
-            sampling.frequency_penalty,
-        ];
+        let off =
+            [sampling.repeat_penalty - 1.0, sampling.presence_penalty, sampling.frequency_penalty];
         let is_off = off.iter().all(|amount| amount.abs() < f64::EPSILON);
         let window = sampling.repeat_last_n;
         let recent = VecDeque::new();

@@ -173,7 +173,10 @@ mod tests {
     #[test]
     fn an_unknown_letter_is_named() {
         assert_eq!(format(UNIX_EPOCH, "%d %B %y 100%%").unwrap(), "01 January 70 100%");
-        assert_eq!(format(UNIX_EPOCH, "%-d.%-m. %j %I %p %u %w %F %T|%Z").unwrap(), "1.1. 001 12 AM 4 4 1970-01-01 00:00:00|");
+        assert_eq!(
+            format(UNIX_EPOCH, "%-d.%-m. %j %I %p %u %w %F %T|%Z").unwrap(),
+            "1.1. 001 12 AM 4 4 1970-01-01 00:00:00|"
+        );
         assert!(format(UNIX_EPOCH, "%Q").unwrap_err().contains("%Q"));
         assert!(format(UNIX_EPOCH, "%").is_err());
     }

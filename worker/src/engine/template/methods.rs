@@ -5,6 +5,8 @@ use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 use wire::limits;
 
+use super::tags;
+
 /// Calls a method that Jinja itself does not know.
 ///
 /// # Errors
@@ -15,6 +17,10 @@ pub(super) fn call(
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
+    if method == tags::REVERSED {
+        let () = from_args(args)?;
+        return reversed(value);
+    }
     let known = match (value.kind(), value.as_str()) {
         (ValueKind::String, Some(text)) => of_text(text, method, args)?,
         (ValueKind::Seq, _) => of_list(value, method, args)?,
@@ -28,6 +34,19 @@ pub(super) fn call(
         Some(result) => Ok(result),
         None => pycompat::unknown_method_callback(state, value, method, args),
     }
+}
+
+/// A text or a list from its end.
+fn reversed(value: &Value) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        return Ok(Value::from(text.chars().rev().collect::<String>()));
+    }
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Err(invalid("only texts and lists can be reversed"));
+    }
+    let mut items: Vec<Value> = value.try_iter()?.collect();
+    items.reverse();
+    Ok(Value::from(items))
 }
 
 fn invalid(message: &'static str) -> Error {
@@ -71,6 +90,10 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
         "ljust" | "rjust" | "center" => {
             let (width, fill): (usize, Option<&str>) = from_args(args)?;
             justify(text, method, width, fill)?
+        }
+        "title" => {
+            let () = from_args(args)?;
+            Value::from(titled(text))
         }
         "swapcase" => {
             let () = from_args(args)?;
@@ -193,6 +216,21 @@ fn justify(text: &str, method: &str, width: usize, fill: Option<&str>) -> Result
 
 fn swapped(c: char) -> String {
     if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
+}
+
+/// Each run of letters begins with a large one, also behind an apostrophe.
+fn titled(text: &str) -> String {
+    let mut within = false;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if within {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        within = c.is_alphabetic();
+    }
+    out
 }
 
 fn is_title(text: &str) -> bool {

@@ -2,6 +2,8 @@
 
 mod date;
 mod dialect;
+#[cfg(test)]
+mod golden;
 mod json;
 mod methods;
 mod tags;
@@ -9,6 +11,7 @@ mod tags;
 mod tests;
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::SystemTime;
 
 use minijinja::value::Value;
@@ -154,7 +157,12 @@ impl Template {
         let mut output = Capped::default();
         let environment = self.environment_of(claim);
         let template = environment.get_template(NAME).map_err(|error| because(&error))?;
-        let rendered = template.render_captured_to(context, &mut output).map(drop);
+        // A template that finds a mistake of the engine must not take the worker with it. What is
+        // left half done is this rendering's own.
+        let rendered = panic::catch_unwind(AssertUnwindSafe(|| {
+            template.render_captured_to(context, &mut output).map(drop)
+        }));
+        let rendered = rendered.map_err(|_| failed("the template engine broke"))?;
         if output.is_full {
             let limit = limits::MAX_RENDERED_BYTES;
             return Err(failed(format!("the chat template writes more than {limit} bytes")));

@@ -185,8 +185,7 @@ impl Tokenizer {
     /// reasoning, which some models have as control tokens.
     pub(super) fn bytes_of(&self, id: u32) -> Cow<'_, [u8]> {
         let is_silent = |(text, kind): (&str, Kind)| {
-            matches!(kind, Kind::Control | Kind::Unknown)
-                && !markers::is_tag(text)
+            matches!(kind, Kind::Control | Kind::Unknown) && !markers::is_tag(text)
         };
         if self.pieces.get(id).is_none_or(is_silent) {
             return Cow::default();
