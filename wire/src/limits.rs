@@ -155,3 +155,8 @@ pub const MAX_TEMPLATE_S: u64 = 60;
 pub const MAX_TEMPLATE_NAMES: usize = 64;
 /// Bytes of a text of a model's own that is shown: a name, a licence, a type of tokenizer.
 pub const MAX_MODEL_TEXT_BYTES: usize = 200;
+/// Bytes of a text that one step of a template may make of others by replacing, joining or
+/// indenting: fuel counts steps alone.
+pub const MAX_TEMPLATE_STEP_BYTES: usize = 4 * MAX_RENDERED_BYTES;
+/// Blanks of a width, digits of a precision and lists of a division that a template may ask for.
+pub const MAX_TEMPLATE_BLANKS: usize = 99_999;

@@ -5,7 +5,7 @@ use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 use wire::{limits, text};
 
-use super::{json, methods};
+use super::{bounded, json, methods};
 
 /// An environment with the bounds of untrusted templates, and with what Hugging Face's renderer
 /// (`transformers.utils.chat_template_utils`) gives a template.
@@ -27,13 +27,13 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     environment.add_filter("tojson", |value: Value, place: Rest<Value>, options: Kwargs| {
         json::dump(&value, &place, &options)
     });
+    bounded::register(&mut environment);
     environment.set_formatter(write);
     environment.add_filter("string", string);
     environment.add_filter("length", length);
     environment.add_filter("count", length);
     environment.add_filter("int", int);
     environment.add_filter("float", float);
-    environment.add_filter("replace", replace);
     environment.add_filter("wordcount", |value: &str| value.split_whitespace().count());
     environment.add_filter("striptags", minijinja_contrib::filters::striptags);
     environment.add_filter("truncate", minijinja_contrib::filters::truncate);
@@ -113,13 +113,4 @@ fn float(value: Value, default: Option<f64>) -> f64 {
         None => f64::try_from(value).ok(),
     };
     parsed.or(default).unwrap_or(0.0)
-}
-
-fn replace(value: Value, from: &str, to: &str, count: Option<usize>) -> String {
-    let value = string(value);
-    let text = value.as_str().unwrap_or_default();
-    match count {
-        Some(count) => text.replacen(from, to, count),
-        None => text.replace(from, to),
-    }
 }

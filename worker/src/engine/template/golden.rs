@@ -24,7 +24,8 @@ struct Given {
 }
 
 fn file(name: &str) -> String {
-    let dir: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/templates", name].iter().collect();
+    let dir: PathBuf =
+        [env!("CARGO_MANIFEST_DIR"), "tests/golden/templates", name].iter().collect();
     std::fs::read_to_string(dir).unwrap()
 }
 

@@ -5,7 +5,7 @@ use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 use wire::limits;
 
-use super::tags;
+use super::{bounded, tags};
 
 /// Calls a method that Jinja itself does not know.
 ///
@@ -71,6 +71,19 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
                 return Err(invalid("substring not found"));
             }
             Value::from(found.unwrap_or(-1))
+        }
+        "replace" => {
+            let (old, new, count): (&str, &str, Option<i64>) = from_args(args)?;
+            Value::from(bounded::replace(text, old, new, count)?)
+        }
+        "join" => {
+            let (items,): (&Value,) = from_args(args)?;
+            bounded::check_joined(items, text.len())?;
+            return Ok(None);
+        }
+        "format" => {
+            bounded::check_widths(text)?;
+            return Ok(None);
         }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;

@@ -1,5 +1,6 @@
 //! A model's chat template: untrusted Jinja, run with bounds on fuel, depth and output.
 
+mod bounded;
 mod date;
 mod dialect;
 #[cfg(test)]

@@ -170,6 +170,27 @@ fn a_template_cannot_run_write_or_nest_without_end() {
     assert_eq!(render(&long, &[]).unwrap_err().code, Code::TemplateFailed);
 }
 
+#[test]
+fn no_step_makes_a_large_text_of_a_small_one() {
+    let harmful = [
+        "{{ ('x' * 9999999)|replace('x', 'y' * 9999999) }}",
+        "{{ ('x' * 9999999).replace('', 'y' * 9999999) }}",
+        "{{ ('y' * 9999999).join('x' * 9999999) }}",
+        "{{ ('x' * 9999999)|list|join('y' * 9999999) }}",
+        "{{ 'a\nb'|indent(99999999999) }}",
+        "{{ 'a\nb'|indent(width=99999999999) }}",
+        "{{ '%9999999999d'|format(1) }}",
+        "{{ '%.9999999999f'|format(1) }}",
+        "{{ '{:>9999999999}'.format(1) }}",
+        "{{ [1]|batch(99999999999, 'x') }}",
+        "{{ [1]|slice(99999999999)|list }}",
+    ];
+    for source in harmful {
+        let fault = render(source, &talk()).unwrap_err();
+        assert_eq!(fault.code, Code::TemplateFailed, "{source}: {fault:?}");
+    }
+}
+
 /// Slices of empty lists by other steps than -1 break minijinja 3.0.5.
 #[test]
 fn a_template_that_breaks_the_engine_fails_alone() {
