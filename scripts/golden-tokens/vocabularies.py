@@ -132,7 +132,7 @@ def write_pieces(path: Path, pieces: list[tuple[str, float]], prefix: bool, name
     write(path, fill)
 
 
-def pieces_json(pieces: list[tuple[str, float]]) -> Tokenizer:
+def pieces_json(pieces: list[tuple[str, float]], rstrip=("<|user|>",)) -> Tokenizer:
     """The same vocabulary as Hugging Face's converter writes it: pairs by the whole's rank."""
     ranks = {token: rank for rank, (token, _) in enumerate(pieces)}
     scores = dict(pieces)
@@ -149,8 +149,9 @@ def pieces_json(pieces: list[tuple[str, float]]) -> Tokenizer:
     tokenizer.decoder = decoders.Sequence([
         decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     special = ["<unk>", "<s>", "</s>", *CONTROL]
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
-    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False, rstrip=t == "<|user|>") for t in USER])
+    for tokens, is_special in [(special, True), (USER, False)]:
+        added = [AddedToken(t, special=is_special, normalized=False, rstrip=t in rstrip) for t in tokens]
+        (tokenizer.add_special_tokens if is_special else tokenizer.add_tokens)(added)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", ranks["<s>"])])
     return tokenizer

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use wire::gguf::Header;
 use wire::tokens::Token;
 use wire::{Code, Fault, limits};
 
@@ -23,13 +24,29 @@ impl Words {
     /// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` and `MODEL_UNSUPPORTED` for the file.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         let is_json = path.extension().is_some_and(|extension| extension == "json");
-        let tokenizer = if is_json {
-            let files = Files { tokenizer: &read(path)?, config: None, ends: &[] };
-            Tokenizer::from_json(&files)
+        let words = if is_json {
+            read(path).and_then(|tokenizer| Self::from_json(&tokenizer))
         } else {
-            MappedModel::open(path).and_then(|file| Tokenizer::from_header(&file.header))
+            MappedModel::open(path).and_then(|file| Self::from_header(&file.header))
         };
-        Ok(Self { tokenizer: tokenizer.map_err(|fault| of_file(fault, path))? })
+        words.map_err(|fault| of_file(fault, path))
+    }
+
+    /// Builds the tokenizer that a GGUF header describes.
+    ///
+    /// # Errors
+    /// `MODEL_CORRUPT` and `MODEL_UNSUPPORTED`.
+    pub fn from_header(header: &Header) -> Result<Self, Fault> {
+        Ok(Self { tokenizer: Tokenizer::from_header(header)? })
+    }
+
+    /// Builds the tokenizer of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Self::from_header`].
+    pub fn from_json(tokenizer: &[u8]) -> Result<Self, Fault> {
+        let files = Files { tokenizer, config: None, ends: &[] };
+        Ok(Self { tokenizer: Tokenizer::from_json(&files)? })
     }
 
     /// The tokens of a text.

@@ -163,13 +163,18 @@ const KNOWN: [Known; 15] = [
     Known::plain(&["falcon"], Cut::Falcon),
 ];
 
+/// All names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().flat_map(|known| known.names).copied()
+}
+
 /// The pre-tokenizer of that name.
 ///
 /// # Errors
 /// `MODEL_UNSUPPORTED` for a name that is not in the table.
 pub(super) fn by_name(name: &str) -> Result<PreTokenizer, Fault> {
     let known = KNOWN.iter().find(|known| known.names.contains(&name)).ok_or_else(|| {
-        let names: Vec<&str> = KNOWN.iter().flat_map(|known| known.names).copied().collect();
+        let names: Vec<&str> = names().collect();
         let name = wire::text::one_line(name, 60);
         let message =
             format!("this engine knows the pre-tokenizers {}, not {name:?}", names.join(", "));

@@ -13,6 +13,7 @@ use super::super::weights::MappedModel;
 use super::*;
 
 mod golden;
+mod hostile;
 
 fn build(change: impl Fn(TestModel) -> TestModel) -> Result<Tokenizer, Fault> {
     let tiny = TestModel {
@@ -179,16 +180,121 @@ fn any_text_comes_back_from_its_tokens() {
     checked.unwrap();
 }
 
+/// A small vocabulary of `SentencePiece`: three of its own, all bytes, and a few pieces.
+fn pieces(change: impl Fn(TestModel) -> TestModel) -> Result<Tokenizer, Fault> {
+    let mut tokens = ["<unk>", "<s>", "</s>"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
+    let words = ["▁", "a", "b", "▁a", "ab", "▁ab", "▁▁", "▁▁▁▁", "<", "s", "<s"];
+    tokens.extend(words.map(str::to_owned));
+    let kind = |id: usize| match id {
+        0 => 2,
+        1 | 2 => 3,
+        3..=258 => 6,
+        _ => 1,
+    };
+    let types: Vec<Value> = (0..tokens.len()).map(|id| Value::I32(kind(id))).collect();
+    let score = |id: usize| Value::F32(-f32::from(u16::try_from(id).unwrap()));
+    let scores: Vec<Value> = (0..tokens.len()).map(score).collect();
+    build(|model| {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let model = model.set(&key("model"), text("llama")).set(&key("tokens"), texts(&tokens));
+        let model = model.set(&key("token_type"), Value::Array(types.clone()));
+        let model = model.set(&key("scores"), Value::Array(scores.clone()));
+        let model = model.set(&key("bos_token_id"), Value::U32(1));
+        let model = model.set(&key("eos_token_id"), Value::U32(2));
+        change(model.set(&key("add_bos_token"), Value::Bool(true)))
+    })
+}
+
 #[test]
-fn a_megabyte_of_blanks_is_cut_in_bounded_time() {
-    for pre in ["gpt-2", "llama-bpe", "qwen2"] {
-        let tokenizer = build(set("pre", text(pre))).unwrap();
-        for unit in [" ", "\n", "\n ", "a", "'", "日"] {
-            let long = unit.repeat(limits::MAX_PROMPT_BYTES / 4 / unit.len());
+fn what_no_piece_fits_is_written_in_bytes_and_comes_back_whole() {
+    let tokenizer = pieces(|model| model).unwrap();
+    let id = |token: &str| {
+        let at = tokenizer.pieces.tokens.iter().position(|t| t == token).unwrap();
+        u32::try_from(at).unwrap()
+    };
+    let bee = ["<0xF0>", "<0x9F>", "<0x90>", "<0x9D>"].map(id);
+    let expected = [&[1, id("▁ab")], bee.as_slice(), &[id("▁a")]].concat();
+    assert_eq!(tokenizer.encode("ab🐝 a").unwrap(), expected);
+    let mut detokenizer = Detokenizer::default();
+    let shown: Vec<String> =
+        expected.iter().map(|token| detokenizer.push(&tokenizer.bytes_of(*token))).collect();
+    assert_eq!(shown, ["", " ab", "", "", "", "🐝", " a"]);
+    assert_eq!(tokenizer.text(&expected).unwrap(), "ab🐝 a");
+}
+
+#[test]
+fn control_tokens_are_text_where_they_are_not_asked_for() {
+    let tokenizer = pieces(|model| model).unwrap();
+    let bare = Reading { ends: false, control: false };
+    let tokens = tokenizer.read("<s>", bare).unwrap();
+    assert!(!tokens.contains(&1), "{tokens:?}");
+    assert_eq!(tokenizer.text(&tokens).unwrap(), "<s>");
+    let whole = Reading { ends: true, control: true };
+    assert_eq!(tokenizer.read("<s>a</s>", whole).unwrap()[..1], [1]);
+    assert_eq!(tokenizer.read("a</s>", whole).unwrap().last(), Some(&2));
+    assert_eq!(tokenizer.text(&tokenizer.read("b</s> a", whole).unwrap()).unwrap(), "b</s> a");
+}
+
+#[test]
+fn a_text_ends_with_the_end_token_where_the_model_wants_it_but_no_prompt_does() {
+    let ends = |model: TestModel| model.set("tokenizer.ggml.add_eos_token", Value::Bool(true));
+    let tokenizer = pieces(ends).unwrap();
+    let read = tokenizer.read("a", Reading { ends: true, control: true }).unwrap();
+    assert_eq!((read.first(), read.last()), (Some(&1), Some(&2)));
+    assert_ne!(tokenizer.encode("a").unwrap().last(), Some(&2));
+}
+
+#[test]
+fn numbers_of_no_token_are_refused_by_number() {
+    let tokenizer = pieces(|model| model).unwrap();
+    let fault = tokenizer.text(&[1, 4_000_000]).unwrap_err();
+    assert_eq!(fault.code, Code::InvalidArgument);
+    assert!(fault.message.contains("4000000"), "{}", fault.message);
+    let long = vec![tokenizer.encode("    ").unwrap()[1]; limits::MAX_PROMPT_BYTES];
+    assert_eq!(tokenizer.text(&long).unwrap_err().code, Code::TooLarge);
+}
+
+#[test]
+fn scores_that_are_none_are_refused() {
+    let scores = |scores: Vec<Value>| {
+        let fault =
+            pieces(|model| model.set("tokenizer.ggml.scores", Value::Array(scores.clone())));
+        fault.err().map(|fault| fault.code)
+    };
+    assert_eq!(scores(vec![Value::F32(0.0)]), Some(Code::ModelCorrupt));
+    assert_eq!(scores(vec![Value::F32(f32::NAN); 270]), Some(Code::ModelCorrupt));
+    assert_eq!(scores(vec![Value::F32(f32::INFINITY); 270]), Some(Code::ModelCorrupt));
+    assert_eq!(scores(vec![Value::F32(0.0); 270]), None);
+}
+
+#[test]
+fn only_the_last_of_several_messages_ends_an_answer() {
+    let mut words = Words::new();
+    for token in ["<|return|>", "<|call|>", "<|end|>"] {
+        words.tokens.push(token.to_owned());
+        words.types.push(3);
+    }
+    let tokenizer = build(|model| {
+        let types = words.types.iter().map(|kind| Value::I32(*kind)).collect();
+        let model = set("tokens", texts(&words.tokens))(model);
+        set("token_type", Value::Array(types))(model)
+    });
+    let ends: Vec<u32> = ["<|im_end|>", "<|return|>", "<|call|>"].map(|t| words.id(t)).to_vec();
+    assert_eq!(tokenizer.unwrap().end_tokens(), ends);
+}
+
+#[test]
+fn a_megabyte_of_anything_is_cut_in_bounded_time() {
+    let bytes = pre::names().map(|name| (name, build(set("pre", text(name))).unwrap()));
+    let pieces = ("pieces", pieces(|model| model).unwrap());
+    for (name, tokenizer) in bytes.chain([pieces]) {
+        for unit in [" ", "\n", "\n ", "a", "A", "'", "日", "\u{301}", "1", "ab "] {
+            let long = unit.repeat(limits::MAX_PROMPT_BYTES / 16 / unit.len());
             let started = std::time::Instant::now();
-            let tokens = tokenizer.encode(&long).unwrap();
-            assert!(started.elapsed().as_secs() < 20, "{pre} {unit:?}");
-            assert_eq!(decode(&tokenizer, &tokens).len(), long.len());
+            let tokens = tokenizer.read(&long, Reading { ends: false, control: true }).unwrap();
+            assert!(started.elapsed().as_secs() < 20, "{name} {unit:?}");
+            assert_eq!(tokenizer.text(&tokens).unwrap().len(), long.len(), "{name} {unit:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::super::{Files, Reading, Tokenizer};
 const TEXT: Reading = Reading { ends: false, control: false };
 const PROMPT: Reading = Reading { ends: true, control: true };
 
-fn file(name: &str) -> Vec<u8> {
+pub(super) fn file(name: &str) -> Vec<u8> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tokens");
     std::fs::read(dir.join(name)).unwrap()
 }
