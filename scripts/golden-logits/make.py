@@ -285,6 +285,20 @@ def gguf_tensors(arch, config, described):
     return tensors
 
 
+def shown(described):
+    """JSON with a line for each tensor and each figure."""
+    def lines(value):
+        begin, end = "[]" if isinstance(value, list) else "{}"
+        parts = value if isinstance(value, list) else [
+            f"{json.dumps(key)}: {json.dumps(part)}" for key, part in value.items()]
+        parts = [part if isinstance(part, str) else json.dumps(part) for part in parts]
+        return begin + "\n  " + ",\n  ".join(parts) + "\n " + end
+    long = ("config", "tensors", "metadata", "gguf")
+    parts = [f"{json.dumps(key)}: {lines(value) if key in long else json.dumps(value)}"
+             for key, value in described.items()]
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
 def write_variant(variant):
     model_type, changes, has_gguf = VARIANTS[variant]
     prompt, decoded = (500, 12) if variant.endswith("-short") else (PROMPT, DECODED)
@@ -304,8 +318,7 @@ def write_variant(variant):
         arch = ARCHITECTURES.get(model_type, model_type)
         described["metadata"] = gguf_metadata(arch, config)
         described["gguf"] = gguf_tensors(arch, config, described["tensors"])
-    lines = json.dumps(described, indent=1).replace("\n   ", " ").replace("\n  }", "}")
-    (OUT / f"{variant}.json").write_text(lines + "\n")
+    (OUT / f"{variant}.json").write_text(shown(described))
     print(variant, f"{np.abs(logits).max():.2f}", len(set(np.argmax(logits, axis=1))), chosen[:8])
 
 

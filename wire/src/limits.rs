@@ -126,6 +126,8 @@ pub const MAX_MODEL_INDEX_BYTES: u64 = 32 * 1024 * 1024;
 /// Files of weights of one model. The largest known have fewer than 200.
 pub const MAX_MODEL_SHARDS: usize = 1024;
 
+/// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
+pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of a chat template.
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.

@@ -243,15 +243,25 @@ mod tests {
             (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, "than its shape"),
             (r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#, "ends before"),
             (r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, "end of the file"),
-            (r#"{"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}}"#,
-             "overflows"),
-            (r#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#,
-             "dimensions"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[9223372036854775807,4],"data_offsets":[0,8]}}"#,
+                "overflows",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}"#,
+                "dimensions",
+            ),
             (r#"{"":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, "name"),
-            (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-                 "b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#, "shares bytes"),
-            (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
-                 "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, "twice"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+                 "b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+                "shares bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+                 "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                "twice",
+            ),
         ];
         for (header, rule) in cases {
             let error = parse(header, 8).unwrap_err().to_string();

@@ -75,8 +75,8 @@ impl Directory {
     fn add(&mut self, file: &str, path: &Path, index: Option<&Index>) -> Result<(), Fault> {
         let map = file::open(path)?;
         let bytes = u64::try_from(map.len()).unwrap_or(u64::MAX);
-        let header = Header::parse(&map, bytes)
-            .map_err(|error| corrupt(format!("{file}: {error}")))?;
+        let header =
+            Header::parse(&map, bytes).map_err(|error| corrupt(format!("{file}: {error}")))?;
         for (place, tensor) in header.tensors.iter().enumerate() {
             let name = &tensor.name;
             let listed = index.map(|index| index.weight_map.get(name).map(String::as_str));

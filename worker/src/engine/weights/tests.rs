@@ -44,7 +44,8 @@ fn an_index_names_plain_files_that_have_what_it_says() {
     let directory = golden.write_directory(Held::F32, 2);
     let path = directory.path().join("model.safetensors.index.json");
     let index = std::fs::read_to_string(&path).unwrap();
-    let more = index.replace("\"weight_map\":{", "\"weight_map\":{\"x\":\"model-00001-of-00002.safetensors\",");
+    let more = index
+        .replace("\"weight_map\":{", "\"weight_map\":{\"x\":\"model-00001-of-00002.safetensors\",");
     std::fs::write(&path, more).unwrap();
     assert!(refused(directory.path()).message.contains("no file has x"));
 }

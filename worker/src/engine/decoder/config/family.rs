@@ -94,13 +94,7 @@ pub(super) const FAMILIES: [Family; 9] = [
         is_gemma: true,
         ..PLAIN
     },
-    Family {
-        name: "phi3",
-        model_types: &["phi3"],
-        is_fused: true,
-        windows: Windows::All,
-        ..PLAIN
-    },
+    Family { name: "phi3", model_types: &["phi3"], is_fused: true, windows: Windows::All, ..PLAIN },
     Family {
         name: "smollm3",
         model_types: &["smollm3"],
@@ -108,12 +102,7 @@ pub(super) const FAMILIES: [Family; 9] = [
         unrotated: Some(4),
         ..PLAIN
     },
-    Family {
-        name: "granite",
-        model_types: &["granite"],
-        pairing: Pairing::Interleaved,
-        ..PLAIN
-    },
+    Family { name: "granite", model_types: &["granite"], pairing: Pairing::Interleaved, ..PLAIN },
 ];
 
 /// The family that `is_it` is true for.

@@ -6,8 +6,8 @@ use wire::{Fault, limits, text};
 use super::super::super::weights::{Naming, corrupt};
 use super::family::{Family, Windows, family};
 use super::{
-    Activation, Block, Config, Experts, LongFactors, Pairing, Rotation, RopeConfig,
-    Scaling, inverse_root, narrow, positive, size, unsupported, yarn_magnitude,
+    Activation, Block, Config, Experts, LongFactors, Pairing, RopeConfig, Rotation, Scaling,
+    inverse_root, narrow, positive, size, unsupported, yarn_magnitude,
 };
 
 /// A `config.json`, checked.
@@ -231,7 +231,8 @@ impl<'j> Model<'j> {
             "qwen3_moe" => ("num_experts", "moe_intermediate_size"),
             _ => return Ok(None),
         };
-        let is_dense = keys.get("mlp_only_layers").is_some_and(|list| *list != Value::Array(vec![]));
+        let is_dense =
+            keys.get("mlp_only_layers").is_some_and(|list| *list != Value::Array(vec![]));
         if is_dense || keys.count("decoder_sparse_step", u32::MAX)?.is_some_and(|step| step != 1) {
             return Err(unsupported("this engine wants experts in every block or in none"));
         }
@@ -404,9 +405,8 @@ impl<'j> Model<'j> {
             let list = parameters.get(key).and_then(Value::as_array);
             let list = list.filter(|list| list.len() * 2 == rotated);
             let list = list.ok_or_else(|| corrupt(format!("{key} is no factor for each pair")))?;
-            let factor = |value: &Value| {
-                positive(value.as_f64().unwrap_or(f64::NAN), key).map(narrow)
-            };
+            let factor =
+                |value: &Value| positive(value.as_f64().unwrap_or(f64::NAN), key).map(narrow);
             list.iter().map(factor).collect::<Result<Vec<f32>, Fault>>()
         };
         let stretch = match parameters.factor("factor")? {
@@ -418,7 +418,8 @@ impl<'j> Model<'j> {
             None if stretch <= 1.0 => 1.0,
             None => (1.0 + stretch.ln() / f64::from(original).ln()).sqrt(),
         };
-        let factors = LongFactors { short: factors("short_factor")?, long: factors("long_factor")? };
+        let factors =
+            LongFactors { short: factors("short_factor")?, long: factors("long_factor")? };
         Ok(Scaling::Long { original: size(original), magnitude, factors: Some(factors) })
     }
 }

@@ -29,29 +29,44 @@ fn transformers_4_and_5_say_the_same_in_their_own_words() {
     let longrope = Golden::read("phi3-longrope").config["rope_parameters"].clone();
     let cases = [
         ("llama", json!({ "rope_theta": 10_000.0, "rope_scaling": null })),
-        ("llama-linear", json!({
-            "rope_theta": 10_000, "rope_scaling": { "type": "linear", "factor": 4 }
-        })),
-        ("llama-llama3", json!({ "rope_theta": 500_000.0, "rope_scaling": {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 256
-        }})),
-        ("qwen3-yarn", json!({ "rope_theta": 1_000_000, "layer_types": null, "rope_scaling": {
-            "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512
-        }})),
+        (
+            "llama-linear",
+            json!({
+                "rope_theta": 10_000, "rope_scaling": { "type": "linear", "factor": 4 }
+            }),
+        ),
+        (
+            "llama-llama3",
+            json!({ "rope_theta": 500_000.0, "rope_scaling": {
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 256
+            }}),
+        ),
+        (
+            "qwen3-yarn",
+            json!({ "rope_theta": 1_000_000, "layer_types": null, "rope_scaling": {
+                "type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512
+            }}),
+        ),
         ("qwen2-window", json!({ "rope_theta": 10_000.0, "layer_types": null })),
         ("gemma2", json!({ "rope_theta": 10_000.0, "layer_types": null })),
-        ("gemma3", json!({
-            "rope_theta": 1_000_000, "rope_local_base_freq": 10_000, "layer_types": null,
-            "sliding_window_pattern": 6, "_sliding_window_pattern": null,
-            "rope_scaling": { "rope_type": "linear", "factor": 8.0 }
-        })),
-        ("phi3-longrope", json!({
-            "rope_theta": 10_000.0, "partial_rotary_factor": 0.75, "rope_scaling": {
-                "type": "longrope", "short_factor": longrope["short_factor"],
-                "long_factor": longrope["long_factor"]
-            }
-        })),
+        (
+            "gemma3",
+            json!({
+                "rope_theta": 1_000_000, "rope_local_base_freq": 10_000, "layer_types": null,
+                "sliding_window_pattern": 6, "_sliding_window_pattern": null,
+                "rope_scaling": { "rope_type": "linear", "factor": 8.0 }
+            }),
+        ),
+        (
+            "phi3-longrope",
+            json!({
+                "rope_theta": 10_000.0, "partial_rotary_factor": 0.75, "rope_scaling": {
+                    "type": "longrope", "short_factor": longrope["short_factor"],
+                    "long_factor": longrope["long_factor"]
+                }
+            }),
+        ),
         ("smollm3", json!({ "rope_theta": 10_000.0, "no_rope_layers": null })),
         ("mixtral", json!({ "rope_theta": 1e6 })),
     ];
@@ -73,17 +88,27 @@ fn a_config_that_asks_for_what_the_decoder_lacks_is_refused_by_name() {
         ("llama", json!({ "hidden_act": "relu" }), "relu"),
         ("gemma2", json!({ "hidden_activation": "gelu" }), "gelu"),
         ("llama", json!({ "quantization_config": { "bits": 4 } }), "quantized"),
-        ("llama", json!({ "rope_parameters": { "rope_type": "dynamic", "factor": 2.0 } }),
-         "dynamic"),
-        ("qwen3-yarn", json!({ "rope_parameters": {
-            "rope_type": "yarn", "factor": 2.0, "truncate": false
-        }}), "YaRN"),
+        (
+            "llama",
+            json!({ "rope_parameters": { "rope_type": "dynamic", "factor": 2.0 } }),
+            "dynamic",
+        ),
+        (
+            "qwen3-yarn",
+            json!({ "rope_parameters": {
+                "rope_type": "yarn", "factor": 2.0, "truncate": false
+            }}),
+            "YaRN",
+        ),
         ("gemma3", json!({ "use_bidirectional_attention": true }), "bidirectional"),
         ("qwen3moe", json!({ "mlp_only_layers": [1] }), "experts in every block"),
         ("qwen3moe", json!({ "decoder_sparse_step": 2 }), "experts in every block"),
         ("qwen3moe", json!({ "use_sliding_window": true }), "use_sliding_window"),
-        ("qwen2-window", json!({ "layer_types": ["full_attention", "linear_attention", "x"] }),
-         "layer_types"),
+        (
+            "qwen2-window",
+            json!({ "layer_types": ["full_attention", "linear_attention", "x"] }),
+            "layer_types",
+        ),
     ];
     for (name, changes, named) in cases {
         let fault = parse(&changed(name, &changes)).unwrap_err();
@@ -109,12 +134,18 @@ fn a_config_with_figures_that_no_model_has_is_refused() {
         ("llama", json!({ "rope_parameters": { "rope_theta": 0.0 } })),
         ("llama", json!({ "rope_parameters": { "rope_type": "linear" } })),
         ("llama", json!({ "rope_parameters": { "rope_type": "linear", "factor": -2.0 } })),
-        ("llama-llama3", json!({ "rope_parameters": {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0
-        }})),
-        ("phi3-longrope", json!({ "rope_parameters": {
-            "rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]
-        }})),
+        (
+            "llama-llama3",
+            json!({ "rope_parameters": {
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0
+            }}),
+        ),
+        (
+            "phi3-longrope",
+            json!({ "rope_parameters": {
+                "rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]
+            }}),
+        ),
         ("phi3", json!({ "rope_parameters": { "partial_rotary_factor": 1.5 } })),
         ("gemma2", json!({ "layer_types": ["full_attention"] })),
         ("gemma2", json!({ "query_pre_attn_scalar": 0 })),
