@@ -109,8 +109,6 @@ pub const MAX_MODEL_HEADS: u32 = 4096;
 /// Elements of one axis of a model: embedding, feed-forward block, vocabulary.
 pub const MAX_MODEL_WIDTH: u32 = 4 * 1024 * 1024;
 
-/// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
-pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
 /// Experts of one block. The largest known have 512.
 pub const MAX_EXPERTS: u32 = 4096;
 /// Bytes of the header of a safetensors file (the format's own bound).
