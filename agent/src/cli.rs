@@ -29,6 +29,21 @@ pub enum Command {
     /// Say where a model's file is on this machine, as one line of JSON.
     #[command(hide = true)]
     Locate(LocateArgs),
+    /// Say what a worker would take of this machine's memory, as one line of JSON; a fault says why
+    /// it would not be started.
+    #[command(hide = true)]
+    Weigh(WeighArgs),
+}
+
+/// `rbee agent weigh`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WeighArgs {
+    /// Which model.
+    #[arg(long)]
+    pub model: ModelRef,
+    /// Tokens of context; absent: what a worker would get.
+    #[arg(long)]
+    pub ctx_size: Option<u32>,
 }
 
 /// `rbee agent locate`.

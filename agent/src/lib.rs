@@ -22,11 +22,13 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 use wire::hello::{Bridge, Started};
+use wire::inspection::Weight;
 use wire::marker::Marker;
 use wire::tokens::Located;
 use wire::{BuildId, Code, Fault, ModelRef, layout, ndjson};
 
-use crate::cli::{Args, Command, ServeArgs};
+use crate::admission::Memory;
+use crate::cli::{Args, Command, ServeArgs, WeighArgs};
 use crate::dirs::Dirs;
 use crate::store::Store;
 
@@ -47,6 +49,7 @@ pub fn main(args: Args, build: BuildId) -> ExitCode {
         Command::Attach(args) => return attach(&args.marker, build),
         Command::Kill(args) => kill(args.pid),
         Command::Locate(args) => locate(&args.model),
+        Command::Weigh(args) => weigh(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,6 +124,28 @@ fn locate(model: &ModelRef) -> Result<(), Fault> {
     let line = ndjson::encode(&Located { path })?;
     std::io::stdout().write_all(&line).map_err(|error| {
         Fault::new(Code::Io, "the model's place could not be written").caused_by(&error)
+    })
+}
+
+/// Decides as the daemon does, but for what other workers were promised and have not taken yet.
+fn weigh(args: &WeighArgs) -> Result<(), Fault> {
+    let dirs = Dirs::find()?;
+    dirs.prepare()?;
+    let settings = settings::load(&dirs.config)?;
+    let model = Store::new(dirs.models(), &settings.agent.model_roots).resolve(&args.model)?;
+    let memory = Memory {
+        available_bytes: inventory::available_bytes().unwrap_or(u64::MAX),
+        promised_bytes: 0,
+        reserve_bytes: settings.agent.reserve_for(&args.model),
+    };
+    let admitted = admission::decide(&model.shape, args.ctx_size, supervisor::SLOTS, memory)?;
+    let line = ndjson::encode(&Weight {
+        ctx_size: admitted.ctx_size,
+        need_bytes: admitted.need_bytes,
+        free_bytes: memory.free_bytes(),
+    })?;
+    std::io::stdout().write_all(&line).map_err(|error| {
+        Fault::new(Code::Io, "the model's weight could not be written").caused_by(&error)
     })
 }
 

@@ -92,12 +92,16 @@ pub struct RunSettings {
     pub temperature: Option<f64>,
     /// As `--top-k`.
     pub top_k: Option<u32>,
+    /// As `--typical-p`.
+    pub typical_p: Option<f64>,
     /// As `--top-p`.
     pub top_p: Option<f64>,
     /// As `--min-p`.
     pub min_p: Option<f64>,
     /// As `--repeat-penalty`.
     pub repeat_penalty: Option<f64>,
+    /// As `--repeat-last-n`.
+    pub repeat_last_n: Option<i64>,
     /// As `--max-tokens`.
     pub max_tokens: Option<u32>,
 }
@@ -108,9 +112,11 @@ impl RunSettings {
         SamplingFields {
             temperature: self.temperature,
             top_k: self.top_k,
+            typical_p: self.typical_p,
             top_p: self.top_p,
             min_p: self.min_p,
             repeat_penalty: self.repeat_penalty,
+            repeat_last_n: self.repeat_last_n,
             max_tokens: self.max_tokens,
             ..SamplingFields::default()
         }

@@ -140,8 +140,43 @@ pub struct Delta {
     pub reasoning_content: String,
 }
 
+/// A token and how probable it was.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// Its id.
+    #[serde(default)]
+    pub id: u32,
+    /// Its text; what is no UTF-8 is replaced.
+    pub token: String,
+    /// The natural logarithm of its probability among all tokens, as the model gives it: before
+    /// penalties, biases, temperature and filters.
+    pub logprob: f64,
+    /// Its bytes.
+    #[serde(default)]
+    pub bytes: Vec<u8>,
+}
+
+/// A token of the answer, and what else was probable in its place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChosenLogprob {
+    /// The token itself.
+    #[serde(flatten)]
+    pub chosen: TokenLogprob,
+    /// The most probable ones, best first; the token itself may be among them.
+    #[serde(default)]
+    pub top_logprobs: Vec<TokenLogprob>,
+}
+
+/// Probabilities of a chunk's tokens, in the form that chats have; completions have it too.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChoiceLogprobs {
+    /// One for each of the chunk's tokens.
+    #[serde(default)]
+    pub content: Vec<ChosenLogprob>,
+}
+
 /// The one choice of a chunk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Always 0.
     pub index: u32,
@@ -155,6 +190,9 @@ pub struct Choice {
     /// character, the beginning of a stop text) comes with empty text; its text follows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_ids: Vec<u32>,
+    /// Set when it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<ChoiceLogprobs>,
     /// Set in the last chunk.
     #[serde(default)]
     pub finish_reason: Option<FinishReason>,

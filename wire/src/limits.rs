@@ -51,6 +51,10 @@ pub const MAX_SOCKET_PATH_BYTES: usize = 100;
 pub const MAX_STOPS: usize = 16;
 /// Bytes of one stop string.
 pub const MAX_STOP_BYTES: usize = 256;
+/// Tokens of one request whose logits are changed by a number of their own.
+pub const MAX_LOGIT_BIASES: usize = 1024;
+/// Most probable tokens that are told beside each token (OpenAI's own bound).
+pub const MAX_TOP_LOGPROBS: usize = 20;
 /// Tokens of context that anyone may ask for: the largest models known have 10 million.
 pub const MAX_CTX_SIZE: u32 = 16 * 1024 * 1024;
 /// Smallest context that a worker is started with: below it not even a question fits.
@@ -140,3 +144,19 @@ pub const TEMPLATE_STACK_BYTES: usize = 512 * 1024 * 1024;
 pub const WORKER_DATA_SLACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Nesting of a chat template's calls and values.
 pub const MAX_TEMPLATE_DEPTH: usize = 64;
+/// Bytes of each file of messages and tools that a template is tried with.
+pub const MAX_TEMPLATE_INPUT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of a request of `rbee worker template`: both files and the template, each byte escaped.
+pub const MAX_TEMPLATE_REQUEST_BYTES: usize =
+    6 * (2 * MAX_TEMPLATE_INPUT_BYTES + MAX_TEMPLATE_BYTES) + 64 * 1024;
+/// Seconds that a template may run on its own, with nobody who could give up waiting for it.
+pub const MAX_TEMPLATE_S: u64 = 60;
+/// Names that a template is said to ask for.
+pub const MAX_TEMPLATE_NAMES: usize = 64;
+/// Bytes of a text of a model's own that is shown: a name, a licence, a type of tokenizer.
+pub const MAX_MODEL_TEXT_BYTES: usize = 200;
+/// Bytes of a text that one step of a template may make of others by replacing, joining or
+/// indenting: fuel counts steps alone.
+pub const MAX_TEMPLATE_STEP_BYTES: usize = 4 * MAX_RENDERED_BYTES;
+/// Blanks of a width, digits of a precision and lists of a division that a template may ask for.
+pub const MAX_TEMPLATE_BLANKS: usize = 99_999;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model_ref::ModelRef;
+
 /// `[agent]` of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +31,12 @@ impl Default for AgentSettings {
 }
 
 impl AgentSettings {
+    /// Bytes of host memory that a worker with `model` must leave free: none for the small model
+    /// that every build carries.
+    pub fn reserve_for(&self, model: &ModelRef) -> u64 {
+        if *model == ModelRef::Demo { 0 } else { self.reserve_ram_bytes }
+    }
+
     /// Checks what the types do not say.
     ///
     /// # Errors

@@ -25,6 +25,28 @@ pub enum Command {
     /// Make tokens of the text on standard input, or text of tokens, as one line of JSON.
     #[command(hide = true)]
     Tokenize(TokenizeArgs),
+    /// Render the conversation on standard input with a chat template.
+    #[command(hide = true)]
+    Template(TemplateArgs),
+    /// Say what a model's header says, and whether the engine would load it, as one line of JSON.
+    #[command(hide = true)]
+    Inspect(InspectArgs),
+}
+
+/// `rbee worker inspect`.
+#[derive(Debug, clap::Args)]
+pub struct InspectArgs {
+    /// GGUF file.
+    #[arg(long)]
+    pub model: PathBuf,
+}
+
+/// `rbee worker template`.
+#[derive(Debug, clap::Args)]
+pub struct TemplateArgs {
+    /// GGUF file whose template and special tokens are taken where the request has none.
+    #[arg(long)]
+    pub model: Option<PathBuf>,
 }
 
 /// `rbee worker tokenize`.

@@ -7,11 +7,14 @@ mod log;
 mod platform;
 mod server;
 mod signals;
+mod template;
 mod tokenize;
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-use wire::BuildId;
+use wire::{BuildId, Code, Fault, ndjson};
 
 /// Runs `rbee worker …`. `build` is what this program was built from.
 ///
@@ -21,6 +24,8 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
         cli::Command::Serve(args) => server::run(&args, build),
         cli::Command::Guard(args) => guard::run(&args.dir, build),
         cli::Command::Tokenize(args) => tokenize::run(&args),
+        cli::Command::Template(args) => template::run(&args),
+        cli::Command::Inspect(args) => inspect(&args.model),
     };
     match outcome {
         Ok(code) => code,
@@ -30,4 +35,12 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn inspect(model: &Path) -> Result<ExitCode, Fault> {
+    let line = ndjson::encode(&engine::inspection::inspect(model)?)?;
+    std::io::stdout()
+        .write_all(&line)
+        .map_err(|error| Fault::new(Code::Io, "the answer cannot be written").cause(error))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,12 @@
-//! The fuzzers' committed corpora of tokenizers, replayed by every test run, and changed at random.
+//! The committed corpora of the fuzzers that need the engine, replayed by every test run; those of
+//! tokenizers changed at random, too.
 
 #[cfg(test)]
 #[path = "../../tests/fuzz/src/tokenizers.rs"]
 mod tokenizers;
+#[cfg(test)]
+#[path = "../../tests/fuzz/src/template.rs"]
+mod template;
 
 #[cfg(test)]
 mod tests {
@@ -11,7 +15,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    use crate::tokenizers;
+    use crate::{template, tokenizers};
 
     /// Changes of each file.
     const CHANGES: usize = 200;
@@ -76,5 +80,12 @@ mod tests {
     #[test]
     fn vocabularies_keep_their_promises() {
         replay("vocabulary", tokenizers::vocabulary);
+    }
+
+    #[test]
+    fn templates_keep_their_promises() {
+        for (file, data) in corpus("chat_template") {
+            holds(&file, &data, template::chat_template);
+        }
     }
 }

@@ -27,6 +27,7 @@ use wire::{Code, Fault, RequestId, Timings, WorkerId};
 pub use effect::{Answer, Effect};
 use handover::Handover;
 pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
 
 /// How long a worker with a short `keep_alive` waits for the request that it was started for.

@@ -11,7 +11,7 @@ use super::{FIRST_REQUEST_GRACE, Supervisor};
 use crate::admission::{self, Memory};
 
 /// Sequences that a worker of this build decodes at once.
-const SLOTS: u32 = 1;
+pub const SLOTS: u32 = 1;
 /// Ids end in this many hexadecimal digits.
 const ID_DIGITS: usize = 6;
 
@@ -86,10 +86,7 @@ impl Supervisor {
         let memory = Memory {
             available_bytes: ask.available_bytes,
             promised_bytes: promised.fold(0, u64::saturating_add),
-            reserve_bytes: match ask.model {
-                ModelRef::Demo => 0,
-                _ => self.settings.reserve_ram_bytes,
-            },
+            reserve_bytes: self.settings.reserve_for(&ask.model),
         };
         let admitted = admission::decide(&ask.shape, ask.ctx_size, SLOTS, memory)?;
         let id = self.free_id(&ask.model, ask.seed)?;

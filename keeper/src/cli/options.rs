@@ -48,6 +48,9 @@ pub struct SamplingArgs {
     /// Only the K most probable tokens; 0 is all.
     #[arg(long, value_name = "K")]
     pub top_k: Option<u32>,
+    /// Only the tokens whose surprise is nearest to the expected one, with this probability in sum.
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    pub typical_p: Option<f64>,
     /// Only the most probable tokens with this probability in sum.
     #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
     pub top_p: Option<f64>,
@@ -63,12 +66,21 @@ pub struct SamplingArgs {
     /// Subtracted for each time that a token occurred.
     #[arg(long, value_name = "-2..2", allow_negative_numbers = true)]
     pub frequency_penalty: Option<f64>,
+    /// Tokens of the last text that the three penalties look at; -1 is all, 0 none.
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
+    pub repeat_last_n: Option<i64>,
+    /// Make a token more or less probable: -100 to 100 is added to its logit. May be repeated.
+    #[arg(long, value_name = "ID=NUMBER", value_parser = logit_bias)]
+    pub logit_bias: Vec<(u32, f64)>,
     /// The same seed gives the same text.
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
     /// Tokens to answer with at most.
     #[arg(short = 'n', long, value_name = "TOKENS")]
     pub max_tokens: Option<u32>,
+    /// Tokens before which neither the model nor a stop text ends the answer.
+    #[arg(long, value_name = "TOKENS")]
+    pub min_tokens: Option<u32>,
     /// End the answer before this text. May be repeated.
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
@@ -153,15 +165,21 @@ impl SamplingArgs {
         let fields = SamplingFields {
             temperature: self.temperature.or(defaults.temperature),
             top_k: self.top_k.or(defaults.top_k),
+            typical_p: self.typical_p.or(defaults.typical_p),
             top_p: self.top_p.or(defaults.top_p),
             min_p: self.min_p.or(defaults.min_p),
             repeat_penalty: self.repeat_penalty.or(defaults.repeat_penalty),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
+            repeat_last_n: self.repeat_last_n.or(defaults.repeat_last_n),
+            logit_bias: self.logit_bias.iter().copied().collect(),
             seed: self.seed,
             max_tokens: self.max_tokens.or(defaults.max_tokens),
+            min_tokens: self.min_tokens,
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
+            logprobs: None,
+            top_logprobs: None,
         };
         Sampling::try_from(&fields).map_err(|error| {
             let flag = error.name.replace('_', "-");
@@ -196,6 +214,14 @@ pub fn duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
+fn logit_bias(text: &str) -> Result<(u32, f64), &'static str> {
+    const FORM: &str = "a bias is the id of a token, =, and a number from -100 to 100";
+    let (token, bias) = text.split_once('=').ok_or(FORM)?;
+    let token = token.parse().map_err(|_| FORM)?;
+    let bias = bias.parse().ok().filter(|bias| (-100.0..=100.0).contains(bias));
+    Ok((token, bias.ok_or(FORM)?))
+}
+
 fn keep_alive(text: &str) -> Result<i64, &'static str> {
     const FORMS: &str = "a time is 30m, 1h, a number of seconds, 0 (unload at once) or -1 (never)";
     match text {
@@ -225,6 +251,14 @@ mod tests {
         for text in ["", "soon", "0", "0s", "-1", "1.5s", "1d", "s", "99999999999999999999", "25h"]
         {
             assert!(duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_bias_is_a_token_and_a_number() {
+        assert_eq!(logit_bias("15043=-1.5"), Ok((15_043, -1.5)));
+        for text in ["", "7", "7=", "=1", "x=1", "7=x", "7=101", "7=NaN", "-1=1", "7=1=1"] {
+            assert!(logit_bias(text).is_err(), "{text:?}");
         }
     }
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use clap::value_parser;
 use wire::generate::{ChatRole, FinishReason, Message, Prompt};
+use wire::sampling::{Logprobs, SamplingFields};
 use wire::text::shell_word;
 use wire::{Code, Fault, RequestId};
 
@@ -55,6 +57,10 @@ pub struct Args {
     /// Write one JSON event a line: placed, token, done, error.
     #[arg(long)]
     pub json: bool,
+    /// Say with each token of --json how probable it was, and this many of the most probable ones.
+    #[arg(long, value_name = "0..20", requires = "json", value_parser = value_parser!(u32)
+        .range(0..=20))]
+    logprobs: Option<u32>,
     /// Say on standard error how long everything took.
     #[arg(long)]
     stats: bool,
@@ -75,7 +81,10 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let began = Instant::now();
     refuse_a_model_without_its_flag(args, context)?;
-    let sampling = args.sampling.fields(context)?;
+    let sampling = SamplingFields {
+        logprobs: args.logprobs.map(Logprobs::Top),
+        ..args.sampling.fields(context)?
+    };
     let want = args.model.want(context)?;
     let ways = args.model.ways(context)?;
     let prompt = prompt(args, context)?;

@@ -146,8 +146,9 @@ impl<'a> Teller<'a> {
         } else {
             return Ok(());
         };
-        let line = |id, text| {
-            let token = Token { id, text };
+        let mut logprobs = choice.logprobs.iter().flat_map(|all| &all.content);
+        let mut line = |id, text| {
+            let token = Token { id, text, logprobs: logprobs.next() };
             if reasoning.is_empty() { Event::Token(token) } else { Event::Reasoning(token) }.line()
         };
         // A chunk's text belongs to the last of its tokens: the others were held back for it.

@@ -1,7 +1,7 @@
 //! The events of `rbee run --json`: one object a line, `event` first.
 
 use serde::Serialize;
-use wire::generate::{GenerationTimings, Usage};
+use wire::generate::{ChosenLogprob, GenerationTimings, Usage};
 use wire::{Code, Device, Fault, HiveName, ModelRef, RequestId, WorkerId};
 
 /// One line.
@@ -62,6 +62,9 @@ pub struct Token<'a> {
     pub id: Option<u32>,
     /// Its text; empty while it is held back for the next token.
     pub text: &'a str,
+    /// How probable it was, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<&'a ChosenLogprob>,
 }
 
 impl<'a> Event<'a> {
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn each_line_begins_with_its_kind() {
-        let token = Event::Token(Token { id: Some(7), text: " a\n" });
+        let token = Event::Token(Token { id: Some(7), text: " a\n", logprobs: None });
         assert_eq!(token.line(), "{\"event\":\"token\",\"id\":7,\"text\":\" a\\n\"}\n");
         let fault = Fault::new(Code::QueueFull, "full").hint("rbee ps");
         let line = Event::error(&fault).line();

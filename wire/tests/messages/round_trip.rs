@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -12,11 +12,14 @@ use serde::de::DeserializeOwned;
 use wire::device::{Backend, DeviceInfo};
 use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
-use wire::generate::{ChatRequest, ChatRole, Choice, Chunk, Delta, FinishReason, Message, Usage};
+use wire::generate::{
+    ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, Delta, FinishReason,
+    Message, TokenLogprob, Usage,
+};
 use wire::guard::{ExitRecord, GuardRecord, GuardStatus, ProcessIdentity, RECORD_VERSION};
 use wire::hello::{Hello, ProtocolRange, Role};
 use wire::ndjson;
-use wire::sampling::SamplingFields;
+use wire::sampling::{Logprobs, SamplingFields};
 use wire::sse;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, SpawnRequest, WorkerInfo, WorkerSpec, WorkerState};
@@ -154,22 +157,32 @@ fn number() -> impl Strategy<Value = f64> {
 
 prop_compose! {
     fn sampling()(
-        floats in vec(of(number()), 6), top_k in any::<Option<u32>>(),
-        seed in any::<Option<u64>>(), max_tokens in any::<Option<u32>>(),
+        floats in vec(of(number()), 7), numbers in vec(any::<Option<u32>>(), 4),
+        seed in any::<Option<u64>>(), repeat_last_n in any::<Option<i64>>(),
+        logit_bias in btree_map(any::<u32>(), number(), 0..4),
+        logprobs in of(prop_oneof![
+            any::<bool>().prop_map(Logprobs::Wanted), any::<u32>().prop_map(Logprobs::Top),
+        ]),
         stop in vec(text(), 0..4), ignore_eos in any::<bool>(),
     ) -> SamplingFields {
         SamplingFields {
             temperature: floats[0],
-            top_k,
+            top_k: numbers[0],
+            typical_p: floats[6],
             top_p: floats[1],
             min_p: floats[2],
             repeat_penalty: floats[3],
             presence_penalty: floats[4],
             frequency_penalty: floats[5],
+            repeat_last_n,
+            logit_bias,
             seed,
-            max_tokens,
+            max_tokens: numbers[1],
+            min_tokens: numbers[2],
             stop,
             ignore_eos,
+            logprobs,
+            top_logprobs: numbers[3],
         }
     }
 }
@@ -182,17 +195,32 @@ fn chat_request() -> impl Strategy<Value = ChatRequest> {
 }
 
 prop_compose! {
+    fn token_logprob()(
+        id in any::<u32>(), token in text(), logprob in number(), bytes in vec(any::<u8>(), 0..4),
+    ) -> TokenLogprob {
+        TokenLogprob { id, token, logprob, bytes }
+    }
+}
+
+prop_compose! {
     fn chunk()(
         id in text(), content in text(), reasoning_content in text(), text in text(),
         token_ids in vec(any::<u32>(), 0..4),
         finish_reason in of(select(vec![FinishReason::Stop, FinishReason::Length])),
+        logprobs in of(vec((token_logprob(), vec(token_logprob(), 0..3)), 0..3)),
         usage in of(any::<(u32, u32, u32, u32)>()),
     ) -> Chunk {
         let delta = Delta { content, reasoning_content };
         let usage = usage.map(|(prompt_tokens, completion_tokens, total_tokens, cached_tokens)| {
             Usage { prompt_tokens, completion_tokens, total_tokens, cached_tokens }
         });
-        let choices = vec![Choice { index: 0, delta, text, token_ids, finish_reason }];
+        let logprobs = logprobs.map(|content| ChoiceLogprobs {
+            content: content
+                .into_iter()
+                .map(|(chosen, top_logprobs)| ChosenLogprob { chosen, top_logprobs })
+                .collect(),
+        });
+        let choices = vec![Choice { index: 0, delta, text, token_ids, logprobs, finish_reason }];
         Chunk { id, object: "chat.completion.chunk".to_owned(), choices, usage, timings: None }
     }
 }

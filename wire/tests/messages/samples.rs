@@ -10,14 +10,14 @@ use wire::doctor::{Check, Verdict};
 use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
-    ChatRequest, ChatRole, Choice, Chunk, CompletionRequest, Delta, FinishReason,
-    GenerationTimings, Message, Usage,
+    ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, CompletionRequest, Delta,
+    FinishReason, GenerationTimings, Message, TokenLogprob, Usage,
 };
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
 use wire::hello::{Hello, ProtocolRange, Role};
-use wire::sampling::SamplingFields;
+use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
@@ -88,6 +88,7 @@ pub fn all() -> Vec<Sample> {
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
         sample("chunk_completion", completion_chunk()),
+        sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
         strict("agent_settings", agent_settings()),
         strict("timings", Timings::default()),
@@ -371,15 +372,21 @@ fn sampling() -> SamplingFields {
     SamplingFields {
         temperature: Some(0.7),
         top_k: Some(40),
+        typical_p: Some(0.9),
         top_p: Some(0.95),
         min_p: Some(0.05),
         repeat_penalty: Some(1.1),
         presence_penalty: Some(-0.5),
         frequency_penalty: Some(0.5),
+        repeat_last_n: Some(-1),
+        logit_bias: [(7, 1.5), (15_043, -100.0)].into(),
         seed: Some(7),
         max_tokens: Some(256),
+        min_tokens: Some(8),
         stop: vec!["</s>".into(), "\n\n".into()],
         ignore_eos: true,
+        logprobs: Some(Logprobs::Wanted(true)),
+        top_logprobs: Some(2),
     }
 }
 
@@ -411,6 +418,22 @@ fn first_chunk() -> Chunk {
 fn completion_chunk() -> Chunk {
     let choice = Choice { text: " there".into(), token_ids: vec![1, 2], ..Choice::default() };
     chunk("text_completion", choice)
+}
+
+fn logprobs_chunk() -> Chunk {
+    let one = |id, token: &str, logprob| {
+        let bytes = token.as_bytes().to_vec();
+        TokenLogprob { id, token: token.to_owned(), logprob, bytes }
+    };
+    let chosen = one(319, " A", -0.25);
+    let top_logprobs = vec![chosen.clone(), one(7, "é", -1.5)];
+    let logprobs = ChoiceLogprobs { content: vec![ChosenLogprob { chosen, top_logprobs }] };
+    let delta = Delta { content: " A".into(), ..Delta::default() };
+    let logprobs = Some(logprobs);
+    chunk(
+        "chat.completion.chunk",
+        Choice { delta, token_ids: vec![319], logprobs, ..Choice::default() },
+    )
 }
 
 fn last_chunk() -> Chunk {

@@ -6,10 +6,13 @@
 
 mod decoder;
 mod detokenizer;
+pub mod inspection;
+mod markers;
 mod opening;
 mod preparer;
 mod queue;
 mod reasoning;
+pub mod rendering;
 mod sampler;
 mod scheduler;
 mod sequence;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use wire::generate::{FinishReason, GenerationTimings, Prompt, Usage};
+use wire::generate::{ChosenLogprob, FinishReason, GenerationTimings, Prompt, Usage};
 use wire::sampling::Sampling;
 use wire::{Code, Fault, RequestId, limits, text};
 
@@ -142,6 +145,8 @@ pub enum Piece {
         text: String,
         /// What it adds to the model's reasoning.
         reasoning: String,
+        /// How probable it was, if that was asked for.
+        logprobs: Option<Box<ChosenLogprob>>,
     },
     /// The answer is complete.
     Finished {

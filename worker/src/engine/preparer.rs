@@ -12,10 +12,11 @@ use wire::generate::Prompt;
 use wire::{Code, Fault, limits};
 
 use super::decoder::Room;
+use super::markers::{self, THINK};
 use super::queue::{Claim, Errand, Queue};
-use super::reasoning::{self, Splitter};
+use super::reasoning::Splitter;
 use super::sequence::{self, Prepared};
-use super::template::Template;
+use super::template::{Inputs, Template};
 use super::tokenizer::Tokenizer;
 
 /// What prompts are prepared with.
@@ -83,11 +84,13 @@ impl Preparer {
                 let template = self.template.as_ref().map_err(Clone::clone)?;
                 let shield = self.tokenizer.shield(messages, template.source())?;
                 let shielded = shield.protect(messages);
-                let rendered = template.render(&shielded, SystemTime::now(), claim)?;
+                let inputs = Inputs::chat(&shielded, SystemTime::now());
+                let rendered = template.render(inputs, claim)?;
                 self.check_bytes(&rendered)?;
-                let is_open = rendered.trim_end().ends_with(reasoning::OPEN);
+                let tags = markers::reasoning(template.source()).unwrap_or(THINK);
+                let is_open = rendered.trim_end().ends_with(tags.open);
                 let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;
-                (tokens, Splitter::for_chat(is_open))
+                (tokens, Splitter::for_chat(tags, is_open))
             }
         };
         sequence::check_length(tokens.len(), self.room)?;

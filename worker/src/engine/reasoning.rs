@@ -1,9 +1,6 @@
-//! Parts an answer into the model's reasoning (`<think>` … `</think>`) and what it says.
+//! Parts an answer into the model's reasoning (`<think>` … `</think>` and its kin) and what it says.
 
-/// The tag that opens reasoning, as the models of the family write it.
-pub(super) const OPEN: &str = "<think>";
-/// The tag that closes it.
-pub(super) const CLOSE: &str = "</think>";
+use super::markers::{THINK, Tags};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -22,6 +19,7 @@ enum State {
 /// Sorts the text of an answer as it comes, wherever tokens cut the tags.
 #[derive(Debug)]
 pub(super) struct Splitter {
+    tags: Tags,
     state: State,
     held: String,
 }
@@ -36,16 +34,16 @@ pub(super) struct Parts {
 }
 
 impl Splitter {
-    /// For the answer to a chat; `is_open` when the template's own generation prompt ended with an
-    /// open tag.
-    pub(super) fn for_chat(is_open: bool) -> Self {
+    /// For the answer to a chat in whose template reasoning stands between `tags`; `is_open` when
+    /// the template's own generation prompt ended with an open one.
+    pub(super) fn for_chat(tags: Tags, is_open: bool) -> Self {
         let state = if is_open { State::Opened } else { State::Beginning };
-        Self { state, held: String::new() }
+        Self { tags, state, held: String::new() }
     }
 
     /// For a raw completion: every byte is the answer.
     pub(super) fn for_raw() -> Self {
-        Self { state: State::Answer, held: String::new() }
+        Self { tags: THINK, state: State::Answer, held: String::new() }
     }
 
     /// Sorts the next piece of text.
@@ -83,10 +81,10 @@ impl Splitter {
 
     fn look_for_open(&mut self) -> bool {
         let begun = self.held.trim_start();
-        if let Some(rest) = begun.strip_prefix(OPEN) {
+        if let Some(rest) = begun.strip_prefix(self.tags.open) {
             self.held = rest.to_owned();
             self.state = State::Opened;
-        } else if OPEN.starts_with(begun) {
+        } else if self.tags.open.starts_with(begun) {
             return false;
         } else {
             self.state = State::Answer;
@@ -104,7 +102,7 @@ impl Splitter {
     }
 
     fn look_for_close(&mut self, parts: &mut Parts) -> bool {
-        if let Some((reasoning, rest)) = self.held.split_once(CLOSE) {
+        if let Some((reasoning, rest)) = self.held.split_once(self.tags.close) {
             parts.reasoning.push_str(reasoning.trim_end());
             self.held = rest.to_owned();
             self.state = State::Closed;
@@ -115,7 +113,7 @@ impl Splitter {
             .held
             .char_indices()
             .map(|(at, _)| self.held.get(at..).unwrap_or_default())
-            .find(|tail| CLOSE.starts_with(tail.trim_start()))
+            .find(|tail| self.tags.close.starts_with(tail.trim_start()))
             .map_or(0, str::len);
         let kept = self.held.split_off(self.held.len() - kept);
         parts.reasoning.push_str(&std::mem::replace(&mut self.held, kept));
@@ -126,6 +124,10 @@ impl Splitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn chat(is_open: bool) -> Splitter {
+        Splitter::for_chat(THINK, is_open)
+    }
 
     fn feed(mut splitter: Splitter, parts: &[&str]) -> (String, String) {
         let (mut text, mut reasoning) = (String::new(), String::new());
@@ -146,7 +148,7 @@ mod tests {
         for first in 0..=answer.len() {
             for second in first..=answer.len() {
                 let parts = [&answer[..first], &answer[first..second], &answer[second..]];
-                let (text, reasoning) = feed(Splitter::for_chat(false), &parts);
+                let (text, reasoning) = feed(chat(false), &parts);
                 assert_eq!((text.as_str(), reasoning.as_str()), ("Two. <think>", "hm, 1 < 2"));
             }
         }
@@ -154,24 +156,28 @@ mod tests {
 
     #[test]
     fn a_template_that_opens_the_tag_itself_is_followed() {
-        let (text, reasoning) =
-            feed(Splitter::for_chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
+        let (text, reasoning) = feed(chat(true), &["\nwell", "</thi", "nk>", "\nYes"]);
         assert_eq!((text.as_str(), reasoning.as_str()), ("Yes", "well"));
     }
 
     #[test]
+    fn the_tags_are_those_of_the_family() {
+        let tags = Tags { open: "[THINK]", close: "[/THINK]" };
+        let answer = ["[TH", "INK]hm <think>", "[/THI", "NK] Yes [THINK]"];
+        let (text, reasoning) = feed(Splitter::for_chat(tags, false), &answer);
+        assert_eq!((text.as_str(), reasoning.as_str()), ("Yes [THINK]", "hm <think>"));
+    }
+
+    #[test]
     fn an_empty_thought_is_no_reasoning() {
-        let (text, reasoning) = feed(Splitter::for_chat(false), &["<think>\n\n</think>\n\nHi"]);
+        let (text, reasoning) = feed(chat(false), &["<think>\n\n</think>\n\nHi"]);
         assert_eq!((text.as_str(), reasoning.as_str()), ("Hi", ""));
     }
 
     #[test]
     fn an_answer_without_tags_passes_unchanged() {
         for answer in ["  plain", "a <think> in the middle", "<thin air", "<", ""] {
-            assert_eq!(
-                feed(Splitter::for_chat(false), &[answer]),
-                (answer.to_owned(), String::new())
-            );
+            assert_eq!(feed(chat(false), &[answer]), (answer.to_owned(), String::new()));
         }
         let raw = "<think>raw</think>";
         assert_eq!(feed(Splitter::for_raw(), &[raw]), (raw.to_owned(), String::new()));
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     fn reasoning_that_never_ends_is_all_reasoning() {
-        let (text, reasoning) = feed(Splitter::for_chat(false), &["<think>", "on and on </th"]);
+        let (text, reasoning) = feed(chat(false), &["<think>", "on and on </th"]);
         assert_eq!((text.as_str(), reasoning.as_str()), ("", "on and on </th"));
     }
 }

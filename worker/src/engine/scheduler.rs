@@ -102,7 +102,8 @@ impl Scheduler {
         let slot = Instant::now();
         let prepared = prompt.took;
         let queued = slot.saturating_duration_since(job.arrived).saturating_sub(prepared);
-        let mut sequence = Sequence::new(SLOT, prompt, job.sampling.clone(), self.room);
+        let model = (&*self.tokenizer, self.room);
+        let mut sequence = Sequence::new(SLOT, prompt, job.sampling.clone(), model)?;
         let mut logits = self.compute(job, &mut sequence)?;
         let times = Times { queued, prepared, slot, prefilled: Instant::now() };
         loop {
@@ -149,11 +150,11 @@ impl Scheduler {
     }
 
     fn send_token(&self, job: &Job, advance: Advance) -> Result<(), Interrupt> {
-        let Advance { token, text, reasoning, is_end, .. } = advance;
+        let Advance { token, text, reasoning, logprobs, is_end, .. } = advance;
         if is_end && text.is_empty() && reasoning.is_empty() {
             return Ok(());
         }
-        self.send(job, Piece::Token { id: token, text, reasoning })
+        self.send(job, Piece::Token { id: token, text, reasoning, logprobs })
     }
 
     /// Sends a piece; waits for a slow reader no longer than the job's deadline and patience.

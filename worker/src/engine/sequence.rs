@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use wire::generate::FinishReason;
+use wire::generate::{ChosenLogprob, FinishReason, TokenLogprob};
 use wire::sampling::Sampling;
 use wire::{Code, Fault};
 
 use super::decoder::{Room, Row};
 use super::detokenizer::Detokenizer;
 use super::reasoning::Splitter;
-use super::sampler::Sampler;
-use super::stop::StopMatcher;
+use super::sampler::{Odds, Pick, Sampler};
+use super::stop::{Released, StopMatcher};
 use super::tokenizer::Tokenizer;
 
 /// Tokens of a prompt that are computed at once; between two chunks a request can be cancelled.
@@ -37,6 +37,8 @@ pub(super) struct Sequence {
     prompt_len: usize,
     /// Tokens of prompt and answer at which it ends.
     last_len: usize,
+    /// Tokens of prompt and answer up to which nothing but [`Self::last_len`] ends it.
+    first_len: usize,
     ignore_eos: bool,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -87,7 +89,7 @@ fn check_room(at_least: &str, tokens: usize, room: Room) -> Result<(), Fault> {
 }
 
 /// What one more token came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Advance {
     /// The token.
     pub token: u32,
@@ -95,37 +97,64 @@ pub(super) struct Advance {
     pub text: String,
     /// What it adds to the reasoning.
     pub reasoning: String,
+    /// How probable it was, if that was asked for.
+    pub logprobs: Option<Box<ChosenLogprob>>,
     /// Why the answer ends here, if it does.
     pub finish: Option<FinishReason>,
     /// Whether it is the model's end of its answer, and no part of it.
     pub is_end: bool,
 }
 
+/// The least that is told of a logarithm (OpenAI's): JSON has no infinity.
+const MIN_LOGPROB: f64 = -9999.0;
+
+fn logprobs(token: u32, odds: &Odds, tokenizer: &Tokenizer) -> ChosenLogprob {
+    let one = |id: u32, logprob: f64| {
+        let bytes = tokenizer.piece(id).into_owned();
+        let token = String::from_utf8_lossy(&bytes).into_owned();
+        TokenLogprob { id, token, logprob: logprob.max(MIN_LOGPROB), bytes }
+    };
+    let top_logprobs = odds.top.iter().map(|(id, logprob)| one(*id, *logprob)).collect();
+    ChosenLogprob { chosen: one(token, odds.chosen), top_logprobs }
+}
+
 impl Sequence {
     /// Takes a prompt that [`check_length`] let pass into `slot`, whose cache has `room`.
-    pub(super) fn new(slot: usize, prepared: Prepared, mut sampling: Sampling, room: Room) -> Self {
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a sampling that the model cannot have.
+    pub(super) fn new(
+        slot: usize,
+        prepared: Prepared,
+        mut sampling: Sampling,
+        model: (&Tokenizer, Room),
+    ) -> Result<Self, Fault> {
+        let (tokenizer, room) = model;
         let Prepared { tokens, splitter, .. } = prepared;
         let prompt_len = tokens.len();
         let wanted = sampling.max_tokens.and_then(|max| usize::try_from(max).ok());
         let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(room.ctx_size);
+        let least = usize::try_from(sampling.min_tokens).unwrap_or(usize::MAX);
+        let first_len = prompt_len.saturating_add(least);
         let stop = StopMatcher::new(std::mem::take(&mut sampling.stop));
         let ignore_eos = sampling.ignore_eos;
-        let mut sampler = Sampler::new(sampling);
+        let mut sampler = Sampler::new(sampling, tokenizer.len())?;
         for token in &tokens {
             sampler.observe(*token);
         }
-        Self {
+        Ok(Self {
             slot,
             tokens,
             computed: 0,
             prompt_len,
             last_len,
+            first_len,
             ignore_eos,
             sampler,
             detokenizer: Detokenizer::default(),
             splitter,
             stop,
-        }
+        })
     }
 
     /// Tokens of the prompt.
@@ -173,19 +202,25 @@ impl Sequence {
         logits: &mut [f32],
         tokenizer: &Tokenizer,
     ) -> Result<Advance, Fault> {
-        let banned = if self.ignore_eos { tokenizer.end_tokens() } else { &[] };
-        let token = self.sampler.pick(logits, banned)?;
+        let may_end = self.tokens.len() >= self.first_len;
+        let banned = if self.ignore_eos || !may_end { tokenizer.end_tokens() } else { &[] };
+        let Pick { token, odds } = self.sampler.pick(logits, banned)?;
         if tokenizer.end_tokens().contains(&token) {
             return Ok(self.end(token));
         }
         self.sampler.observe(token);
         self.tokens.push(token);
         let parts = self.splitter.push(&self.detokenizer.push(&tokenizer.bytes_of(token)));
-        let released = self.stop.push(&parts.text);
+        let released = if may_end {
+            self.stop.push(&parts.text)
+        } else {
+            Released { text: parts.text, stopped: false }
+        };
         let mut advance = Advance {
             token,
             text: released.text,
             reasoning: parts.reasoning,
+            logprobs: odds.map(|odds| Box::new(logprobs(token, &odds, tokenizer))),
             finish: released.stopped.then_some(FinishReason::Stop),
             is_end: false,
         };
@@ -202,6 +237,7 @@ impl Sequence {
             token,
             text: String::new(),
             reasoning: String::new(),
+            logprobs: None,
             finish: Some(FinishReason::Stop),
             is_end: true,
         };

@@ -55,6 +55,7 @@ struct Answer {
     ids: Vec<u32>,
     text: String,
     reasoning: String,
+    logprobs: Vec<ChosenLogprob>,
     prefilled: Vec<(u32, u32)>,
     end: Option<Piece>,
 }
@@ -64,8 +65,9 @@ fn read(mut pieces: mpsc::Receiver<Piece>) -> Answer {
     while let Some(piece) = pieces.blocking_recv() {
         assert!(answer.end.is_none(), "{piece:?} after the end");
         match piece {
-            Piece::Token { id, text, reasoning } => {
+            Piece::Token { id, text, reasoning, logprobs } => {
                 answer.ids.push(id);
+                answer.logprobs.extend(logprobs.map(|one| *one));
                 answer.text.push_str(&text);
                 answer.reasoning.push_str(&reasoning);
             }
@@ -141,6 +143,56 @@ fn a_stop_text_ends_the_answer_and_is_no_part_of_it() {
     let answer = ask(&engine, raw("hello"), Sampling { stop: vec![stop], ..greedy(40) });
     assert_eq!(answer.text, whole[..at]);
     assert_eq!(finished(&answer).0, FinishReason::Stop);
+}
+
+#[test]
+fn an_answer_does_not_end_before_its_least_tokens() {
+    let engine = demo();
+    let sampling = |min_tokens, stop: &[&str]| Sampling {
+        temperature: 0.0,
+        max_tokens: Some(120),
+        min_tokens,
+        stop: stop.iter().map(|&text| text.to_owned()).collect(),
+        ..Sampling::default()
+    };
+    let usual = ask(&engine, chat("What is a hive?"), sampling(0, &[]));
+    let count = finished(&usual).1.completion_tokens;
+    let longer = ask(&engine, chat("What is a hive?"), sampling(count + 5, &[]));
+    assert!(finished(&longer).1.completion_tokens >= count + 5, "{longer:?}");
+    assert!(longer.text.starts_with(&usual.text), "{longer:?}");
+    // A stop text within the least tokens is text like any other.
+    let stop = usual.text.split(' ').next().unwrap();
+    let stopped = ask(&engine, chat("What is a hive?"), sampling(0, &[stop]));
+    assert_eq!((finished(&stopped).0, stopped.text.as_str()), (FinishReason::Stop, ""));
+    let passed = ask(&engine, chat("What is a hive?"), sampling(count, &[stop]));
+    assert!(passed.text.starts_with(&usual.text), "{passed:?}");
+}
+
+#[test]
+fn each_token_comes_with_its_probability_when_that_is_asked_for() {
+    let engine = demo();
+    let sampling = Sampling {
+        temperature: 0.0,
+        max_tokens: Some(30),
+        top_logprobs: Some(3),
+        ..Sampling::default()
+    };
+    let answer = ask(&engine, chat("What is a hive?"), sampling);
+    let told: Vec<u32> = answer.logprobs.iter().map(|one| one.chosen.id).collect();
+    assert_eq!(told, answer.ids[..told.len()]);
+    assert_eq!(told.len(), usize::try_from(finished(&answer).1.completion_tokens).unwrap());
+    for ChosenLogprob { chosen, top_logprobs } in &answer.logprobs {
+        // The greedy choice is the first of its rivals.
+        assert_eq!((chosen, top_logprobs.len()), (&top_logprobs[0], 3));
+        let sum: f64 = top_logprobs.iter().map(|one| one.logprob.exp()).sum();
+        assert!(chosen.logprob <= 0.0 && sum <= 1.0 + 1e-9, "{top_logprobs:?}");
+    }
+    let bytes: Vec<u8> = answer.logprobs.into_iter().flat_map(|one| one.chosen.bytes).collect();
+    assert_eq!(String::from_utf8(bytes).unwrap(), answer.text);
+    let bias = Sampling { logit_bias: vec![(u32::MAX, 1.0)], ..greedy(3) };
+    let refused = ask(&engine, chat("What is a hive?"), bias);
+    assert!(refused.ids.is_empty());
+    assert_eq!(fault(refused).code, Code::InvalidArgument);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use wire::fault::ErrorEnvelope;
-use wire::generate::{ChatRequest, Choice, Chunk, CompletionRequest, Delta, Prompt};
+use wire::generate::{
+    ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, Prompt,
+};
 use wire::sampling::{Sampling, SamplingFields};
 use wire::{Code, Fault, RequestId, limits, routes, sse};
 
@@ -181,8 +183,9 @@ impl Answer {
             Piece::Prefilled { done, total } => {
                 format!(": prefill {done}/{total}\n\n").into_bytes()
             }
-            Piece::Token { id, text, reasoning } => {
-                chunk.choices.push(self.choice(id, text, reasoning));
+            Piece::Token { id, text, reasoning, logprobs } => {
+                let logprobs = logprobs.map(|one| ChoiceLogprobs { content: vec![*one] });
+                chunk.choices.push(Choice { logprobs, ..self.choice(id, text, reasoning) });
                 sse::encode(&chunk)?
             }
             Piece::Finished { reason, usage, timings } => {

@@ -1,5 +1,7 @@
 //! `rbee model …`: what a model's own files say, without loading it.
 
+mod show;
+mod template;
 mod tokenize;
 
 use std::path::PathBuf;
@@ -19,6 +21,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Show(show::Args),
+    Template(template::Args),
     Tokenize(tokenize::Args),
 }
 
@@ -26,6 +30,8 @@ impl Args {
     /// Whether a script reads the output.
     pub fn json(&self) -> bool {
         match &self.command {
+            Command::Show(args) => args.json,
+            Command::Template(_) => false,
             Command::Tokenize(args) => args.json,
         }
     }
@@ -37,6 +43,8 @@ impl Args {
 /// The failure that ended it.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        Command::Show(args) => show::run(args, context),
+        Command::Template(args) => template::run(args, context),
         Command::Tokenize(args) => tokenize::run(args, context),
     }
 }

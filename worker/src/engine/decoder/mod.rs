@@ -15,6 +15,7 @@ use std::sync::Arc;
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{Device, Module, Tensor};
 use wire::Fault;
+use wire::gguf::Header;
 
 use super::internal;
 use super::weights::{Directory, Loader, MappedModel, Tensors, matrix};
@@ -88,6 +89,14 @@ pub(super) struct Weights {
 }
 
 impl Weights {
+    /// Whether this decoder computes what a header describes.
+    ///
+    /// # Errors
+    /// As [`Self::load`], as far as a header tells.
+    pub(super) fn check(header: &Header) -> Result<(), Fault> {
+        Config::from_header(header).map(drop)
+    }
+
     /// Copies the weights out of a GGUF file.
     pub(super) fn load(
         file: &MappedModel,

@@ -51,7 +51,75 @@ fn name(names: &[&'static str], index: u64) -> &'static str {
     usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
 }
 
-/// `now` in a format of C's `strftime`, as far as templates use it.
+/// Days of the months before `month`, in a year without a leap day.
+fn days_before(month: u64) -> u64 {
+    [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334]
+        .get(usize::try_from(month.saturating_sub(1)).unwrap_or_default())
+        .copied()
+        .unwrap_or_default()
+}
+
+impl Civil {
+    /// The day of the year, from 1.
+    fn day_of_year(&self) -> u64 {
+        let is_leap = self.year.is_multiple_of(4)
+            && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
+        days_before(self.month) + self.day + u64::from(is_leap && self.month > 2)
+    }
+
+    /// The hour of a clock of twelve hours.
+    fn hour_of_twelve(&self) -> u64 {
+        (self.seconds / 3600 + 11) % 12 + 1
+    }
+
+    /// What a letter stands for; a number comes with its width.
+    fn part(&self, letter: char) -> Option<Part> {
+        let (month, day) = (name(&MONTHS, self.month - 1), name(&DAYS, self.weekday));
+        let short = |name: &str| Part::Text(name.chars().take(3).collect());
+        let (hour, minute, second) =
+            (self.seconds / 3600, self.seconds / 60 % 60, self.seconds % 60);
+        Some(match letter {
+            'Y' => Part::Number(self.year, 4),
+            'y' => Part::Number(self.year % 100, 2),
+            'm' => Part::Number(self.month, 2),
+            'd' => Part::Number(self.day, 2),
+            'e' => Part::Text(format!("{:2}", self.day)),
+            'j' => Part::Number(self.day_of_year(), 3),
+            'B' => Part::Text(month.to_owned()),
+            'b' | 'h' => short(month),
+            'A' => Part::Text(day.to_owned()),
+            'a' => short(day),
+            'H' => Part::Number(hour, 2),
+            'I' => Part::Number(self.hour_of_twelve(), 2),
+            'p' => Part::Text(if hour < 12 { "AM" } else { "PM" }.to_owned()),
+            'M' => Part::Number(minute, 2),
+            'S' => Part::Number(second, 2),
+            'u' => Part::Number(self.weekday + 1, 1),
+            'w' => Part::Number((self.weekday + 1) % 7, 1),
+            'F' => Part::Text(format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)),
+            'D' => {
+                let year = self.year % 100;
+                Part::Text(format!("{:02}/{:02}/{year:02}", self.month, self.day))
+            }
+            'T' => Part::Text(format!("{hour:02}:{minute:02}:{second:02}")),
+            'R' => Part::Text(format!("{hour:02}:{minute:02}")),
+            // Python's time without a zone has neither its name nor its distance.
+            'z' | 'Z' => Part::Text(String::new()),
+            '%' => Part::Text("%".to_owned()),
+            _ => return None,
+        })
+    }
+}
+
+/// What a letter of a format stands for.
+enum Part {
+    Text(String),
+    /// And the digits that it is written with at least.
+    Number(u64, usize),
+}
+
+/// `now` in a format of C's `strftime`, with glibc's `%-d` for a number without zeros before it, as
+/// far as templates use it.
 ///
 /// # Errors
 /// Names the first letter that is not known.
@@ -64,27 +132,21 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, String> {
             out.push(c);
             continue;
         }
-        let (month, day) = (name(&MONTHS, at.month - 1), name(&DAYS, at.weekday));
-        let part = match letters.next() {
-            Some('Y') => at.year.to_string(),
-            Some('y') => format!("{:02}", at.year % 100),
-            Some('m') => format!("{:02}", at.month),
-            Some('d') => format!("{:02}", at.day),
-            Some('e') => format!("{:2}", at.day),
-            Some('B') => month.to_owned(),
-            Some('b') => month.chars().take(3).collect(),
-            Some('A') => day.to_owned(),
-            Some('a') => day.chars().take(3).collect(),
-            Some('H') => format!("{:02}", at.seconds / 3600),
-            Some('M') => format!("{:02}", at.seconds / 60 % 60),
-            Some('S') => format!("{:02}", at.seconds % 60),
-            Some('%') => "%".to_owned(),
-            other => {
-                let letter = other.map(String::from).unwrap_or_default();
+        let next = letters.next();
+        let (is_bare, letter) =
+            if next == Some('-') { (true, letters.next()) } else { (false, next) };
+        match letter.and_then(|letter| at.part(letter)) {
+            Some(Part::Text(text)) if is_bare => out.push_str(text.trim_start()),
+            Some(Part::Text(text)) => out.push_str(&text),
+            Some(Part::Number(number, width)) => {
+                let width = if is_bare { 1 } else { width };
+                out.push_str(&format!("{number:0width$}"));
+            }
+            None => {
+                let letter = letter.map(String::from).unwrap_or_default();
                 return Err(format!("strftime_now does not know %{letter}"));
             }
-        };
-        out.push_str(&part);
+        }
     }
     Ok(out)
 }
@@ -111,6 +173,10 @@ mod tests {
     #[test]
     fn an_unknown_letter_is_named() {
         assert_eq!(format(UNIX_EPOCH, "%d %B %y 100%%").unwrap(), "01 January 70 100%");
+        assert_eq!(
+            format(UNIX_EPOCH, "%-d.%-m. %j %I %p %u %w %F %T|%Z").unwrap(),
+            "1.1. 001 12 AM 4 4 1970-01-01 00:00:00|"
+        );
         assert!(format(UNIX_EPOCH, "%Q").unwrap_err().contains("%Q"));
         assert!(format(UNIX_EPOCH, "%").is_err());
     }

@@ -1,16 +1,21 @@
 //! A model's chat template: untrusted Jinja, run with bounds on fuel, depth and output.
 
+mod bounded;
 mod date;
+mod dialect;
+#[cfg(test)]
+mod golden;
 mod json;
+mod methods;
 mod tags;
 #[cfg(test)]
 mod tests;
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::SystemTime;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
 use wire::generate::Message;
 use wire::gguf::Header;
@@ -31,6 +36,49 @@ pub(super) struct Template {
     eos: String,
 }
 
+/// What a template is given of one conversation.
+#[derive(Debug, Clone)]
+pub(super) struct Inputs {
+    /// A list of messages, each with `role`, `content` and whatever else the template knows.
+    pub messages: Value,
+    /// A list of tools, or none.
+    pub tools: Value,
+    /// Whether the text goes up to where the model's answer begins.
+    pub add_generation_prompt: bool,
+    /// For templates that tell the model the date.
+    pub now: SystemTime,
+}
+
+impl Inputs {
+    /// Messages to be answered.
+    pub(super) fn chat(messages: &[Message], now: SystemTime) -> Self {
+        let value = |message: &Message| {
+            let (role, content) = (message.role.as_str(), message.content.as_str());
+            context! { role, content }
+        };
+        let messages = messages.iter().map(value).collect();
+        Self { messages, tools: Value::from(()), add_generation_prompt: true, now }
+    }
+}
+
+/// The text of a model's template: the one for tools when there are some and it has one.
+///
+/// # Errors
+/// `TEMPLATE_FAILED` when there is none.
+pub(super) fn source_of(header: &Header, has_tools: bool) -> Result<&str, Fault> {
+    const KEY: &str = "tokenizer.chat_template";
+    let for_tools = || header.text("tokenizer.chat_template.tool_use").filter(|_| has_tools);
+    let source = for_tools().or_else(|| header.text(KEY));
+    source.ok_or_else(|| failed("the model has no chat template"))
+}
+
+/// The text of a special token, `bos` or `eos`, if the model has it.
+pub(super) fn special_of(header: &Header, name: &str) -> Option<String> {
+    let id = header.unsigned(&format!("tokenizer.ggml.{name}_token_id"))?;
+    let tokens = header.texts("tokenizer.ggml.tokens")?;
+    tokens.get(usize::try_from(id).ok()?).cloned()
+}
+
 /// A fault of a template.
 pub(super) fn failed(message: impl AsRef<str>) -> Fault {
     Fault::new(Code::TemplateFailed, message).hint(RAW_HINT)
@@ -49,10 +97,7 @@ impl Template {
     /// # Errors
     /// `TEMPLATE_FAILED` when there is none, when it is too long, or when it is no Jinja.
     pub(super) fn from_header(header: &Header, tokenizer: &Tokenizer) -> Result<Self, Fault> {
-        let source = header
-            .text("tokenizer.chat_template")
-            .ok_or_else(|| failed("the model has no chat template"))?;
-        Self::compile(source, tokenizer.bos_text(), tokenizer.eos_text())
+        Self::compile(source_of(header, false)?, tokenizer.bos_text(), tokenizer.eos_text())
     }
 
     /// Compiles `source`.
@@ -61,7 +106,7 @@ impl Template {
             let limit = limits::MAX_TEMPLATE_BYTES;
             return Err(failed(format!("the chat template has more than {limit} bytes")));
         }
-        let mut environment = environment().map_err(|error| because(&error))?;
+        let mut environment = dialect::environment().map_err(|error| because(&error))?;
         environment
             .add_template_owned(NAME, tags::rewrite(source))
             .map_err(|error| because(&error))?;
@@ -74,28 +119,36 @@ impl Template {
         &self.source
     }
 
-    /// What the model is given for `messages`, up to where its answer begins. `now` is for
-    /// templates that tell the model the date; a template whose `claim` is void ends at its next
+    /// What it asks for besides messages, in the order of the alphabet.
+    pub(super) fn asks_for(&self) -> Vec<String> {
+        let Ok(template) = self.environment.get_template(NAME) else { return Vec::new() };
+        let always = ["messages", "add_generation_prompt", "bos_token", "eos_token", "loop"];
+        let is_given = |name: &str| {
+            let is_global = self.environment.globals().any(|(known, _)| known == name);
+            is_global || always.contains(&name) || name == tags::STEP
+        };
+        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        names.retain(|name| !is_given(name));
+        names.sort_unstable();
+        names.truncate(limits::MAX_TEMPLATE_NAMES);
+        names.iter().map(|name| text::one_line(name, limits::MAX_MODEL_TEXT_BYTES)).collect()
+    }
+
+    /// What the model is given for `inputs`. A template whose `claim` is void ends at its next
     /// step.
     ///
     /// # Errors
     /// `TEMPLATE_FAILED` when the template fails, refuses the messages, exceeds its bounds, or was
     /// ended.
-    pub(super) fn render(
-        &self,
-        messages: &[Message],
-        now: SystemTime,
-        claim: &Claim,
-    ) -> Result<String, Fault> {
-        let value = |message: &Message| {
-            let (role, content) = (message.role.as_str(), message.content.as_str());
-            context! { role, content }
-        };
-        let messages: Vec<Value> = messages.iter().map(value).collect();
+    pub(super) fn render(&self, inputs: Inputs, claim: &Claim) -> Result<String, Fault> {
+        let Inputs { messages, tools, add_generation_prompt, now } = inputs;
         let unknown = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+        // Hugging Face's renderer defines what it has not got, too, as none.
         let context = context! {
             messages,
-            add_generation_prompt => true,
+            tools,
+            documents => (),
+            add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
             strftime_now => Value::from_function(move |format: &str| {
@@ -105,7 +158,12 @@ impl Template {
         let mut output = Capped::default();
         let environment = self.environment_of(claim);
         let template = environment.get_template(NAME).map_err(|error| because(&error))?;
-        let rendered = template.render_captured_to(context, &mut output).map(drop);
+        // A template that finds a mistake of the engine must not take the worker with it. What is
+        // left half done is this rendering's own.
+        let rendered = panic::catch_unwind(AssertUnwindSafe(|| {
+            template.render_captured_to(context, &mut output).map(drop)
+        }));
+        let rendered = rendered.map_err(|_| failed("the template engine broke"))?;
         if output.is_full {
             let limit = limits::MAX_RENDERED_BYTES;
             return Err(failed(format!("the chat template writes more than {limit} bytes")));
@@ -129,27 +187,10 @@ impl Template {
         let of_output = claim.clone();
         environment.set_formatter(move |out, state, value| {
             check(&of_output)?;
-            minijinja::escape_formatter(out, state, value)
+            dialect::write(out, state, value)
         });
         environment
     }
-}
-
-fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    // What Hugging Face's own renderer sets.
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
-    environment.set_fuel(Some(limits::MAX_TEMPLATE_FUEL));
-    environment.set_recursion_limit(limits::MAX_TEMPLATE_DEPTH);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        let message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_filter("tojson", |value: Value, options: Kwargs| json::dump(&value, &options));
-    Ok(environment)
 }
 
 /// Output with a bound.

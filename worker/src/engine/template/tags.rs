@@ -4,10 +4,14 @@
 /// template can give the name of a variable or function another meaning, but not a filter's.
 pub(super) const STEP: &str = "rbee_step";
 
-/// Rewrites the tags of `source`, and no other part of it:
+/// The method that a reversing slice becomes.
+pub(super) const REVERSED: &str = "rbee_reversed";
+
+/// Rewrites the tags and expressions of `source`, and no other part of it:
 ///
 /// - `{% generation %}` and its end, which mark the assistant's part for training, become blocks
-///   that change nothing.
+///   that write what is in them. What is set within is not seen behind them.
+/// - `[::-1]` becomes a call of [`REVERSED`]: minijinja's own slice panics on an empty list.
 /// - What can be repeated, or can make a large value, is followed by a call of [`STEP`], so that a
 ///   template that runs for long can be ended.
 ///
@@ -31,11 +35,14 @@ pub(super) fn rewrite(source: &str) -> String {
             return out;
         };
         rest = after;
+        match kind {
+            '#' => out.push_str(tag),
+            '{' => out.push_str(&reversing(tag)),
+            _ => out.push_str(&rewritten(&reversing(tag))),
+        }
         if kind != '%' {
-            out.push_str(tag);
             continue;
         }
-        out.push_str(&rewritten(tag));
         if word_of(tag) == "raw" {
             let end = after.find("endraw").unwrap_or(after.len());
             let (raw, after) = after.split_at(end);
@@ -53,6 +60,20 @@ fn next_opening(text: &str) -> Option<(usize, char)> {
         let kind = text.get(at + brace.len()..)?.chars().next()?;
         matches!(kind, '%' | '{' | '#').then_some((at, kind))
     })
+}
+
+/// A tag with its reversing slices as calls.
+fn reversing(tag: &str) -> String {
+    const SLICE: &str = "[::-1]";
+    let mut out = String::with_capacity(tag.len());
+    let mut rest = tag;
+    while let Some((code, after)) = closing(rest, SLICE).map(|at| rest.split_at(at)) {
+        out.push_str(code);
+        out.push_str(&format!(".{REVERSED}()"));
+        rest = after.get(SLICE.len()..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 /// Where `end` is outside of quoted text.
@@ -80,8 +101,8 @@ fn word_of(tag: &str) -> &str {
 
 fn rewritten(tag: &str) -> String {
     match word_of(tag) {
-        "generation" => tag.replacen("generation", "if true", 1),
-        "endgeneration" => tag.replacen("endgeneration", "endif", 1),
+        "generation" => tag.replacen("generation", "with", 1),
+        "endgeneration" => tag.replacen("endgeneration", "endwith", 1),
         "for" | "macro" | "set" => {
             let bare = tag.trim_end_matches(['-', '+']);
             let mark = tag.get(bare.len()..).unwrap_or_default();
@@ -104,6 +125,15 @@ mod tests {
             "{%- for a in b %}{% set rbee_step = none|rbee_step -%} x {% endfor %}"
         );
         assert_eq!(rewrite("{%macro f()%}"), "{%macro f()%}{% set rbee_step = none|rbee_step %}");
+    }
+
+    #[test]
+    fn reversing_slices_become_calls_and_texts_of_them_do_not() {
+        assert_eq!(
+            rewrite("{% if a[::-1] %}{{ b[::-1][0] ~ '[::-1]' }}{# [::-1] #}[::-1]{% endif %}"),
+            "{% if a.rbee_reversed() %}{{ b.rbee_reversed()[0] ~ '[::-1]' }}{# [::-1] #}[::-1]\
+             {% endif %}"
+        );
     }
 
     #[test]

@@ -18,10 +18,23 @@ fn talk() -> Vec<Message> {
     ]
 }
 
-fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
-    let now = UNIX_EPOCH + Duration::from_secs(1_709_210_096);
+/// 2024-02-29 12:34:56.
+pub(super) fn now() -> std::time::SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_709_210_096)
+}
+
+pub(super) fn rendered(
+    source: &str,
+    bos: &str,
+    eos: &str,
+    inputs: Inputs,
+) -> Result<String, Fault> {
     let wanted = Arc::new(());
-    Template::compile(source, "<|bos|>", "<|eos|>")?.render(messages, now, &Claim::of(&wanted))
+    Template::compile(source, bos, eos)?.render(inputs, &Claim::of(&wanted))
+}
+
+fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
+    rendered(source, "<|bos|>", "<|eos|>", Inputs::chat(messages, now()))
 }
 
 #[test]
@@ -140,6 +153,13 @@ fn a_template_cannot_run_write_or_nest_without_end() {
         "{% for a in range(999999999) %}{% endfor %}",
         "{{ unclosed",
         "{% include 'chat' %}",
+        "{% import 'chat' as chat %}",
+        "{% extends 'chat' %}",
+        "{% set x = [] %}{{ x.append(1) }}",
+        "{{ messages[0].update({'role': 'system'}) }}",
+        "{{ 'x'.ljust(999999999999) }}",
+        "{{ 'x'.zfill(999999999999) }}",
+        "{{ messages.__class__.__mro__ }}",
         "{{ messages.nothing.at.all }}",
     ];
     for source in harmful {
@@ -148,6 +168,35 @@ fn a_template_cannot_run_write_or_nest_without_end() {
     }
     let long = "x".repeat(limits::MAX_TEMPLATE_BYTES + 1);
     assert_eq!(render(&long, &[]).unwrap_err().code, Code::TemplateFailed);
+}
+
+#[test]
+fn no_step_makes_a_large_text_of_a_small_one() {
+    let harmful = [
+        "{{ ('x' * 9999999)|replace('x', 'y' * 9999999) }}",
+        "{{ ('x' * 9999999).replace('', 'y' * 9999999) }}",
+        "{{ ('y' * 9999999).join('x' * 9999999) }}",
+        "{{ ('x' * 9999999)|list|join('y' * 9999999) }}",
+        "{{ 'a\nb'|indent(99999999999) }}",
+        "{{ 'a\nb'|indent(width=99999999999) }}",
+        "{{ '%9999999999d'|format(1) }}",
+        "{{ '%.9999999999f'|format(1) }}",
+        "{{ '{:>9999999999}'.format(1) }}",
+        "{{ [1]|batch(99999999999, 'x') }}",
+        "{{ [1]|slice(99999999999)|list }}",
+    ];
+    for source in harmful {
+        let fault = render(source, &talk()).unwrap_err();
+        assert_eq!(fault.code, Code::TemplateFailed, "{source}: {fault:?}");
+    }
+}
+
+/// Slices of empty lists by other steps than -1 break minijinja 3.0.5.
+#[test]
+fn a_template_that_breaks_the_engine_fails_alone() {
+    let fault = render("{% for a in [][::-2] %}{% endfor %}", &talk()).unwrap_err();
+    assert_eq!(fault.code, Code::TemplateFailed);
+    assert_eq!(render("{% for a in [][::-1] %}{% endfor %}ok", &[]).unwrap(), "ok");
 }
 
 /// Each of these runs for hours: a step of it takes milliseconds, and it has fuel for a million.
@@ -166,7 +215,7 @@ fn a_template_that_nobody_waits_for_ends_at_its_next_step() {
         let claim = Claim::of(&wanted);
         let rendering = std::thread::spawn(move || {
             let template = Template::compile(&source, "", "").unwrap();
-            template.render(&talk(), UNIX_EPOCH, &claim).unwrap_err()
+            template.render(Inputs::chat(&talk(), UNIX_EPOCH), &claim).unwrap_err()
         });
         drop(wanted);
         let fault = rendering.join().unwrap();

@@ -21,8 +21,7 @@ use wire::generate::Message;
 use wire::gguf::Header;
 use wire::{Code, Fault, limits};
 
-use super::internal;
-use super::reasoning;
+use super::{internal, markers};
 pub(super) use json::Files;
 use patterns::{Part, Patterns};
 use pieces::{Coding, Kind, Pieces};
@@ -186,8 +185,7 @@ impl Tokenizer {
     /// reasoning, which some models have as control tokens.
     pub(super) fn bytes_of(&self, id: u32) -> Cow<'_, [u8]> {
         let is_silent = |(text, kind): (&str, Kind)| {
-            matches!(kind, Kind::Control | Kind::Unknown)
-                && ![reasoning::OPEN, reasoning::CLOSE].contains(&text)
+            matches!(kind, Kind::Control | Kind::Unknown) && !markers::is_tag(text)
         };
         if self.pieces.get(id).is_none_or(is_silent) {
             return Cow::default();

@@ -180,6 +180,21 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// candle's type for a tensor.
+///
+/// # Errors
+/// `MODEL_UNSUPPORTED` when it has none.
+pub(super) fn readable(name: &str, kind: Option<TensorKind>) -> Result<GgmlDType, Fault> {
+    kind.and_then(dtype_of).ok_or_else(|| {
+        let (name, kind) = (text::one_line(name, 80), kind.map_or("unknown", TensorKind::name));
+        let message = format!("tensor {name} has the type {kind}, which this engine lacks");
+        Fault::new(Code::ModelUnsupported, message)
+            .detail("tensor", name)
+            .detail("type", kind)
+            .hint("llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M")
+    })
+}
+
 /// Checks that a tensor is what it should be, and that candle can read it.
 fn check(name: &str, found: &Found<'_>, dims: &[usize]) -> Result<GgmlDType, Fault> {
     let fits = found.dims.len() == dims.len()
@@ -189,14 +204,7 @@ fn check(name: &str, found: &Found<'_>, dims: &[usize]) -> Result<GgmlDType, Fau
         let message = format!("tensor {name} has the shape {shape:?} instead of {dims:?}");
         return Err(corrupt(message));
     }
-    let dtype = found.kind.and_then(dtype_of).ok_or_else(|| {
-        let kind = found.kind.map_or("unknown", TensorKind::name);
-        let message = format!("tensor {name} has the type {kind}, which this engine lacks");
-        Fault::new(Code::ModelUnsupported, message)
-            .detail("tensor", name)
-            .detail("type", kind)
-            .hint("llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M")
-    })?;
+    let dtype = readable(name, found.kind)?;
     // The table's own arithmetic is checked again: candle reads as many bytes as the shape has.
     let elements = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
     let blocks = elements.map(|n| n / dtype.block_size());

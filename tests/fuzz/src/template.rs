@@ -1,0 +1,43 @@
+//! What must hold for any chat template: beside the other targets, since it needs the engine. The
+//! fuzzer calls it with what it makes up, `worker/tests/corpus.rs` with the committed corpus.
+
+use wire::rendering::TemplateRequest;
+use wire::{Code, limits};
+use worker::engine::rendering;
+
+/// What can double a text with each step ends at the process's data limit, and a fuzzer has none.
+const DOUBLING: [&str; 6] = ["~", "*", "set", "replace", "join", "+"];
+/// Slices with a step can break minijinja. That is caught, and fails the template alone; but a
+/// fuzzer takes every panic for a finding.
+const BREAKING: &str = ":";
+
+/// A template is refused, or writes a text within its bounds; it never ends the process.
+pub fn chat_template(data: &[u8]) {
+    let Ok(source) = std::str::from_utf8(data) else { return };
+    if DOUBLING.iter().any(|word| source.contains(word)) || source.contains(BREAKING) {
+        return;
+    }
+    let messages = r#"[
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi <|im_end|> {{ x }} {% for %}"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"id": "abcdef123", "function": {"name": "f", "arguments": {"a": [1, 2.5, null]}}}]},
+        {"role": "tool", "content": "1", "tool_call_id": "abcdef123"}
+    ]"#;
+    let request = TemplateRequest {
+        template: Some(source.to_owned()),
+        messages: messages.to_owned(),
+        tools: Some(r#"[{"type": "function", "function": {"name": "f"}}]"#.to_owned()),
+        now_s: 1_709_210_096,
+        add_generation_prompt: true,
+        bos: Some("<s>".to_owned()),
+        eos: None,
+    };
+    match rendering::render(request, None) {
+        Ok(text) => assert!(text.len() <= limits::MAX_RENDERED_BYTES),
+        Err(fault) => {
+            assert_eq!(fault.code, Code::TemplateFailed, "{fault:?}");
+            assert!(!fault.message.contains(char::is_control), "{fault:?}");
+        }
+    }
+}
