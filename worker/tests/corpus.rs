@@ -2,11 +2,11 @@
 //! tokenizers changed at random, too.
 
 #[cfg(test)]
-#[path = "../../tests/fuzz/src/tokenizers.rs"]
-mod tokenizers;
-#[cfg(test)]
 #[path = "../../tests/fuzz/src/template.rs"]
 mod template;
+#[cfg(test)]
+#[path = "../../tests/fuzz/src/tokenizers.rs"]
+mod tokenizers;
 
 #[cfg(test)]
 mod tests {

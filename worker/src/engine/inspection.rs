@@ -58,7 +58,10 @@ fn types_are_readable(header: &Header) -> Result<(), Fault> {
     if header.tensors.is_empty() {
         return Err(weights::corrupt("the file has no tensors"));
     }
-    let readable = |info: &wire::gguf::TensorInfo| weights::readable(&info.name, Some(info.kind));
+    let readable = |info: &wire::gguf::TensorInfo| {
+        let (kind, stored) = (Some(info.kind), info.kind.name());
+        weights::readable(&info.name, kind, stored, weights::REQUANTIZE)
+    };
     header.tensors.iter().try_for_each(|info| readable(info).map(drop))
 }
 

@@ -86,6 +86,7 @@ fn of_file(mut fault: Fault, path: &Path) -> Fault {
         let message = format!("{}: {}", path.display(), fault.message);
         fault.message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
         let word = text::shell_word(&path.to_string_lossy());
+        let word = if path.is_dir() { format!("{word}/*") } else { word };
         for hint in &mut fault.hints {
             *hint = hint.replace("FILE.gguf", &word);
         }

@@ -159,7 +159,8 @@ impl Tensors for Named<'_> {
         let end = start.checked_add(usize::try_from(info.bytes).ok()?)?;
         // The header's own check keeps every tensor within the file.
         let data = shard.map.get(start..end).unwrap_or_default();
-        Some(Found { name: &info.name, dims: info.shape.clone(), kind: info.kind(), data })
+        let (dims, stored) = (info.shape.clone(), info.dtype.as_str());
+        Some(Found { name: &info.name, dims, kind: info.kind(), stored, data })
     }
 
     fn names(&self) -> Vec<&str> {
@@ -169,5 +170,9 @@ impl Tensors for Named<'_> {
 
     fn bytes(&self) -> u64 {
         self.all().map(|info| info.bytes).fold(0, u64::saturating_add)
+    }
+
+    fn remedy(&self) -> &'static str {
+        "convert_hf_to_gguf.py MODEL_DIR --outfile OUT.gguf  # llama.cpp's"
     }
 }

@@ -8,6 +8,10 @@ use wire::gguf::{Header, TensorInfo};
 
 use super::{Found, Tensors, file};
 
+/// Makes a file of types that candle has.
+pub(in super::super) const REQUANTIZE: &str =
+    "llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M";
+
 /// A model's file with its header. Dropped as soon as the weights are copied out of it.
 pub(in super::super) struct MappedModel {
     /// What the file says of itself.
@@ -37,7 +41,8 @@ impl Tensors for MappedModel {
         let dims = info.shape.iter().rev().copied().collect();
         // The header's own check keeps every tensor within the file.
         let data = self.data(info).unwrap_or_default();
-        Some(Found { name: &info.name, dims, kind: Some(info.kind), data })
+        let stored = info.kind.name();
+        Some(Found { name: &info.name, dims, kind: Some(info.kind), stored, data })
     }
 
     fn names(&self) -> Vec<&str> {
@@ -46,5 +51,9 @@ impl Tensors for MappedModel {
 
     fn bytes(&self) -> u64 {
         self.header.weight_bytes()
+    }
+
+    fn remedy(&self) -> &'static str {
+        REQUANTIZE
     }
 }

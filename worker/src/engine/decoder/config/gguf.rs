@@ -139,12 +139,11 @@ fn epsilon(header: &Header, key: &str) -> Result<f32, Fault> {
 }
 
 fn window(keys: &Keys<'_>) -> Option<usize> {
-    let usual = match keys.family.windows {
-        Windows::None => return None,
-        Windows::All => None,
-        // Gemma 2's, whose first files lack the key.
-        Windows::AllButEvery(_) => Some(4096),
-    };
+    if keys.family.windows == Windows::None {
+        return None;
+    }
+    // Gemma 2's, whose first files lack the key.
+    let usual = (keys.family.name == "gemma2").then_some(4096);
     keys.window().and_then(|window| usize::try_from(window).ok()).or(usual)
 }
 

@@ -178,9 +178,10 @@ impl<'j> Model<'j> {
             "gemma2" | "gemma3" => keys.factor(key),
             _ => Ok(None),
         };
-        let embedding_scale = match family.is_gemma {
-            true => Some(f64::from(self.width).sqrt()),
-            false => of_granite("embedding_multiplier")?,
+        let embedding_scale = if family.is_gemma {
+            Some(f64::from(self.width).sqrt())
+        } else {
+            of_granite("embedding_multiplier")?
         };
         Config {
             blocks,
