@@ -339,7 +339,7 @@ impl Coder {
             }
         }
         let library = rest.as_ref().filter(|_| !is_first).unwrap_or(whole);
-        let encoded = library.encode_fast(text, false);
+        let encoded = library::contained(|| library.encode_fast(text, false));
         let encoded = encoded.map_err(|error| internal("the tokenizer", error))?;
         tokens.extend_from_slice(encoded.get_ids());
         Ok(())
