@@ -19,15 +19,17 @@ const END: Duration = Duration::from_secs(5);
 /// # Errors
 /// `IO_ERROR` when it is something else, or does not end.
 pub async fn kill(dirs: &Dirs, pid: i32) -> Result<(), Fault> {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
     let socket = layout::agent_socket(&dirs.runtime);
-    let peer = match UnixStream::connect(&socket).await {
-        Ok(stream) => stream.peer_cred(),
+    let peer = match UnixStream::connect(&socket).await.and_then(|stream| stream.peer_cred()) {
+        Ok(peer) => peer,
         // Nobody listens: it has ended already.
-        Err(_) => return Ok(()),
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(()),
+        Err(error) => {
+            let fault = Fault::new(Code::Io, "the agent's socket does not say whose it is");
+            return Err(fault.cause(format!("{socket}: {error}")));
+        }
     };
-    let peer = peer.map_err(|error| {
-        Fault::new(Code::Io, "the agent's socket does not say whose it is").caused_by(&error)
-    })?;
     if peer.pid() != Some(pid) || peer.uid() != rustix::process::getuid().as_raw() {
         let message = format!("process {pid} is not the agent of this user");
         return Err(Fault::new(Code::Io, message).cause(socket));

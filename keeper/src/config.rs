@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use wire::sampling::{Sampling, SamplingFields};
 use wire::settings::AgentSettings;
+use wire::text::shell_word;
 use wire::{Code, Fault, HiveName, Timings, limits};
 
 use crate::environment::Environment;
@@ -52,6 +53,32 @@ pub struct HiveSettings {
     /// Machines to go through, in this order; instead of what the ssh configuration says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jump: Vec<Address>,
+}
+
+impl HiveSettings {
+    /// Whether both lead to one account of one machine: behind other machines, the same address is
+    /// another one.
+    pub fn leads_where(&self, other: &Self) -> bool {
+        self.address == other.address && self.jump == other.jump
+    }
+
+    /// The line that runs `command` there.
+    pub fn by_ssh(&self, command: &str) -> String {
+        let mut line = "ssh ".to_owned();
+        if let Some(identity) = &self.identity {
+            line = format!("{line}-i {} ", path_word(identity));
+        }
+        if !self.jump.is_empty() {
+            let jumps: Vec<String> = self.jump.iter().map(ToString::to_string).collect();
+            line = format!("{line}-J {} ", shell_word(&jumps.join(",")));
+        }
+        if let Some(port) = self.address.port() {
+            line = format!("{line}-p {port} ");
+        }
+        let user = self.address.user().map(|user| format!("{user}@")).unwrap_or_default();
+        let place = shell_word(&format!("{user}{}", self.address.host()));
+        format!("{line}{place} {}", shell_word(command))
+    }
 }
 
 /// `[ssh]`: how hives are reached.
@@ -328,6 +355,30 @@ mod tests {
             assert!(message.contains(place), "{text:?}: {message}");
             assert!(message.contains(expected), "{text:?}: {message}");
         }
+    }
+
+    #[test]
+    fn a_command_on_a_hive_is_one_line_that_can_be_pasted() {
+        let hive = HiveSettings {
+            address: "corp\\me@[fe80::1]:2222".parse().unwrap(),
+            identity: Some("/k/it's".into()),
+            jump: vec!["a".parse().unwrap(), "b:22".parse().unwrap()],
+        };
+        let line = r"ssh -i '/k/it'\''s' -J a,b:22 -p 2222 'corp\me@fe80::1' 'kill -KILL 7'";
+        assert_eq!(hive.by_ssh("kill -KILL 7"), line);
+        let plain = HiveSettings { address: "pc".parse().unwrap(), identity: None, jump: vec![] };
+        assert_eq!(plain.by_ssh("df"), "ssh pc df");
+    }
+
+    #[test]
+    fn the_same_address_behind_another_machine_is_another_machine() {
+        let hive = |jump: &[&str]| HiveSettings {
+            address: "10.0.0.7".parse().unwrap(),
+            identity: None,
+            jump: jump.iter().map(|one| one.parse().unwrap()).collect(),
+        };
+        assert!(hive(&["a"]).leads_where(&hive(&["a"])));
+        assert!(!hive(&["a"]).leads_where(&hive(&["b"])) && !hive(&[]).leads_where(&hive(&["b"])));
     }
 
     #[test]

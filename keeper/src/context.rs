@@ -100,6 +100,16 @@ impl Context {
         Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, aside))))
     }
 
+    /// A command for a hive's own shell, as it is typed here.
+    pub fn on(&self, hive: &HiveName, command: &str) -> String {
+        match self.config.hives.get(hive) {
+            _ if *hive == HiveName::local() => command.to_owned(),
+            Some(settings) => settings.by_ssh(command),
+            // Not written down yet: nothing that would be done to this machine instead.
+            None => format!("# on {hive}: {command}"),
+        }
+    }
+
     /// Colours for standard output: none in a pipe.
     pub fn stdout_style(&self) -> Style {
         if self.environment.colours && self.environment.terminals.stdout {

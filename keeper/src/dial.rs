@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::{BuildId, HiveName, Timings, text};
 
@@ -11,6 +12,7 @@ use crate::config::{HiveSettings, SshClient};
 use crate::environment::{Directories, Environment};
 use crate::link::remote::{Connector, Remote};
 use crate::ssh::auth::keyring::Keyring;
+use crate::ssh::client::patience::Deadline;
 use crate::ssh::config::{Around, resolve};
 use crate::ssh::connect::{Caller, Note, Told, connect};
 use crate::ssh::resolved::Unknown;
@@ -58,6 +60,11 @@ impl Dialer {
             dirs: environment.dirs.clone(),
             stock: Arc::new(Stock::new(environment.dirs.data.clone(), build)),
         }
+    }
+
+    /// A bound that begins now; the time that a person needs to answer is left out.
+    pub fn deadline(&self, limit: Duration) -> Deadline {
+        self.person.deadline(limit)
     }
 
     /// The way to `hive`. With `accept_new` a host key that nobody recorded is recorded without a

@@ -1,5 +1,6 @@
 //! Ctrl-C and the signals to end, as something that can be waited for.
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::{Code, Fault};
 
@@ -13,6 +14,26 @@ pub struct Interrupts {
 
 fn listen(kind: SignalKind) -> Result<Signal, Fault> {
     signal(kind).map_err(|error| Fault::new(Code::Internal, "signals cannot be heard").cause(error))
+}
+
+/// Whether the program was stopped (Ctrl-Z) and went on.
+#[derive(Debug)]
+pub struct Stops(Signal);
+
+impl Stops {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the operating system refuses.
+    pub fn listen() -> Result<Self, Fault> {
+        let went_on = rustix::process::Signal::CONT.as_raw();
+        Ok(Self(listen(SignalKind::from_raw(went_on))?))
+    }
+
+    /// Whether it happened since it was asked last.
+    pub fn happened(&mut self) -> bool {
+        self.0.recv().now_or_never().is_some()
+    }
 }
 
 impl Interrupts {

@@ -37,6 +37,8 @@ pub fn build_id() -> BuildId {
 
 /// Runs the keeper with its arguments, the program's name not among them.
 pub fn main(args: &[OsString]) -> ExitCode {
+    // What cannot be broken is as if it went to /dev/null.
+    let _ = platform::break_a_closed_stdout();
     cli::main(args).into()
 }
 

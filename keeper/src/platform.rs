@@ -1,6 +1,48 @@
-//! What differs by operating system: seeing and making the end of a process that is not a child.
+//! What differs by operating system: seeing and making the end of a process that is not a child,
+//! and whether this one was started without a standard output.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether standard output was closed when the program began.
+static WITHOUT_STDOUT: AtomicBool = AtomicBool::new(false);
+
+/// Looks at standard output before `main` does: from then on Rust has `/dev/null` in the place of a
+/// closed one, and every write to it succeeds.
+#[cfg(target_os = "linux")]
+#[used]
+// SAFETY: the section holds functions of this signature, which the C library calls once, before
+// `main` and on its thread (System V ABI, "Initialization and Termination Functions"); this one
+// makes a system call and stores a flag.
+#[expect(unsafe_code, reason = "nothing else runs before Rust's own start")]
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_STDOUT: extern "C" fn() = {
+    extern "C" fn look() {
+        let closed = rustix::io::fcntl_getfd(io::stdout()) == Err(rustix::io::Errno::BADF);
+        WITHOUT_STDOUT.store(closed, Ordering::Relaxed);
+    }
+    look
+};
+
+/// Lets every write to a standard output fail that was closed when the program began, as one does
+/// to a pipe whose reader left.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn break_a_closed_stdout() -> io::Result<()> {
+    use std::mem::ManuallyDrop;
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    if !WITHOUT_STDOUT.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let (_reader, writer) = io::pipe()?;
+    // SAFETY: the descriptor is open, since Rust put something in its place; it is not closed here.
+    #[expect(unsafe_code, reason = "rustix replaces an owned descriptor only")]
+    let stdout = unsafe { OwnedFd::from_raw_fd(io::stdout().as_raw_fd()) };
+    rustix::io::dup2(&writer, &mut ManuallyDrop::new(stdout))?;
+    Ok(())
+}
 
 /// Waits until the process ends; at once when there is none.
 ///

@@ -12,9 +12,10 @@ use wire::{Code, Fault, HiveName, Timings};
 
 use crate::failure::Failure;
 use crate::fleet::place::Want;
-use crate::interrupt::Interrupts;
+use crate::interrupt::{Interrupts, Stops};
 use crate::link::client::{Ask, Client};
 use crate::link::way::Way;
+use crate::ssh::client::patience::Deadline;
 use view::View;
 
 /// How often a request is placed when the worker of its placement turns out to be gone.
@@ -65,6 +66,8 @@ pub struct Ending {
 
 /// Who hears how a request goes.
 pub trait Audience {
+    /// A bound that begins now; the time that a person needs for an answer is left out.
+    fn deadline(&self, limit: Duration) -> Deadline;
     /// A hive that could have taken part is not there, and the request goes on without it.
     fn absent(&mut self, hive: &HiveName, why: &Fault);
     /// All slots are taken and the queue is full; the request is sent again after `pause`.
@@ -91,8 +94,11 @@ pub async fn answer(
     interrupts: &mut Interrupts,
 ) -> Result<Ending, Failure> {
     let sent = RefCell::new(None);
+    let mut stops = Stops::listen()?;
     let outcome = tokio::select! {
-        outcome = placed_and_answered(ways, timings, wish, audience, &sent) => outcome,
+        outcome = placed_and_answered(ways, timings, wish, audience, &sent) => {
+            outcome.map_err(|failure| if stops.happened() { stopped(failure) } else { failure })
+        }
         () = interrupts.next() => Err(Failure::interrupted()),
         () = passed(wish.ask.deadline) => Err(too_late().into()),
     };
@@ -109,7 +115,23 @@ pub async fn answer(
     outcome
 }
 
-async fn passed(deadline: Option<Instant>) {
+/// A hive gives up a request whose keeper does not answer it; one that is stopped cannot.
+fn stopped(mut failure: Failure) -> Failure {
+    let fault = &mut failure.fault;
+    if fault.code == Code::HiveUnreachable {
+        let lost = std::mem::replace(
+            &mut fault.message,
+            "the hive gave the request up while this program was stopped (Ctrl-Z)".to_owned(),
+        );
+        fault.causes.insert(0, lost);
+        // Nothing is wrong with the hive.
+        fault.hints = vec!["rbee ps  # the hive is there; ask again".to_owned()];
+    }
+    failure
+}
+
+/// Waits until a time has passed; without one for ever.
+pub async fn passed(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
@@ -207,6 +229,17 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4]);
         assert_eq!(pause_before(&fault(7), 0).as_secs(), 7);
         assert_eq!(pause_before(&fault(u64::MAX), 0), LONGEST_RETRY);
+    }
+
+    #[test]
+    fn a_request_that_was_lost_while_nobody_could_answer_says_so() {
+        let fault = Fault::new(Code::HiveUnreachable, "it broke").hint("rbee hive doctor pc");
+        let told = stopped(fault.into()).fault;
+        assert!(told.message.contains("Ctrl-Z"), "{told}");
+        assert_eq!((told.causes[0].as_str(), told.hints.len()), ("it broke", 1));
+        assert!(!told.hints[0].contains("doctor"), "{told:?}");
+        let other = Fault::new(Code::ContextOverflow, "x");
+        assert_eq!(stopped(other.clone().into()).fault, other);
     }
 
     #[test]

@@ -47,8 +47,9 @@ impl<'a> View<'a> {
         let mut view = Self { reached, absent, fleet: Fleet::default(), began, timings };
         let mut coming: FuturesUnordered<_> =
             ways.iter().map(|way| async { (way.hive(), arrive(way, timings).await) }).collect();
-        let patience = tokio::time::sleep(timings.hive_wait);
-        tokio::pin!(patience);
+        let patience = audience.deadline(timings.hive_wait);
+        let passed = patience.within(std::future::pending::<()>());
+        tokio::pin!(passed);
         let mut impatient = false;
         loop {
             tokio::select! {
@@ -58,7 +59,7 @@ impl<'a> View<'a> {
                     Some((hive, Err(fault))) => view.absent.push((hive.clone(), fault)),
                     None => break,
                 },
-                () = &mut patience, if !impatient => impatient = true,
+                _ = &mut passed, if !impatient => impatient = true,
             }
             if view.has_a_ready_worker(wish) {
                 // The others are not needed, so nobody has to hear of them.

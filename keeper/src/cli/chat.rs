@@ -15,7 +15,7 @@ use wire::{Code, Fault, RequestId, limits};
 use super::options::{ModelArgs, SamplingArgs};
 use super::run::{explain_the_end, with_count};
 use super::teller::{Form, Teller};
-use crate::ask::{self, Wish};
+use crate::ask::{self, Ending, Wish};
 use crate::context::{Context, background, block_on};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -64,6 +64,8 @@ struct Conversation<'a> {
     think: bool,
     system: Option<String>,
     messages: Vec<Message>,
+    /// Whether a hive has answered before.
+    was_answered: bool,
 }
 
 /// What a typed line asks for.
@@ -118,6 +120,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         think: args.think,
         system: args.system.clone(),
         messages: Vec::new(),
+        was_answered: false,
     };
     args.model.explain_the_default(context);
     if context.environment.terminals.stdin {
@@ -223,6 +226,35 @@ impl Conversation<'_> {
             system.into_iter().chain(self.messages.iter().cloned()).chain([turn.clone()]);
         let prompt = Prompt::Chat(messages.collect());
         prompt.check().map_err(|fault| forgettable(fault.into()))?;
+        let mut said = self.answer_to(prompt.clone(), interrupts).await?;
+        if self.was_answered && said.is_lost() {
+            // What the turns before used may be gone long since: only using it again shows that.
+            self.context.note("the connection was lost; connecting again");
+            said = self.answer_to(prompt, interrupts).await?;
+        }
+        let Said { wish, outcome, answer, tokens } = said;
+        self.was_answered |= outcome.is_ok();
+        // An answer that was stopped is part of the conversation as far as it came.
+        if outcome.is_ok() || !answer.is_empty() {
+            self.messages.push(turn);
+            self.messages.push(Message::new(ChatRole::Assistant, answer));
+        }
+        match outcome {
+            Ok(ending) => {
+                explain_the_end(self.context, &wish, &ending);
+                Ok(())
+            }
+            Err(failure) if failure.is_silent() => Err(failure),
+            Err(failure) => Err(forgettable(with_count(failure, tokens))),
+        }
+    }
+
+    /// Asks once, and tells what comes.
+    async fn answer_to(
+        &self,
+        prompt: Prompt,
+        interrupts: &mut Interrupts,
+    ) -> Result<Said, Failure> {
         let ask = Ask {
             id: RequestId::random(),
             prompt,
@@ -243,19 +275,23 @@ impl Conversation<'_> {
         if outcome.is_ok() {
             told?;
         }
-        // An answer that was stopped is part of the conversation as far as it came.
-        if outcome.is_ok() || !answer.is_empty() {
-            self.messages.push(turn);
-            self.messages.push(Message::new(ChatRole::Assistant, answer));
-        }
-        match outcome {
-            Ok(ending) => {
-                explain_the_end(self.context, &wish, &ending);
-                Ok(())
-            }
-            Err(failure) if failure.is_silent() => Err(failure),
-            Err(failure) => Err(forgettable(with_count(failure, tokens))),
-        }
+        Ok(Said { wish, outcome, answer, tokens })
+    }
+}
+
+/// What came of asking once.
+struct Said {
+    wish: Wish,
+    outcome: Result<Ending, Failure>,
+    answer: String,
+    tokens: usize,
+}
+
+impl Said {
+    /// Whether the hive was lost before it said anything.
+    fn is_lost(&self) -> bool {
+        let lost = |failure: &Failure| failure.fault.code == Code::HiveUnreachable;
+        self.tokens == 0 && self.outcome.as_ref().is_err_and(lost)
     }
 }
 

@@ -7,13 +7,12 @@ use serde::Serialize;
 use tokio::time::timeout;
 use wire::hello::Hello;
 use wire::worker::{StopReply, StopRequest};
-use wire::{Code, Fault, HiveName, Timings};
+use wire::{Code, Fault, HiveName};
 
 use super::worker::{Stopped, nothing_left, report};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::link::client::{Client, end_bound};
-use crate::link::way::Way;
 use crate::link::{self, Transport};
 
 /// How long the agent may take to say who it is before it counts as frozen.
@@ -63,7 +62,8 @@ pub struct AgentEnd {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let ways = context.ways_to_end(args.hive.as_ref())?;
     let drain_ms = args.now.then_some(0);
-    let outcomes = block_on(async { Ok(end_all(&ways, drain_ms, &context.config.timings).await) })?;
+    let ending = join_all(ways.iter().map(|way| end(way, drain_ms, context)));
+    let outcomes = block_on(async { Ok(ending.await) })?;
     let mut failure = None;
     let mut ended = Vec::new();
     for (way, outcome) in ways.iter().zip(outcomes) {
@@ -106,15 +106,6 @@ pub fn tell(context: &Context, ended: &[Ended]) {
     }
 }
 
-/// Ends everything on all hives at once.
-async fn end_all(
-    ways: &[Way],
-    drain_ms: Option<u64>,
-    timings: &Timings,
-) -> Vec<Result<Ended, Fault>> {
-    join_all(ways.iter().map(|way| end(way, drain_ms, timings))).await
-}
-
 /// Ends everything on one hive; its agent is killed when it does not answer.
 ///
 /// # Errors
@@ -122,18 +113,19 @@ async fn end_all(
 pub async fn end(
     way: &impl Transport,
     drain_ms: Option<u64>,
-    timings: &Timings,
+    context: &Context,
 ) -> Result<Ended, Fault> {
+    let timings = &context.config.timings;
     let nothing = StopReply { stopped: Vec::new(), left: Vec::new() };
     let ended = |agent, workers| Ended { hive: way.hive().clone(), agent, workers };
     let killed = match link::connect(way, timings).await? {
         None => None,
         Some(client) => match who(&client).await {
             Some(hello) => {
-                let reply = end_politely(way, &client, &hello, drain_ms, timings).await?;
+                let reply = end_politely(way, &client, &hello, drain_ms, context).await?;
                 return Ok(ended(Some(AgentEnd { pid: hello.pid, killed: false }), reply));
             }
-            None => Some(end_a_frozen_agent(way, &client, timings).await?),
+            None => Some(end_a_frozen_agent(way, &client, context).await?),
         },
     };
     if !way.has_orphans().await? {
@@ -144,7 +136,7 @@ pub async fn end(
     let silent = || link::no_agent(way.hive());
     let client = link::connect(way, timings).await?.ok_or_else(silent)?;
     let hello = who(&client).await.ok_or_else(silent)?;
-    let reply = end_politely(way, &client, &hello, drain_ms, timings).await?;
+    let reply = end_politely(way, &client, &hello, drain_ms, context).await?;
     Ok(ended(killed.or(Some(AgentEnd { pid: hello.pid, killed: false })), reply))
 }
 
@@ -159,10 +151,10 @@ async fn end_politely(
     client: &Client,
     hello: &Hello,
     drain_ms: Option<u64>,
-    timings: &Timings,
+    context: &Context,
 ) -> Result<StopReply, Fault> {
     let reply = client.down(StopRequest { drain_ms }).await?;
-    match timeout(end_bound(timings), way.ended(hello.pid)).await {
+    match timeout(end_bound(&context.config.timings), way.ended(hello.pid)).await {
         Ok(Ok(())) => Ok(reply),
         Ok(Err(fault)) => Err(fault),
         Err(_) => {
@@ -172,7 +164,7 @@ async fn end_politely(
                 Code::Io,
                 format!("the agent of {whose} has not ended, its process is {pid}"),
             )
-            .hint(link::on(way.hive(), &format!("kill -KILL {pid}"))))
+            .hint(context.on(way.hive(), &format!("kill -KILL {pid}"))))
         }
     }
 }
@@ -181,21 +173,26 @@ async fn end_politely(
 async fn end_a_frozen_agent(
     way: &impl Transport,
     client: &Client,
-    timings: &Timings,
+    context: &Context,
 ) -> Result<AgentEnd, Fault> {
     let whose = link::named(way.hive());
     let silent =
         || Fault::new(Code::HiveUnreachable, format!("the agent of {whose} does not answer"));
-    let Some(pid) = client.agent_pid() else {
+    let pid = match client.agent_pid() {
+        Some(pid) => Some(pid),
+        None => way.holder().await?,
+    };
+    let Some(pid) = pid else {
         return Err(silent().hint(link::doctor(way.hive())));
     };
-    let manual = format!("{} && rbee down", link::on(way.hive(), &format!("kill -KILL {pid}")));
+    let manual = context.on(way.hive(), &format!("kill -KILL {pid}"));
+    let manual = format!("{manual} && rbee down");
     way.kill_agent(pid).await.map_err(|fault| {
         let causes = fault.causes.iter().fold(silent().cause(fault.message), Fault::cause);
         causes.hint(&manual)
     })?;
     let pid = pid.unsigned_abs();
-    match timeout(end_bound(timings), way.ended(pid)).await {
+    match timeout(end_bound(&context.config.timings), way.ended(pid)).await {
         Ok(Ok(())) => Ok(AgentEnd { pid, killed: true }),
         _ => Err(silent().cause("its end was not seen after it was killed").hint(manual)),
     }

@@ -284,6 +284,25 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_number_is_told_what_is_allowed() {
+        let options = ["-n", "--top-k", "--seed", "--temperature", "--ctx-size", "--deadline"];
+        for option in options {
+            let args = ["run", option, "-1", "hi"];
+            let fault = match parse(&args.map(OsString::from)) {
+                // Its range is that of sampling, which knows the others too.
+                Ok(_) if option == "--temperature" => continue,
+                Ok(_) => panic!("{option} takes -1"),
+                Err(_) => refusal(&args).fault,
+            };
+            assert!(fault.message.starts_with("--"), "{option}: {fault}");
+            assert!(fault.causes.is_empty(), "no advice that leads elsewhere: {fault:?}");
+            assert_eq!(fault.hints, ["rbee run --help"]);
+        }
+        let tokens = refusal(&["run", "-n", "-1", "hi"]).fault.message;
+        assert!(tokens.contains("at least 1"), "{tokens}");
+    }
+
+    #[test]
     fn an_unknown_word_keeps_claps_advice() {
         let failure = refusal(&["wroker", "list"]);
         assert!(failure.fault.causes.iter().any(|tip| tip.contains("worker")), "{failure:?}");

@@ -29,8 +29,9 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<Device>,
     /// Tokens of context. Without it: the largest usual size that fits.
-    #[arg(long, value_name = "TOKENS", value_parser = value_parser!(u32)
-        .range(i64::from(limits::MIN_CTX_SIZE)..=i64::from(limits::MAX_CTX_SIZE)))]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true,
+        value_parser = value_parser!(u32)
+            .range(i64::from(limits::MIN_CTX_SIZE)..=i64::from(limits::MAX_CTX_SIZE)))]
     pub ctx_size: Option<u32>,
     /// How long the model stays loaded without requests: 30m, 1h, seconds, 0 (unload at once) or
     /// -1 (forever).
@@ -43,28 +44,28 @@ pub struct ModelArgs {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// 0 always takes the most probable token; up to 2.
-    #[arg(long, value_name = "0..2")]
+    #[arg(long, value_name = "0..2", allow_negative_numbers = true, value_parser = number)]
     pub temperature: Option<f64>,
     /// Only the K most probable tokens; 0 is all.
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = top_k)]
     pub top_k: Option<u32>,
     /// Only the tokens whose surprise is nearest to the expected one, with this probability in sum.
-    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true, value_parser = number)]
     pub typical_p: Option<f64>,
     /// Only the most probable tokens with this probability in sum.
-    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true, value_parser = number)]
     pub top_p: Option<f64>,
     /// Only tokens with this part of the most probable one's probability.
-    #[arg(long, value_name = "0..1", allow_negative_numbers = true)]
+    #[arg(long, value_name = "0..1", allow_negative_numbers = true, value_parser = number)]
     pub min_p: Option<f64>,
     /// Make tokens of the last text less probable; 1 is off.
-    #[arg(long, value_name = "0..2")]
+    #[arg(long, value_name = "0..2", allow_negative_numbers = true, value_parser = number)]
     pub repeat_penalty: Option<f64>,
     /// Subtracted from every token that occurred.
-    #[arg(long, value_name = "-2..2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "-2..2", allow_negative_numbers = true, value_parser = number)]
     pub presence_penalty: Option<f64>,
     /// Subtracted for each time that a token occurred.
-    #[arg(long, value_name = "-2..2", allow_negative_numbers = true)]
+    #[arg(long, value_name = "-2..2", allow_negative_numbers = true, value_parser = number)]
     pub frequency_penalty: Option<f64>,
     /// Tokens of the last text that the three penalties look at; -1 is all, 0 none.
     #[arg(long, value_name = "TOKENS", allow_negative_numbers = true)]
@@ -73,13 +74,14 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "ID=NUMBER", value_parser = logit_bias)]
     pub logit_bias: Vec<(u32, f64)>,
     /// The same seed gives the same text.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,
     /// Tokens to answer with at most.
-    #[arg(short = 'n', long, value_name = "TOKENS")]
+    #[arg(short = 'n', long, value_name = "TOKENS", allow_negative_numbers = true,
+        value_parser = tokens)]
     pub max_tokens: Option<u32>,
     /// Tokens before which neither the model nor a stop text ends the answer.
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, value_name = "TOKENS", allow_negative_numbers = true, value_parser = tokens)]
     pub min_tokens: Option<u32>,
     /// End the answer before this text. May be repeated.
     #[arg(long, value_name = "TEXT")]
@@ -220,6 +222,23 @@ fn logit_bias(text: &str) -> Result<(u32, f64), &'static str> {
     let token = token.parse().map_err(|_| FORM)?;
     let bias = bias.parse().ok().filter(|bias| (-100.0..=100.0).contains(bias));
     Ok((token, bias.ok_or(FORM)?))
+}
+
+fn number(text: &str) -> Result<f64, &'static str> {
+    text.parse().map_err(|_| "a number, such as 0.7")
+}
+
+fn top_k(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "a number of tokens, or 0 for all")
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "a whole number, not negative")
+}
+
+fn tokens(text: &str) -> Result<u32, &'static str> {
+    const RULE: &str = "a number of tokens, at least 1; without it the model ends by itself";
+    text.parse().ok().filter(|&count| count > 0).ok_or(RULE)
 }
 
 fn keep_alive(text: &str) -> Result<i64, &'static str> {

@@ -107,8 +107,8 @@ pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<Seen>, Failure>
     let timings = &context.config.timings;
     let bound = timings.ssh_connect;
     let asked = ways.iter().map(|way| async move {
-        let seen = tokio::time::timeout(bound, look_at(way, timings)).await;
-        seen.unwrap_or_else(|_late| {
+        let seen = context.dialer.deadline(bound).within(look_at(way, timings)).await;
+        seen.unwrap_or_else(|| {
             let message = format!("no answer within {} s", bound.as_secs_f32());
             Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(way.hive())))
         })

@@ -68,7 +68,8 @@ pub struct Args {
     #[arg(long)]
     think: bool,
     /// End with an error when the answer is not complete by then: 500ms, 30s, 5m, 1h.
-    #[arg(long, value_name = "TIME", value_parser = options::duration)]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true,
+        value_parser = options::duration)]
     deadline: Option<Duration>,
     #[command(flatten)]
     sampling: SamplingArgs,

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
 use crate::output::progress::Progress;
+use crate::ssh::client::patience::Deadline;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, Default)]
@@ -170,6 +171,10 @@ fn answer_of(choice: &Choice) -> &str {
 }
 
 impl Audience for Teller<'_> {
+    fn deadline(&self, limit: Duration) -> Deadline {
+        self.context.dialer.deadline(limit)
+    }
+
     fn absent(&mut self, hive: &HiveName, why: &Fault) {
         self.clear_progress();
         self.context.warn_of(hive, why);

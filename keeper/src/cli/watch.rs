@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::FutureExt;
+use futures_util::future::{join_all, try_join};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use wire::event::Event;
@@ -12,6 +13,7 @@ use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, WorkerId, text};
 
 use super::ps::{self, Show};
+use crate::ask::passed;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
@@ -65,24 +67,40 @@ pub async fn run(ways: &[Way], context: &Context, json: bool) -> Result<(), Fail
     let picture = !json && context.environment.terminals.stdout;
     let mut board = Board::new(ways);
     let showing = async {
+        // When the next picture is due; none while nothing is new.
+        let mut due: Option<Instant> = None;
         let mut shown: Option<Instant> = None;
-        while let Some((hive, what)) = news.recv().await {
-            if !picture {
-                tell(&hive, &what, json, context)?;
-            }
-            board.take(&hive, what);
-            if picture && shown.is_none_or(|then| then.elapsed() >= FRAME) && news.is_empty() {
-                context.print(&board.render(context.environment.stdout_width()))?;
-                shown = Some(Instant::now());
+        loop {
+            tokio::select! {
+                what = news.recv() => {
+                    let Some((hive, what)) = what else { break };
+                    if !picture {
+                        tell(&hive, &what, json, context)?;
+                    }
+                    board.take(&hive, what);
+                    let next = shown.map_or_else(Instant::now, |then| then + FRAME);
+                    due = due.or(Some(next));
+                }
+                () = passed(due), if picture => {
+                    context.print(&board.render(context.environment.stdout_width()))?;
+                    (due, shown) = (None, Some(Instant::now()));
+                }
             }
         }
-        Ok(())
+        // The last word is shown, too.
+        if picture && due.is_some() {
+            context.print(&board.render(context.environment.stdout_width()))?;
+        }
+        Ok::<(), Failure>(())
     };
     tokio::select! {
-        outcome = showing => outcome,
         // Ends only when every hive refused; then there is nothing to wait for.
-        _ = watching => Ok(()),
-        () = interrupts.next() => Err(Failure::interrupted()),
+        outcome = try_join(showing, watching.map(|_| Ok(()))) => outcome?,
+        () = interrupts.next() => return Err(Failure::interrupted()),
+    };
+    match board.standings.into_values().next() {
+        Some(Standing::Refused { why }) => Err(why.into()),
+        _ => Ok(()),
     }
 }
 

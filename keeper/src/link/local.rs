@@ -104,6 +104,10 @@ impl Transport for Local {
         Ok(false)
     }
 
+    async fn holder(&self) -> Result<Option<i32>, Fault> {
+        Ok(self.open().await?.and_then(|opened| opened.agent_pid))
+    }
+
     async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {
         platform::kill_agent(pid)
             .map_err(|error| Fault::new(Code::Io, "the agent was not killed").caused_by(&error))

@@ -50,6 +50,12 @@ pub trait Transport: Sync {
     /// Those of [`Self::open`].
     fn has_orphans(&self) -> impl Future<Output = Result<bool, Fault>> + Send;
 
+    /// The process that has the agent's socket, whether it reacts or not, where anybody can tell.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    fn holder(&self) -> impl Future<Output = Result<Option<i32>, Fault>> + Send;
+
     /// Kills the agent `pid` there when it is an agent of this user. Its workers go on.
     ///
     /// # Errors
@@ -72,11 +78,6 @@ pub fn no_agent(hive: &HiveName) -> Fault {
 /// A hive in a sentence.
 pub fn named(hive: &HiveName) -> String {
     if *hive == HiveName::local() { "this machine".to_owned() } else { format!("the hive {hive}") }
-}
-
-/// A command that is to be typed on a hive, as it is typed here.
-pub fn on(hive: &HiveName, command: &str) -> String {
-    if *hive == HiveName::local() { command.to_owned() } else { format!("{command}  # on {hive}") }
 }
 
 /// The command that looks at a hive.

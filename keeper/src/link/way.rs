@@ -43,6 +43,13 @@ impl Transport for Way {
         }
     }
 
+    async fn holder(&self) -> Result<Option<i32>, Fault> {
+        match self {
+            Self::Local(way) => way.holder().await,
+            Self::Remote(way) => way.holder().await,
+        }
+    }
+
     async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {
         match self {
             Self::Local(way) => way.kill_agent(pid).await,

@@ -16,7 +16,7 @@ use super::auth::identities::Identities;
 use super::auth::keyring::Keyring;
 use super::auth::{Denied, Login, authenticate};
 use super::client::carrier::{Carrier, Greeting};
-use super::client::host::{Broken, Host, Learned, openssh};
+use super::client::host::{Banners, Broken, Host, Learned, openssh};
 use super::client::patience::{Clock, Deadline, Timed};
 use super::client::reach::{self, Stderr, Unreached};
 use super::client::{Connection, Shared, config};
@@ -105,13 +105,12 @@ fn open<'a>(
                 .hint(format!("ssh -G {} | grep -i proxyjump", shell_word(&to.host))));
         }
         let identities = Identities::read(to)?;
-        let known = Arc::new(KnownHosts::of(to)?);
         let via = match (&via, &to.way) {
             (None, Way::Jumps(jumps)) => through(jumps, &name, caller, hops).await?,
             _ => via,
         };
         let to = Arc::new(to.clone());
-        Opening { to, name, caller, identities, known, via }.run().await
+        Opening { to, name, caller, identities, via }.run().await
     })
 }
 
@@ -171,7 +170,6 @@ struct Opening<'a> {
     name: String,
     caller: &'a Caller,
     identities: Identities,
-    known: Arc<KnownHosts>,
     via: Option<Arc<Connection>>,
 }
 
@@ -222,6 +220,8 @@ impl Opening<'_> {
     async fn attempt(&self) -> Result<Connection, Miss> {
         let clock = Clock::default();
         let deadline = Deadline::new(clock.clone(), self.limit());
+        // Read anew: an attempt before may have recorded the key that is shown.
+        let known = Arc::new(KnownHosts::of(&self.to)?);
         let Some(reached) = deadline.within(self.reach()).await else {
             let Miss { fault, .. } = self.too_slow("nothing answers");
             return Err(Miss { fault: self.with_ping(fault), may_pass: true });
@@ -233,12 +233,13 @@ impl Opening<'_> {
         let host = Host {
             name: self.name.clone(),
             resolved: Arc::clone(&self.to),
-            known: Arc::clone(&self.known),
+            known: Arc::clone(&known),
             person: Arc::clone(&person),
             told: Arc::clone(&self.caller.told),
             learned: Arc::clone(&learned),
+            banners: Banners::default(),
         };
-        let config = Arc::new(config(&self.known, &self.caller.timings));
+        let config = Arc::new(config(&known, &self.caller.timings));
         let shaken = deadline.within(russh::client::connect_stream(config, carrier, host)).await;
         let mut handle = match shaken {
             Some(Ok(handle)) => handle,
@@ -274,8 +275,11 @@ impl Opening<'_> {
     async fn reach(&self) -> Result<Reached, Miss> {
         let (host, port) = (self.to.host.as_str(), self.to.port);
         if let Some(via) = &self.via {
-            let opened = via.tcp(host, port).await;
-            let stream = opened.map_err(|fault| Miss { fault, may_pass: true })?;
+            let stream = via.tcp(host, port).await.map_err(|fault| {
+                let may_pass =
+                    fault.details.get("refused").is_none_or(|why| why == "connect_failed");
+                Miss { fault: fault.hint(openssh(&self.to, "-v ")), may_pass }
+            })?;
             return Ok(Reached { stream, keeps: Box::new(Arc::clone(via)), stderr: None });
         }
         let reached = match &self.to.way {
@@ -323,8 +327,10 @@ impl Opening<'_> {
     }
 
     fn with_ping(&self, fault: Fault) -> Fault {
-        let ping = format!("ping -c 3 {}", shell_word(&self.to.host));
-        fault.hint(ping).hint(openssh(&self.to, "-v "))
+        let is_seen_from_here = self.via.is_none() && self.to.way == Way::Direct;
+        let ping = || format!("ping -c 3 {}", shell_word(&self.to.host));
+        let fault = if is_seen_from_here { fault.hint(ping()) } else { fault };
+        fault.hint(openssh(&self.to, "-v "))
     }
 
     /// The protocol ended before the keys were agreed on.

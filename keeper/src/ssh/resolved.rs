@@ -63,6 +63,8 @@ pub struct Resolved {
     pub known_hosts: Vec<PathBuf>,
     /// Files of the system's known host keys, only read.
     pub global_known_hosts: Vec<PathBuf>,
+    /// A list of keys that no host may show (`RevokedHostKeys`).
+    pub revoked: Option<PathBuf>,
     /// Write names as hashes (`HashKnownHosts`).
     pub hash_known_hosts: bool,
     /// What to do with a key that is not recorded.

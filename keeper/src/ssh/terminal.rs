@@ -1,10 +1,12 @@
 //! The person at the terminal, also while standard input and output are pipes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rpassword::ConfigBuilder;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
@@ -13,6 +15,7 @@ use tokio::sync::{Mutex, oneshot};
 use wire::text::one_line;
 use zeroize::Zeroizing;
 
+use super::client::patience::{Clock, Deadline};
 use super::person::{NewHostKey, Person};
 
 /// The terminal of this process, whatever its standard streams are.
@@ -28,6 +31,14 @@ const MAX_QUESTION_BYTES: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Terminal {
     turn: Mutex<()>,
+    clock: Clock,
+}
+
+impl Terminal {
+    /// A bound that begins now. While a question is open its time stands still.
+    pub fn deadline(&self, limit: Duration) -> Deadline {
+        Deadline::new(self.clock.clone(), limit)
+    }
 }
 
 /// Asks nobody: no key is trusted, no question answered.
@@ -47,6 +58,7 @@ impl Person for Nobody {
 impl Person for Terminal {
     fn trusts<'a>(&'a self, key: &'a NewHostKey) -> BoxFuture<'a, bool> {
         Box::pin(async move {
+            let _pause = self.clock.pause();
             let _turn = self.turn.lock().await;
             let again = || "Please type yes or no: ".to_owned();
             let questions = std::iter::once(introduction(key)).chain(std::iter::repeat_with(again));
@@ -68,6 +80,7 @@ impl Person for Terminal {
         echo: bool,
     ) -> BoxFuture<'a, Option<Zeroizing<String>>> {
         Box::pin(async move {
+            let _pause = self.clock.pause();
             let _turn = self.turn.lock().await;
             ask(one_line(prompt, MAX_QUESTION_BYTES), echo).await
         })
@@ -106,15 +119,25 @@ impl Drop for Restore {
     }
 }
 
-/// Keys as they are typed. Ctrl-C is passed on only when the terminal is as it was: it may end the
-/// program at once, and the person would see nothing any more of what they type.
+/// Keys as they are typed, until the question is given up: what is typed from then on is for
+/// others. Ctrl-C is passed on only when the terminal is as it was: it may end the program at once,
+/// and the person would see nothing any more of what they type.
 struct Keys {
     tty: File,
     restore: Restore,
+    /// Ends when nobody waits for the answer any more.
+    wanted: PipeReader,
 }
 
 impl Read for Keys {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut waits =
+            [PollFd::new(&self.tty, PollFlags::IN), PollFd::new(&self.wanted, PollFlags::empty())];
+        poll(&mut waits, None)?;
+        let [_, wanted] = &waits;
+        if !wanted.revents().is_empty() {
+            return Err(io::Error::other("nobody waits for the answer any more"));
+        }
         let count = self.tty.read(into)?;
         if into.iter().take(count).any(|key| *key == CTRL_C) {
             self.restore.now();
@@ -129,19 +152,21 @@ impl Read for Keys {
 async fn ask(question: String, echo: bool) -> Option<Zeroizing<String>> {
     let _restore = Restore::new();
     let (sender, answer) = oneshot::channel();
+    let (wanted, _wanting) = io::pipe().ok()?;
     // A thread of its own: one of the runtime's would hold up the end of the program until Return
     // is pressed.
     let thread = std::thread::Builder::new().name("question".into());
     thread
         .spawn(move || {
-            let read = if echo { read_line(&question) } else { read_secret(&question) };
+            let read =
+                if echo { read_line(&question, wanted) } else { read_secret(&question, wanted) };
             let _ = sender.send(read.ok());
         })
         .ok()?;
     answer.await.ok().flatten()
 }
 
-fn read_secret(question: &str) -> io::Result<Zeroizing<String>> {
+fn read_secret(question: &str, wanted: PipeReader) -> io::Result<Zeroizing<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
     let restore = Restore::new();
     let mut silent = tcgetattr(&tty)?;
@@ -151,18 +176,19 @@ fn read_secret(question: &str) -> io::Result<Zeroizing<String>> {
     silent.special_codes[SpecialCodeIndex::VMIN] = 1;
     silent.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&tty, OptionalActions::Now, &silent)?;
-    let keys = Keys { tty: tty.try_clone()?, restore };
+    let keys = Keys { tty: tty.try_clone()?, restore, wanted };
     let config = ConfigBuilder::new().input_reader(keys).output_writer(tty.try_clone()?).build();
     let answer = rpassword::prompt_password_with_config(question, config).map(Zeroizing::new);
     tty.write_all(b"\n")?;
     answer
 }
 
-fn read_line(question: &str) -> io::Result<Zeroizing<String>> {
+fn read_line(question: &str, wanted: PipeReader) -> io::Result<Zeroizing<String>> {
     let mut tty = OpenOptions::new().read(true).write(true).open(TTY)?;
     tty.write_all(question.as_bytes())?;
     let mut line = Zeroizing::new(String::new());
-    if BufReader::new(tty).read_line(&mut line)? == 0 {
+    let keys = Keys { tty, restore: Restore(None), wanted };
+    if BufReader::new(keys).read_line(&mut line)? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let end = line.trim_end_matches(['\r', '\n']).len();

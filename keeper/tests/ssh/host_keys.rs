@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keeper::ssh::connect::connect;
+use keeper::ssh::known_hosts::{KnownHosts, Verdict};
 use keeper::ssh::resolved::Unknown;
+use russh::keys::Certificate;
 use wire::Code;
 
 use crate::server::{
@@ -27,10 +29,10 @@ async fn an_unknown_key_is_asked_about_once_and_recorded() {
     let mut to = server.resolved();
     to.unknown = Unknown::Ask;
     // Longer than one attempt may take: the person's time does not count.
-    let person = Puppet { trusts: true, thinks: Duration::from_millis(1500), ..Puppet::default() };
+    let person = Puppet { trusts: true, thinks: Duration::from_millis(2500), ..Puppet::default() };
     let person = Arc::new(person);
     let mut caller = caller(Arc::clone(&person));
-    caller.timings.ssh_connect = Duration::from_secs(1);
+    caller.timings.ssh_connect = Duration::from_secs(2);
     let session = connect(&to, &caller).await.unwrap();
     let host_key = fingerprint(&server.path("host"));
     let question = format!("[127.0.0.1]:{} ssh-ed25519 {host_key}", server.port);
@@ -159,4 +161,26 @@ async fn a_certificate_counts_when_a_recorded_authority_signed_it_for_this_name(
     let fault = refused(&to, &caller(Arc::default())).await;
     assert_eq!(fault.code, Code::HostKeyUnknown);
     assert!(shown(&fault).contains("hosts of other names"), "{fault:#?}");
+}
+
+#[test]
+fn a_certificate_that_its_authority_signed_with_sha1_does_not_count() {
+    if !is_there("a_certificate_that_its_authority_signed_with_sha1_does_not_count") {
+        return;
+    }
+    let server = Server::start("");
+    let authority = keygen(&server.path("authority"), "rsa", "");
+    record(&server, &format!("@cert-authority * {}\n", public(&authority)));
+    let known = KnownHosts::of(&server.resolved()).unwrap();
+    for (algorithm, refused) in [("rsa-sha2-512", None), ("ssh-rsa", Some("SHA-1"))] {
+        let (ca, host) = (authority.to_str().unwrap(), server.path("host.pub"));
+        let args = ["-q", "-s", ca, "-t", algorithm, "-I", "id", "-h", host.to_str().unwrap()];
+        run("ssh-keygen", &args);
+        let text = std::fs::read_to_string(server.path("host-cert.pub")).unwrap();
+        let certificate = Certificate::from_openssh(text.trim()).unwrap();
+        let found = known.check_certificate(&certificate, SystemTime::now());
+        assert_eq!(found.verdict == Verdict::Known, refused.is_none(), "{algorithm}: {found:?}");
+        let why = found.refused.unwrap_or_default();
+        assert!(why.contains(refused.unwrap_or_default()), "{algorithm}: {why}");
+    }
 }

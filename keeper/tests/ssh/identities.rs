@@ -185,6 +185,7 @@ pub fn unreached(dir: &tempfile::TempDir, port: u16) -> keeper::ssh::resolved::R
         agent: Agent::None,
         known_hosts: vec![dir.path().join("known_hosts")],
         global_known_hosts: Vec::new(),
+        revoked: None,
         hash_known_hosts: false,
         unknown: keeper::ssh::resolved::Unknown::Accept,
         way: keeper::ssh::resolved::Way::Direct,

@@ -141,6 +141,7 @@ impl Server {
             agent: Agent::None,
             known_hosts: vec![self.path("home/.ssh/known_hosts")],
             global_known_hosts: Vec::new(),
+            revoked: None,
             hash_known_hosts: false,
             unknown: Unknown::Accept,
             way: Way::Direct,

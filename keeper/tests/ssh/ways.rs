@@ -50,6 +50,23 @@ async fn what_a_failing_proxy_command_says_is_quoted() {
     assert!(fault.message.contains("3 attempts"), "{fault:#?}");
 }
 
+#[tokio::test]
+async fn ctrl_c_does_not_end_a_proxy_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut to = crate::identities::unreached(&dir, 22);
+    to.way = Way::Command("sh -c 'grep SigIgn /proc/self/status >&2'".into());
+    let fault = refused(&to, &caller(Arc::default())).await;
+    let word = fault.causes.iter().find_map(|cause| cause.strip_prefix("SigIgn:"));
+    let ignored = word.unwrap_or_else(|| panic!("{fault:#?}"));
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    let bit = |signal: rustix::process::Signal| 1 << (signal.as_raw() - 1);
+    let keyboard = bit(rustix::process::Signal::INT) | bit(rustix::process::Signal::QUIT);
+    assert_eq!(ignored & keyboard, keyboard, "{ignored:x}");
+    let by_hand = "ssh -v -o 'ProxyCommand=sh -c ";
+    assert!(fault.hints.iter().any(|hint| hint.starts_with(by_hand)), "{fault:#?}");
+    assert!(!fault.hints.iter().any(|hint| hint.starts_with("ping")), "{fault:#?}");
+}
+
 /// A caller whose jumps lead to `gates`, by their port.
 fn by_gates(gates: &[&Server], person: Arc<Puppet>) -> keeper::ssh::connect::Caller {
     let known: Vec<Resolved> = gates.iter().map(|gate| gate.resolved()).collect();
@@ -96,6 +113,9 @@ async fn what_fails_on_the_way_is_said_of_the_machine_on_the_way() {
     let fault = refused(&to, &caller).await;
     assert_eq!(fault.code, Code::HiveUnreachable);
     assert!(fault.message.contains(&gate.port.to_string()), "{fault:#?}");
+    assert_eq!(fault.details["attempts"], 1, "what is forbidden does not pass: {fault:#?}");
+    let by_hand = format!("ssh -v -J 127.0.0.1:{} -p {} ", gate.port, server.port);
+    assert!(fault.hints.iter().any(|hint| hint.starts_with(&by_hand)), "{fault:#?}");
     std::fs::write(gate.path("authorized"), "").unwrap();
     let fault = refused(&to, &caller).await;
     assert_eq!(fault.code, Code::AuthFailed);

@@ -191,7 +191,8 @@ async fn what_the_engine_left_in_its_group_is_killed() {
 
 async fn a_descendant_that_holds_stderr_delays_nothing() {
     // In a session of its own it is out of the group's reach, and its parent's pipe stays open.
-    let script = "setsid sh -c 'echo $$ >&2; exec sleep 1000' & sleep 0.3; exit 4";
+    let script = "trap 'exit 4' USR1; PARENT=$$; export PARENT
+        setsid sh -c 'echo $$ >&2; kill -USR1 $PARENT; exec sleep 1000' & wait";
     let mut guarded = Guarded::start(&shell(script)).await;
     wait_for_stderr(&guarded, "\n").await;
     let record = guarded.exit().await;
@@ -230,11 +231,11 @@ async fn an_engine_that_no_agent_hears_is_ended() {
 
 async fn an_open_connection_keeps_the_engine() {
     let mut heard = shell("sleep 1000");
-    heard.timings.orphan_timeout = Duration::from_millis(1500);
+    heard.timings.orphan_timeout = Duration::from_millis(2500);
     let guarded = Guarded::start(&heard).await;
     let mut lines = guarded.follow().await;
-    // Forty heartbeats of 100 ms are more than two orphan timeouts.
-    for _ in 0..40 {
+    // Fifty-five heartbeats of 100 ms are more than two orphan timeouts.
+    for _ in 0..55 {
         lines.until("a heartbeat", |s| matches!(s, GuardStatus::Running(_))).await;
     }
     drop(lines);

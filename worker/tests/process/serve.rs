@@ -399,11 +399,12 @@ async fn guarded_worker() -> Guarded {
 async fn a_guard_asks_it_and_it_ends_by_itself() {
     let mut guarded = guarded_worker().await;
     let engine = guarded.record().await.engine.pid;
-    // Whoever only watches does not delay the end.
+    // Whoever only watches does not keep it.
     let mut watched = Exchange::get(&guarded.path(files::ENGINE_SOCKET), routes::STATUS).await;
     watched.bytes().await.expect("a first line");
     let (record, took) = guarded.stop().await;
-    assert!(took < Duration::from_millis(900), "{took:?}");
+    // It would be asked for twenty seconds.
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert_eq!(record.exit, Exit::Code(0));
     assert!(record.told && !record.killed && record.fault.is_none());
     assert!(!is_alive(engine));

@@ -104,7 +104,7 @@ async fn add(
     if outcome.is_err() && started.get() && !is_needed(settings, context) {
         tokio::select! {
             // The first failure is the one to tell.
-            _ = down::end(&way, Some(0), &context.config.timings) => {}
+            _ = down::end(&way, Some(0), context) => {}
             () = interrupts.next() => {}
         }
     }
@@ -115,7 +115,7 @@ async fn add(
 /// have been quicker.
 fn is_needed(settings: &HiveSettings, context: &Context) -> bool {
     Config::load(&context.environment)
-        .is_ok_and(|(config, _)| config.hives.values().any(|hive| hive.address == settings.address))
+        .is_ok_and(|(config, _)| config.hives.values().any(|hive| hive.leads_where(settings)))
 }
 
 /// Reaches the machine and writes it down.
@@ -145,13 +145,14 @@ async fn reach(
 /// The hive has no name yet: what would be done about it by its name is done by the same command
 /// again, and a host key that nobody recorded is accepted by it with one more word.
 fn with_own_command(mut failure: Failure, args: &Args) -> Failure {
-    let mut command = format!("rbee hive add {} {}", args.name, args.address);
+    let address = text::shell_word(&args.address.to_string());
+    let mut command = format!("rbee hive add {} {address}", args.name);
     if let Some(identity) = &args.identity {
         command = format!("{command} -i {}", path_word(identity));
     }
     if !args.jump.is_empty() {
         let jumps: Vec<String> = args.jump.iter().map(ToString::to_string).collect();
-        command = format!("{command} -J {}", jumps.join(","));
+        command = format!("{command} -J {}", text::shell_word(&jumps.join(",")));
     }
     let by_name = |hint: &String| {
         hint.strip_prefix("rbee hive ").and_then(|rest| rest.split_once(' ')).is_some_and(
@@ -220,14 +221,14 @@ mod tests {
     fn a_key_that_is_not_known_is_accepted_with_the_command_that_was_typed() {
         let args = Args {
             name: "pc".parse().unwrap(),
-            address: "ada@pc:2222".parse().unwrap(),
+            address: r"corp\ada@pc:2222".parse().unwrap(),
             identity: Some("a key".into()),
             jump: vec!["x".parse().unwrap(), "y".parse().unwrap()],
             accept_new: false,
             json: false,
         };
         let hints = |fault: Fault| with_own_command(fault.into(), &args).fault.hints;
-        let command = "rbee hive add pc ada@pc:2222 -i 'a key' -J x,y";
+        let command = r"rbee hive add pc 'corp\ada@pc:2222' -i 'a key' -J x,y";
         let unknown = hints(Fault::new(Code::HostKeyUnknown, "who?"));
         assert!(unknown[0].starts_with(&format!("{command} --accept-new")), "{unknown:?}");
         let broken = Fault::new(Code::HiveUnreachable, "x").hint("rbee hive install pc").hint("df");

@@ -224,7 +224,7 @@ impl<'a> Examination<'a> {
         let (takes, free) = (machine::takes(ground.takes), machine::free(ground));
         let seen = format!("{} {takes}, {free}; {place}", ground.data);
         let check = here::check("directories", verdict, seen);
-        let hint = format!("df -h {}  # on {}", shell_word(&ground.data), host.hive);
+        let hint = self.context.on(&host.hive, &format!("df -h {}", shell_word(&ground.data)));
         let is_ok = verdict == Verdict::Ok;
         self.checks.push(if is_ok { check } else { here::hinted(check, hint) });
     }
@@ -251,11 +251,23 @@ impl<'a> Examination<'a> {
         let verdict = if trip > latency::SLOW { Verdict::Warning } else { Verdict::Ok };
         self.tell("round trip", verdict, duration(trip));
         self.checks.extend(client.doctor().await?.into_iter().map(|mut check| {
-            check.hint = check.hint.map(|hint| link::on(hive, &hint));
+            check.hint = check.hint.map(|hint| from_here(hive, &hint, self.context));
             check
         }));
         Ok(())
     }
+}
+
+/// What an agent says to do, as it is typed here: rbee itself is in no PATH there.
+fn from_here(hive: &HiveName, hint: &str, context: &Context) -> String {
+    let command = hint.split("  #").next().unwrap_or(hint);
+    if !command.starts_with("rbee ") {
+        return context.on(hive, hint);
+    }
+    if command.starts_with("rbee config ") {
+        return format!("# on {hive}: {hint}");
+    }
+    hint.replacen(command, &format!("{command} --hive {hive}"), 1)
 }
 
 /// The connection in words.

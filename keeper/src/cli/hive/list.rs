@@ -26,6 +26,9 @@ const MAX_WHY_BYTES: usize = 1024;
 /// All are asked at once. Nothing is installed or started.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only their names, one a line; none of them is asked.
+    #[arg(long, conflicts_with = "json")]
+    names: bool,
     /// Write a JSON array.
     #[arg(long)]
     pub json: bool,
@@ -158,6 +161,10 @@ impl DeviceRow {
 /// When standard output is closed. A hive that does not answer is a row, not a failure.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let hives = context.hives();
+    if args.names {
+        return context
+            .print(&hives.iter().fold(String::new(), |all, hive| format!("{all}{hive}\n")));
+    }
     let rows = block_on(async {
         let asked = each(&hives, |hive| async { Ok(ask(hive, context).await) }).await;
         Ok(asked.into_iter().filter_map(|(_, row)| row.ok()).collect::<Vec<Row>>())
@@ -186,7 +193,7 @@ pub async fn ask(hive: &HiveName, context: &Context) -> Row {
         let way = context.way(hive)?;
         look(&way, &context.config.timings).await
     };
-    let answer = tokio::time::timeout(bound, answer).await.unwrap_or_else(|_late| {
+    let answer = context.dialer.deadline(bound).within(answer).await.unwrap_or_else(|| {
         let message = format!("no answer within {}", duration(bound));
         Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(hive)))
     });

@@ -31,6 +31,7 @@ pub struct Args {
     pub hive: HiveName,
     /// How many of the last lines.
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = 50,
+          allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub lines: u32,
     /// Go on with what is written from now on.

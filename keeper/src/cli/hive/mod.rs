@@ -14,6 +14,7 @@ mod remove;
 mod shell;
 mod show;
 mod steps;
+mod uptime;
 
 use std::sync::Arc;
 

@@ -107,7 +107,7 @@ pub fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
     let outcomes = block_on(async {
         Ok(each(&hives, |hive| async move {
             let way = context.way(hive)?;
-            down::end(&way, drain_ms, &context.config.timings).await
+            down::end(&way, drain_ms, context).await
         })
         .await)
     })?;

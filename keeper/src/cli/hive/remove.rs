@@ -90,7 +90,7 @@ async fn clear(args: &Args, context: &Context) -> Result<Removed, Failure> {
         return Ok(forgotten(None));
     }
     let way = context.way(&args.hive)?;
-    let ended = match down::end(&way, None, &context.config.timings).await {
+    let ended = match down::end(&way, None, context).await {
         Ok(ended) => ended,
         Err(fault) if args.force => {
             context.warn_of(&args.hive, &fault);
@@ -120,8 +120,8 @@ async fn clear(args: &Args, context: &Context) -> Result<Removed, Failure> {
 /// Another name for the same place: its agent is needed.
 fn same_machine<'a>(hive: &HiveName, context: &'a Context) -> Option<&'a HiveName> {
     let hives = &context.config.hives;
-    let address = &hives.get(hive)?.address;
-    hives.iter().find(|(name, other)| *name != hive && other.address == *address).map(|(n, _)| n)
+    let settings = hives.get(hive)?;
+    hives.iter().find(|(name, other)| *name != hive && settings.leads_where(other)).map(|(n, _)| n)
 }
 
 /// A hive that cannot be cleared stays in the configuration, so that it can be tried again.

@@ -1,6 +1,7 @@
 //! `rbee hive show`: everything that is known of one hive.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 use wire::event::Snapshot;
@@ -10,6 +11,8 @@ use wire::{BuildId, Fault, HiveName, text};
 use super::dial;
 use super::each::known;
 use super::list::{DeviceRow, State};
+use super::steps::duration;
+use super::uptime::{self, Uptime};
 use super::{latency, machine};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
@@ -66,6 +69,7 @@ struct Machine {
     system: String,
     libc: String,
     gpu: Option<String>,
+    uptime_s: Option<u64>,
     free_bytes: Option<u64>,
     /// Builds of rbee that are installed there.
     builds: Vec<BuildId>,
@@ -77,6 +81,7 @@ struct Agent {
     build: BuildId,
     version: String,
     pid: u32,
+    uptime_s: Option<u64>,
     /// Median round trip, in milliseconds.
     latency_ms: f64,
 }
@@ -112,7 +117,9 @@ async fn gather(hive: &HiveName, context: &Context) -> Result<Shown, Fault> {
             state: dirs.state.to_string_lossy().into_owned(),
         };
         let shown = Shown { name: hive.to_string(), paths, ..Shown::default() };
-        return shown.with_agent(&context.local(), context).await;
+        let shown = shown.with_agent(&context.local(), context).await?;
+        let uptime = uptime::here(shown.agent_pid()).await;
+        return Ok(shown.with_uptime(uptime));
     };
     let steps = super::passing(context, 1);
     let remote = context.dialer.remote(hive, settings, false, steps.clone());
@@ -138,13 +145,16 @@ async fn gather(hive: &HiveName, context: &Context) -> Result<Shown, Fault> {
             system: machine::system(&seen),
             libc: machine::libc(&seen),
             gpu: machine::gpu(&seen),
+            uptime_s: None,
             free_bytes: machine::free_bytes(ground),
             builds,
         }),
         paths: Paths { data: ground.data.clone(), state: seen.state(place).to_owned() },
         ..Shown::default()
     };
-    shown.with_agent(&remote, context).await
+    let shown = shown.with_agent(&remote, context).await?;
+    let uptime = uptime::there(&host, shown.agent_pid()).await?;
+    Ok(shown.with_uptime(uptime))
 }
 
 impl Shown {
@@ -161,11 +171,34 @@ impl Shown {
             build: hello.build,
             version: hello.version,
             pid: hello.pid,
+            uptime_s: None,
             latency_ms: latency::milliseconds(latency::measure(&client).await?),
         });
         self.devices = devices.iter().map(DeviceRow::from).collect();
         self.workers = workers;
         Ok(self)
+    }
+
+    /// The agent's process there; zero, which is nobody's, when none runs.
+    fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().map_or(0, |agent| agent.pid)
+    }
+
+    fn with_uptime(mut self, uptime: Uptime) -> Self {
+        if let Some(machine) = &mut self.machine {
+            machine.uptime_s = uptime.machine_s;
+        }
+        if let Some(agent) = &mut self.agent {
+            agent.uptime_s = uptime.process_s;
+        }
+        self
+    }
+}
+
+fn and_up(words: String, uptime_s: Option<u64>) -> String {
+    match uptime_s {
+        Some(seconds) => format!("{words}, up {}", duration(Duration::from_secs(seconds))),
+        None => words,
     }
 }
 
@@ -184,7 +217,8 @@ fn sheet(shown: &Shown, style: &Style) -> String {
         }
     }
     if let Some(machine) = &shown.machine {
-        lines.push(("system", format!("{}, {}", machine.system, machine.libc)));
+        let words = format!("{}, {}", machine.system, machine.libc);
+        lines.push(("system", and_up(words, machine.uptime_s)));
         lines.extend(machine.gpu.clone().map(|gpu| ("gpu", gpu)));
         lines.extend(machine.free_bytes.map(|free| ("free disk", bytes(free))));
         let builds: Vec<&str> = machine.builds.iter().map(BuildId::as_str).collect();
@@ -194,7 +228,7 @@ fn sheet(shown: &Shown, style: &Style) -> String {
         Some(agent) => {
             let words =
                 format!("version {}, build {}, process {}", agent.version, agent.build, agent.pid);
-            lines.push(("agent", words));
+            lines.push(("agent", and_up(words, agent.uptime_s)));
             lines.push(("round trip", format!("{} ms", agent.latency_ms)));
         }
         None => lines.push(("agent", "none runs".to_owned())),
@@ -236,12 +270,14 @@ mod tests {
                 build: "0123456789abcdef".parse().unwrap(),
                 version: "0.1.0".to_owned(),
                 pid: 7,
+                uptime_s: Some(7_260),
                 latency_ms: 0.412,
             }),
             ..Shown::default()
         };
         let text = sheet(&shown, &Style::plain());
-        for part in ["ada@10.0.0.7, port 2222", "SHA256:abc", "0.412 ms", "process 7"] {
+        for part in ["ada@10.0.0.7, port 2222", "SHA256:abc", "0.412 ms", "process 7, up 2 h 1 min"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains('\u{1b}'));

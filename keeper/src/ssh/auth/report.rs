@@ -106,7 +106,7 @@ impl Report {
         if self.offered.iter().any(|method| FOREIGN.contains(&method.as_str())) {
             fault = fault
                 .cause("rbee cannot do all of that, but ssh may")
-                .hint("printf '[ssh]\\nclient = \"system\"\\n' >> \"$(rbee config path)\"");
+                .hint("rbee config path  # client = \"system\" goes under [ssh] there");
         }
         fault.hint(openssh(login.to, "-v "))
     }

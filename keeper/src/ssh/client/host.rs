@@ -15,9 +15,9 @@ use super::patience::Timed;
 use crate::ssh::connect::{Note, Told};
 use crate::ssh::known_hosts::{self, KnownHosts, Place, Verdict};
 use crate::ssh::person::{NewHostKey, Person};
-use crate::ssh::resolved::{Resolved, Unknown};
+use crate::ssh::resolved::{Resolved, Unknown, Way};
 
-/// Lines of a banner that are shown.
+/// Lines that a server may say before it lets anybody in, in all its banners.
 const MAX_BANNER_LINES: usize = 40;
 /// Bytes of a line of it.
 const MAX_BANNER_LINE_BYTES: usize = 400;
@@ -56,6 +56,25 @@ pub struct Host {
     pub told: Told,
     /// What it learns.
     pub learned: Arc<Learned>,
+    /// What was said before.
+    pub banners: Banners,
+}
+
+/// What a server says before it lets anybody in; it may say that as often as it likes.
+#[derive(Debug, Default)]
+pub struct Banners {
+    /// Lines so far.
+    lines: usize,
+}
+
+impl Banners {
+    /// The lines of one more banner that are shown, each printable.
+    fn of<'a>(&mut self, banner: &'a str) -> impl Iterator<Item = String> + use<'a> {
+        let left = MAX_BANNER_LINES.saturating_sub(self.lines);
+        self.lines = MAX_BANNER_LINES.min(self.lines + banner.lines().take(left).count());
+        let line = |line: &str| one_line(line.trim_end(), MAX_BANNER_LINE_BYTES);
+        banner.lines().take(left).map(line)
+    }
 }
 
 impl Host {
@@ -166,7 +185,15 @@ impl Host {
 /// The command that makes the same connection by hand.
 pub fn openssh(to: &Resolved, option: &str) -> String {
     let address = shell_word(&format!("{}@{}", to.user, to.host));
-    format!("ssh {option}-p {} {address}", to.port)
+    let way = match &to.way {
+        Way::Direct => String::new(),
+        Way::Jumps(jumps) => {
+            let jumps: Vec<String> = jumps.iter().map(ToString::to_string).collect();
+            format!("-J {} ", shell_word(&jumps.join(",")))
+        }
+        Way::Command(command) => format!("-o {} ", shell_word(&format!("ProxyCommand={command}"))),
+    };
+    format!("ssh {option}{way}-p {} {address}", to.port)
 }
 
 impl Handler for Host {
@@ -180,8 +207,7 @@ impl Handler for Host {
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Broken> {
-        for line in banner.lines().take(MAX_BANNER_LINES) {
-            let line = one_line(line.trim_end(), MAX_BANNER_LINE_BYTES);
+        for line in self.banners.of(banner) {
             (self.told)(Note::Banner { from: &self.name, line: &line });
         }
         Ok(())
@@ -319,6 +345,15 @@ fn key_algorithms(recorded: &[Algorithm]) -> Vec<Algorithm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_never_stops_to_talk_is_heard_for_so_many_lines() {
+        let mut banners = Banners::default();
+        assert_eq!(banners.of("Hello\u{1b}[2J\r\nyou").collect::<Vec<_>>(), ["Hello [2J", "you"]);
+        let flood = "again\n".repeat(MAX_BANNER_LINES);
+        assert_eq!(banners.of(&flood).count(), MAX_BANNER_LINES - 2);
+        assert_eq!(banners.of("and again").count(), 0);
+    }
 
     #[test]
     fn recorded_algorithms_come_first_and_sha1_never() {

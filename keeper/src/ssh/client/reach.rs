@@ -111,10 +111,11 @@ impl Stderr {
 /// # Errors
 /// When it cannot be started.
 pub fn command(command: &str) -> Result<(Stream, Box<dyn Any + Send + Sync>, Stderr), Unreached> {
-    // Replaced by the program, the shell is not left behind when the program is killed.
+    // Replaced by the program, the shell is not left behind when the program is killed. Ctrl-C is
+    // for whoever reads this program's output: a request is cancelled over a connection that lives.
     let mut child: Child = Command::new("/bin/sh")
         .arg("-c")
-        .arg(format!("exec {command}"))
+        .arg(format!("trap '' INT QUIT; exec {command}"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -121,6 +121,7 @@ impl Asked<'_> {
             agent: self.agent(&tokens, options)?,
             known_hosts: paths("UserKnownHostsFile", &USER_KNOWN_HOSTS)?,
             global_known_hosts: paths("GlobalKnownHostsFile", &SYSTEM_KNOWN_HOSTS)?,
+            revoked: paths("RevokedHostKeys", &[])?.into_iter().next(),
             hash_known_hosts: options.is_on("hashknownhosts").unwrap_or(false),
             unknown: unknown(options),
             way: self.way(&tokens, options)?,

@@ -85,6 +85,7 @@ fn an_empty_configuration_means_what_openssh_does() {
             "/etc/ssh/ssh_known_hosts".into(),
             "/etc/ssh/ssh_known_hosts2".into(),
         ],
+        revoked: None,
         hash_known_hosts: false,
         unknown: Unknown::Ask,
         way: Way::Direct,
@@ -111,6 +112,7 @@ identitiesonly yes
 identityagent none
 userknownhostsfile /k1 /k2
 globalknownhostsfile none
+revokedhostkeys ~/revoked
 hashknownhosts yes
 stricthostkeychecking accept-new
 connecttimeout 90
@@ -131,6 +133,7 @@ proxycommand nc -x \"%n\" %h %p %r %%
     assert_eq!(found.agent, Agent::None);
     assert_eq!(found.known_hosts, paths(&["/k1", "/k2"]));
     assert_eq!(found.global_known_hosts, paths(&[]));
+    assert_eq!(found.revoked, Some("/home/ada/revoked".into()));
     assert_eq!(found.unknown, Unknown::Accept);
     assert_eq!(found.connect_timeout, Some(Duration::from_secs(90)));
     assert_eq!(found.methods, ["password", "publickey"]);

@@ -1,7 +1,7 @@
 //! Which host keys are known: the files of OpenSSH (`sshd(8)`, "`SSH_KNOWN_HOSTS` FILE FORMAT").
 //!
 //! The rules are those of OpenSSH's client:
-//! - A revoked key (`@revoked`) is refused whatever else is recorded.
+//! - A revoked key (`@revoked`, `RevokedHostKeys`) is refused whatever else is recorded.
 //! - A key that equals any recorded key of the host is known.
 //! - A key that equals none of them is changed, also when only keys of other algorithms are
 //!   recorded. So the algorithms of [`KnownHosts::algorithms`] must be asked for first, or a known
@@ -34,6 +34,8 @@ use super::resolved::Resolved;
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of the longest line: a key of 16,384 bits has 4 KiB, the rest is for names.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+/// How a binary list of revoked keys begins (PROTOCOL.krl of OpenSSH).
+const KRL_MAGIC: &[u8] = b"SSHKRL\n\0";
 /// The port that no recorded name mentions.
 const DEFAULT_PORT: u16 = 22;
 
@@ -150,21 +152,34 @@ impl KnownHosts {
     ///
     /// # Errors
     /// `INVALID_CONFIG` when a file is there and cannot be read, has more than 16 MiB, or a line of
-    /// more than 64 KiB: what it may revoke must not be passed over.
+    /// more than 64 KiB: what it may revoke must not be passed over. So for the file that
+    /// `RevokedHostKeys` names when it is not there.
     pub fn of(resolved: &Resolved) -> Result<Self, Fault> {
         let mut known = Self { host: HostName::of(resolved), entries: Vec::new() };
         for file in resolved.known_hosts.iter().chain(&resolved.global_known_hosts) {
-            let refuse = |error: io::Error| {
-                let message = format!("{}: the known hosts cannot be read", file.display());
-                let word = shell_word(&file.to_string_lossy());
-                Fault::new(Code::InvalidConfig, message)
-                    .cause(error)
-                    .hint(format!("ls -l -- {word}"))
-            };
-            let bytes = read(file).map_err(refuse)?;
-            known.add(file, &bytes).map_err(refuse)?;
+            let added = read(file).and_then(|bytes| known.add(file, &bytes));
+            added.map_err(|error| unreadable(file, "known hosts", &error))?;
+        }
+        if let Some(file) = &resolved.revoked {
+            let added = std::fs::metadata(file).and_then(|_| known.revoke(file, &read(file)?));
+            added.map_err(|error| unreadable(file, "revoked host keys", &error))?;
         }
         Ok(known)
+    }
+
+    /// Adds what `bytes`, the content of `file`, revokes for every host: one key a line.
+    fn revoke(&mut self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        if bytes.starts_with(KRL_MAGIC) {
+            let message = "it is a KRL; rbee reads a list of keys, or `ssh.client = \"system\"`";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
+            if let Some(key) = parse_key(&String::from_utf8_lossy(text)) {
+                let (marker, file) = (Marker::Revoked, file.to_path_buf());
+                self.entries.push(Entry { marker, key, file, line, without_port: false });
+            }
+        }
+        Ok(())
     }
 
     /// Adds what `bytes`, the content of `file`, has for the host.
@@ -176,9 +191,9 @@ impl KnownHosts {
                 let message = format!("line {number} has more than {MAX_LINE_BYTES} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
-            let Some((marker, names, key)) = str::from_utf8(line).ok().and_then(fields) else {
-                continue;
-            };
+            // A comment in another encoding must not hide what is revoked, or what has changed.
+            let line = String::from_utf8_lossy(line);
+            let Some((marker, names, key)) = fields(&line) else { continue };
             let without_port = !pattern::names_match(&name, names);
             let may_miss_port = self.host.port.is_some();
             if without_port && !(may_miss_port && pattern::names_match(&bare, names)) {
@@ -262,6 +277,10 @@ impl KnownHosts {
         if now < certificate.valid_after() || now >= certificate.valid_before() {
             return Err("it is not valid at this time");
         }
+        // As `CASignatureAlgorithms` of OpenSSH: with a collision, a CA signs what it never saw.
+        if matches!(certificate.signature().algorithm(), Algorithm::Rsa { hash: None }) {
+            return Err("its authority signed it with SHA-1");
+        }
         let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
         certificate.validate_at(now, [&signer]).map_err(|_| "its signature is wrong")
     }
@@ -288,6 +307,12 @@ impl KnownHosts {
             .min_by_key(|entry| entry.key.algorithm() != key.algorithm());
         other.map_or(Verdict::Unknown, |entry| Verdict::Changed(entry.place()))
     }
+}
+
+fn unreadable(file: &Path, what: &str, error: &io::Error) -> Fault {
+    let message = format!("{}: the {what} cannot be read", file.display());
+    let word = shell_word(&file.to_string_lossy());
+    Fault::new(Code::InvalidConfig, message).cause(error).hint(format!("ls -l -- {word}"))
 }
 
 /// The whole file; nothing of one that is absent or a device, as `/dev/null` is.

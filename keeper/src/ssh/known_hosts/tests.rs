@@ -59,12 +59,19 @@ fn a_key_that_equals_any_recorded_line_is_known() {
 }
 
 #[test]
-fn a_line_that_is_not_utf8_is_skipped_and_the_next_one_counts() {
+fn bytes_that_are_no_text_hide_no_key() {
     let mut known = known("pc", 22, "");
     let mut bytes = b"pc \xff\xfe\n".to_vec();
     bytes.extend(format!("pc {}", line(1)).bytes());
     known.add(Path::new("/k"), &bytes).unwrap();
     assert_eq!(known.check(&key(1)), Verdict::Known);
+    // A comment in another encoding hides neither a revocation nor another key.
+    let comment = |text: String| [text.as_bytes(), b" Andr\xe9"].concat();
+    for (marker, signed) in [("@revoked *", 1), ("pc", 2)] {
+        let mut known = self::known("pc", 22, "");
+        known.add(Path::new("/k"), &comment(format!("{marker} {}", line(signed)))).unwrap();
+        assert_ne!(known.check(&key(1)), Verdict::Unknown, "{marker}");
+    }
 }
 
 #[test]
@@ -217,6 +224,7 @@ fn resolved(files: &[PathBuf]) -> Resolved {
         agent: crate::ssh::resolved::Agent::None,
         known_hosts: files.to_vec(),
         global_known_hosts: Vec::new(),
+        revoked: None,
         hash_known_hosts: false,
         unknown: crate::ssh::resolved::Unknown::Ask,
         way: crate::ssh::resolved::Way::Direct,
@@ -245,6 +253,31 @@ fn a_file_that_may_revoke_and_cannot_be_read_is_a_fault() {
     for name in ["absent", "long/absent", "/dev/null"] {
         assert_eq!(reads(name).unwrap().check(&key(1)), Verdict::Unknown);
     }
+}
+
+#[test]
+fn a_key_of_the_persons_own_list_of_revoked_ones_is_refused_and_the_list_must_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hosts, list) = (dir.path().join("hosts"), dir.path().join("revoked"));
+    std::fs::write(&hosts, format!("pc {}\n@cert-authority pc {}\n", line(1), line(9))).unwrap();
+    let with = |text: &[u8]| {
+        std::fs::write(&list, text).unwrap();
+        KnownHosts::of(&Resolved {
+            revoked: Some(list.clone()),
+            ..resolved(std::slice::from_ref(&hosts))
+        })
+    };
+    let other = with(format!("# none of ours\n{}\n", line(3)).as_bytes()).unwrap();
+    assert_eq!(other.check(&key(1)), Verdict::Known);
+    let known = with(format!("\n{} lost\n{}\n", line(1), line(9)).as_bytes()).unwrap();
+    let Verdict::Revoked(place) = known.check(&key(1)) else { panic!("it is refused") };
+    assert_eq!((place.file, place.line), (list.clone(), 2));
+    let certificate = certificate(CertType::Host, &["pc"], 9);
+    let found = known.check_certificate(&certificate, at(1500));
+    assert!(matches!(found.verdict, Verdict::Revoked(_)), "{found:?}");
+    assert!(with(b"SSHKRL\n\0\0").unwrap_err().causes[0].contains("KRL"));
+    let absent = Resolved { revoked: Some(dir.path().join("absent")), ..resolved(&[]) };
+    assert_eq!(KnownHosts::of(&absent).unwrap_err().code, Code::InvalidConfig);
 }
 
 #[test]

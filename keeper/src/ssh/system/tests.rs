@@ -179,10 +179,12 @@ async fn a_server_that_floods_or_says_nothing_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let around = |text| around(&stand_in(dir.path(), text), Path::new("/c"));
     let mut caller = caller(&Arc::default());
-    caller.timings.ssh_connect = Duration::from_millis(50);
-    for (text, expected) in
-        [("cat /dev/zero", "does not stop"), ("echo psst >&2; exec sleep 1000", "in time")]
-    {
+    let silent = "echo psst >&2; exec sleep 1000";
+    for (text, longest, expected) in [
+        ("cat /dev/zero", Duration::from_secs(10), "does not stop"),
+        (silent, Duration::from_millis(50), "in time"),
+    ] {
+        caller.timings.ssh_connect = longest;
         let session = connect(&target("pc"), &around(text), &caller).unwrap();
         let fault = session.shell().await.err().unwrap();
         assert_eq!(fault.code, Code::HiveUnreachable);
