@@ -1,9 +1,8 @@
 //! What a hive over SSH costs, on machines of a lab: a warm answer against `ssh HOST true`, the
-//! upload against `scp`, twenty hives against one, a message's way, and what streaming takes of the
-//! processor.
+//! upload against `scp`, twenty hives against one, a message's way, and streaming.
 //!
-//! `sudo cargo bench --workspace --bench remote`; needs what scripts/lab needs. Both sides of a
-//! ratio are measured in turn in one run.
+//! `sudo cargo bench --workspace --bench remote`, or with `-- upload` that part alone; needs what
+//! scripts/lab needs, and curl. Both sides of a ratio are measured in turn in one run.
 
 #![expect(
     clippy::expect_used,
@@ -12,44 +11,16 @@
     reason = "a benchmark prints, and ends where it cannot measure"
 )]
 
-use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
-
+use rbee_tests::bench::{self, Compared, median, number, timed};
 use rbee_tests::sandbox::finish;
 use rbee_tests::{Fleet, procs, synthetic};
-use serde_json::Value;
 
 const WARM_PAIRS: usize = 25;
 const UPLOADS: usize = 5;
 const HIVES: usize = 20;
-const ANSWERS: usize = 5;
-/// Tokens of one answer of the 0.5B shape.
-const TOKENS: &str = "48";
 
 fn main() {
-    // `cargo test --benches` passes this to skip the measuring; a benchmark is no test.
-    if std::env::args().any(|arg| arg == "--test") {
-        return;
-    }
-    warm();
-    upload();
-    streaming();
-    many();
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn timed(work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64() * 1e3
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(f64::NAN)
+    bench::run(&[("warm", warm), ("upload", upload), ("many", many), ("streaming", streaming)]);
 }
 
 /// A whole warm `run` against a whole `ssh HOST true`, and a message's way.
@@ -111,8 +82,9 @@ fn upload() {
     println!("upload, of the speed of scp          median {:6.2} (whole commands)", median(ratios));
 }
 
-/// What agent, sshd and keeper compute for each token of a 0.5B shape, of the token's time: the
-/// most that the engine can lose to them.
+/// Decode speed over SSH against the worker's own socket, read by `curl` beside it, as the engine
+/// itself times it; and what agent, sshd and keeper compute for each token, which is the most that
+/// the engine can lose to them.
 fn streaming() {
     // The disk holds two programs and the model.
     let Some(fleet) = Fleet::up_with_disks("2g", &[("a", "")], "") else { return };
@@ -121,40 +93,36 @@ fn streaming() {
     synthetic::write(&model, &synthetic::HALF_BILLION).expect("a model of 0.5B shape");
     fleet.give("a", &model, "/home/rbee/model.gguf");
     let _ = fleet.add("a");
-    let mut run = vec!["run", "-m", "file:/home/rbee/model.gguf", "--ctx-size", "1024", "--raw"];
-    run.extend(["--json", "--temperature", "0", "--ignore-eos", "--max-tokens", TOKENS, "hello"]);
+    let run = bench::run_of("file:/home/rbee/model.gguf");
+    let run: Vec<&str> = run.iter().map(String::as_str).collect();
     let _ = fleet.rbee(&run).expect_code(0);
-    let mut costs = Vec::new();
-    for _ in 0..ANSWERS {
-        let mut child = fleet.spawn(&run);
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let (mut first, mut last, mut ms) = (None, 0, f64::NAN);
-        for line in lines.map_while(Result::ok) {
-            let event: Value = serde_json::from_str(&line).expect("NDJSON");
-            match event["event"].as_str() {
-                Some("token") => {
-                    // A process that has ended has no time any more.
-                    last = way_cpu_ns().max(last);
-                    first.get_or_insert(last);
-                }
-                Some("done") => ms = number(&event["timings"]["decode_ms"]),
-                _ => {}
-            }
-        }
-        assert!(child.wait().expect("it ends").success());
-        let spent = Duration::from_nanos(last.saturating_sub(first.expect("a token")));
-        costs.push(spent.as_secs_f64() * 1e3 / ms / cores() * 100.0);
-    }
+    let direct = direct_line(&fleet);
+    let direct_ms = || {
+        // As the user that the worker belongs to, and past SSH.
+        let as_user = ["setpriv", "--reuid=rbee", "--clear-groups", "sh", "-c", &direct];
+        let answer = fleet.lab.exec("a", &as_user).expect_code(0).stdout;
+        bench::token_ms_of_stream(answer.lines().map(str::to_owned))
+    };
+    let Compared { alone, ratio, interval: (low, high) } =
+        bench::compare(direct_ms, || bench::token_ms_of_run(fleet.spawn(&run)));
+    println!(
+        "0.5B shape, Q8_0, decode             worker alone {alone:.1} tokens/s   over SSH median \
+         {ratio:.4} of that, 95 % interval {low:.4} to {high:.4}"
+    );
+    let share = |_| bench::processor_share(fleet.spawn(&run), way_cpu_ns);
     println!(
         "streaming over SSH, processor time   median {:6.2} % of a token's time on all cores",
-        median(costs)
+        median((0..bench::ACCOUNTED).map(share).collect()) * 100.0
     );
 }
 
-/// Cores of this machine: the engine computes on all of them.
-fn cores() -> f64 {
-    let cores = std::thread::available_parallelism().expect("cores");
-    u32::try_from(cores.get()).map_or(f64::NAN, f64::from)
+/// Asks the one worker there by its own socket.
+fn direct_line(fleet: &Fleet) -> String {
+    let workers = fleet.workers();
+    let id = workers[0]["id"].as_str().expect("an id");
+    let socket = format!("/home/rbee/.local/state/rbee/run/w/{id}/e.sock");
+    let body = bench::completion();
+    format!("curl -sSN --unix-socket {socket} -d '{body}' http://hive/v1/completions")
 }
 
 /// Processor time of everything between the engine and the reader.
@@ -170,7 +138,7 @@ fn many() {
     let table = |name: &String| format!("[hives.{name}]\naddress = \"{name}\"\n");
     let config = names.iter().map(table).collect::<Vec<_>>().concat();
     let Some(fleet) = Fleet::up(&hosts, &config) else { return };
-    // The first upload compresses the program; that is done once for all.
+    // The first start installs the program for the keeper itself, too; that is done once for all.
     let _ = fleet.rbee(&["hive", "start", "h1"]).expect_code(0);
     let _ = fleet.rbee(&["hive", "stop", "h1"]).expect_code(0);
     let _ = fleet.lab.exec("h1", &["rm", "-rf", "/home/rbee/.local"]).expect_code(0);

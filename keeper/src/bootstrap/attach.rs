@@ -31,7 +31,7 @@ fn script(step: &'static str, body: &'static str, wanted: Wanted<'_>) -> Script 
 /// `HIVE_UNREACHABLE` when the connection ends, `IO_ERROR` when the agent's socket is not this
 /// user's.
 pub async fn attach(host: &Host, wanted: Wanted<'_>) -> Result<Option<(Stream, Attached)>, Fault> {
-    let script = script("attach", include_str!("scripts/attach.sh"), wanted);
+    let script = script("attach", include_str!("scripts/attach.sh"), wanted).stays();
     let mut running = script.run(host).await?;
     let Some(line) = running.next().await? else {
         // A program that does not run here is no agent; starting one says why.
@@ -39,7 +39,7 @@ pub async fn attach(host: &Host, wanted: Wanted<'_>) -> Result<Option<(Stream, A
         return if fault.code == Code::HiveUnreachable { Err(fault) } else { Ok(None) };
     };
     if line == "none=1" {
-        running.end().await;
+        running.rest();
         return Ok(None);
     }
     match serde_json::from_str(&line) {

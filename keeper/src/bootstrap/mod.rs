@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod bundle;
 mod elf;
+pub mod line;
 pub mod logs;
 pub mod payload;
 pub mod probe;
@@ -62,6 +63,8 @@ pub struct Host {
     pub hive: HiveName,
     /// The connection.
     pub session: Arc<dyn Session>,
+    /// Its shell that waits for a script.
+    pub waiting: script::Waiting,
     /// Who is told what happens.
     pub witness: Arc<dyn Witness>,
     /// How long the machine may say nothing before it is given up.

@@ -74,11 +74,16 @@ pub async fn prepare(
         let program_bytes = fs::metadata(&program)?.len();
         let (file, sent) =
             if packed { compressed(&program, &digest)? } else { (program, digest.clone()) };
-        let name = sent.get(..NAME_DIGITS).unwrap_or(&sent).to_owned();
+        let name = name(&sent).to_owned();
         let bytes = fs::metadata(&file)?.len();
         Ok(Payload { file, is_packed: packed, bytes, name, program_bytes, digest })
     });
     prepared.await.map_err(|error| unreadable(host, &bundle.program, &error))
+}
+
+/// What an upload of bytes with this SHA-256 is called.
+pub fn name(digest: &str) -> &str {
+    digest.get(..NAME_DIGITS).unwrap_or(digest)
 }
 
 fn unreadable(host: &Host, program: &Path, error: &io::Error) -> Fault {

@@ -54,6 +54,17 @@ pub struct Installed {
     pub real: Option<String>,
 }
 
+/// An upload that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What its program was compiled for.
+    pub target: String,
+    /// The beginning of the SHA-256 of what is sent.
+    pub name: String,
+    /// Bytes that are there.
+    pub bytes: u64,
+}
+
 /// A data directory, what it takes and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ground {
@@ -69,8 +80,8 @@ pub struct Ground {
     pub free_kib: Option<u64>,
     /// The programs that are installed there.
     pub installed: Vec<Installed>,
-    /// Uploads of this build that were not finished: target and bytes.
-    pub parts: Vec<(String, u64)>,
+    /// Uploads of this build that were not finished.
+    pub parts: Vec<Part>,
 }
 
 /// Where rbee lives on a machine.
@@ -118,7 +129,7 @@ pub struct Seen {
     pub compute: Vec<String>,
     /// The home directory; none for a user without one.
     pub home: Option<Ground>,
-    /// The directory beside the home.
+    /// The directory beside the home; looked at where the home does not do.
     pub beside: Ground,
     /// The path beside the home, when somebody else's file is in its place.
     pub foreign: Option<String>,
@@ -132,7 +143,7 @@ pub struct Seen {
 pub async fn probe(host: &Host, build: &BuildId) -> Result<Seen, Fault> {
     host.sees(&Step::Probing);
     let script = Script::new("probe", &[include_str!("scripts/probe.sh")]).given("build", build);
-    let mut running = script.run(host).await?;
+    let mut running = script.stays().run(host).await?;
     let mut lines = Vec::new();
     loop {
         let line = running.next().await?;
@@ -143,6 +154,7 @@ pub async fn probe(host: &Host, build: &BuildId) -> Result<Seen, Fault> {
             None => return Err(running.broken().await),
         }
     }
+    running.rest();
     let seen = parse(lines.iter().map(String::as_str));
     if seen.system.is_empty() || seen.machine.is_empty() {
         let fault = host.fault(Code::ProtocolError, "it does not say what machine it is");
@@ -293,9 +305,10 @@ fn installed(value: &str) -> Option<Installed> {
     })
 }
 
-fn part(value: &str) -> Option<(String, u64)> {
-    let (name, bytes) = value.split_once(' ')?;
-    Some((target(name)?, bytes.parse().ok()?))
+fn part(value: &str) -> Option<Part> {
+    let mut words = value.split(' ');
+    let (target, name) = (target(words.next()?)?, word(words.next()?)?);
+    Some(Part { target, name, bytes: words.next()?.parse().ok()? })
 }
 
 /// The name of a target: words and dashes, such as `x86_64-unknown-linux-gnu`.
@@ -356,7 +369,7 @@ mod tests {
              compute=8.6 9.0 \nhome.data=/home/ada/.local/share/rbee\n\
              home.state=/home/ada/.local/state/rbee\nhome.takes=ok\nhome.keeps=ok\n\
              home.free=1024\nhome.build=0123456789abcdef x86_64-unknown-linux-gnu {digest} -\n\
-             home.part=x86_64-unknown-linux-gnu 77\nbeside.takes=noexec"
+             home.part=x86_64-unknown-linux-gnu 0123 77\nbeside.takes=noexec"
         );
         let seen = parse(answer.lines());
         assert_eq!(
@@ -370,7 +383,9 @@ mod tests {
         assert_eq!((home.takes, home.free_kib), (Takes::Programs, Some(1024)));
         assert_eq!(home.installed[0].recorded.as_deref(), Some(digest.as_str()));
         assert_eq!(home.installed[0].real, None);
-        assert_eq!(home.parts, [("x86_64-unknown-linux-gnu".to_owned(), 77)]);
+        let part = &home.parts[0];
+        assert_eq!(part.target, "x86_64-unknown-linux-gnu");
+        assert_eq!((part.name.as_str(), part.bytes), ("0123", 77));
         assert_eq!(seen.beside.takes, Takes::Files);
     }
 

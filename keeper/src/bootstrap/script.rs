@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::io::{AsyncWriteExt, BufReader, ReadBuf};
 use tokio::task::JoinHandle;
@@ -14,7 +16,7 @@ use wire::marker::Marker;
 use wire::{Code, Fault, text};
 
 use super::Host;
-use crate::ssh::{Ended, Session, Stream};
+use crate::ssh::{Ended, Session, Shell, Stream};
 
 /// What every script begins with.
 const FRAME: &str = include_str!("scripts/frame.sh");
@@ -36,12 +38,20 @@ pub struct Script {
     pub step: &'static str,
     given: Vec<(&'static str, String)>,
     parts: Vec<&'static str>,
+    stays: bool,
 }
 
 impl Script {
-    /// A script that does `step`.
+    /// A script that does `step`. At its end the shell ends.
     pub fn new(step: &'static str, parts: &[&'static str]) -> Self {
-        Self { step, given: Vec::new(), parts: parts.to_vec() }
+        Self { step, given: Vec::new(), parts: parts.to_vec(), stays: false }
+    }
+
+    /// At its end the shell waits for the next script; see [`Running::rest`]. Nothing that it sets
+    /// may change what the next one does.
+    #[must_use]
+    pub fn stays(self) -> Self {
+        Self { stays: true, ..self }
     }
 
     /// Gives it a value as a variable. The value is one word, whatever is in it.
@@ -64,32 +74,32 @@ impl Script {
         for part in &self.parts {
             text.push_str(part);
         }
-        text.push_str("exit 0\n}\n");
+        text.push_str(if self.stays { "}\n" } else { "exit 0\n}\n" });
         text
     }
 
-    /// Starts it.
+    /// Starts it, in the shell that waits for one if there is such a shell.
     ///
     /// # Errors
     /// `HIVE_UNREACHABLE` when the connection ends.
     pub async fn run(&self, host: &Host) -> Result<Running, Fault> {
         let marker = Marker::random();
         let text = self.text(&marker, &host.shared);
-        let shell = tokio::time::timeout(host.silence, host.session.shell())
-            .await
-            .map_err(|_late| silent(host, self.step))??;
-        let errors = Errors(tokio::spawn(tail(shell.errors)));
+        let idle = match host.waiting.take() {
+            Some(idle) => idle,
+            None => Idle::new(
+                tokio::time::timeout(host.silence, host.session.shell())
+                    .await
+                    .map_err(|_late| silent(host, self.step))??,
+            ),
+        };
         let mut running = Running {
             host: host.clone(),
             step: self.step,
-            input: shell.input,
-            lines: Lines {
-                output: BufReader::with_capacity(CHUNK_BYTES, shell.output),
-                marker,
-                noise: 0,
-            },
-            errors,
-            ended: shell.ended,
+            input: idle.input,
+            lines: Lines { output: idle.output, marker, noise: 0 },
+            errors: idle.errors,
+            ended: idle.ended,
         };
         let sent = async {
             running.input.write_all(text.as_bytes()).await?;
@@ -100,6 +110,42 @@ impl Script {
             Ok(()) => Ok(running),
             Err(_) => Err(running.broken().await),
         }
+    }
+}
+
+/// A shell that has done what it was told and waits for the next script.
+struct Idle {
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    output: BufReader<Pin<Box<dyn AsyncRead + Send>>>,
+    errors: Errors,
+    ended: BoxFuture<'static, Ended>,
+}
+
+impl Idle {
+    fn new(shell: Shell) -> Self {
+        Self {
+            input: shell.input,
+            output: BufReader::with_capacity(CHUNK_BYTES, shell.output),
+            errors: Errors(tokio::spawn(tail(shell.errors))),
+            ended: shell.ended,
+        }
+    }
+}
+
+/// Where the shell of a connection waits for its next script, if one does: a login costs more than
+/// most scripts.
+#[derive(Clone, Default)]
+pub struct Waiting(Arc<Mutex<Option<Idle>>>);
+
+impl Waiting {
+    /// The shell, when it has not ended meanwhile.
+    fn take(&self) -> Option<Idle> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (&mut idle.ended).now_or_never().is_none().then_some(idle)
+    }
+
+    fn put(&self, idle: Idle) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
     }
 }
 
@@ -198,10 +244,16 @@ pub struct Running {
     /// What it prints.
     pub lines: Lines,
     errors: Errors,
-    ended: futures_util::future::BoxFuture<'static, Ended>,
+    ended: BoxFuture<'static, Ended>,
 }
 
 impl Running {
+    /// Leaves the shell of a script that stays, and has said its last line, to the next script.
+    pub fn rest(self) {
+        let Self { host, input, lines, errors, ended, .. } = self;
+        host.waiting.put(Idle { input, output: lines.output, errors, ended });
+    }
+
     /// The next line of ours; none at the end.
     ///
     /// # Errors

@@ -6,43 +6,58 @@ use wire::hello::Started;
 use wire::{Code, Fault, ndjson};
 
 use super::probe::Seen;
-use super::script::{Script, last_lines};
+use super::script::{Running, Script, last_lines};
 use super::upload::Destination;
 use super::{Host, Step};
 
+/// How an agent is started.
+pub(super) const SCRIPT: &str = include_str!("scripts/start.sh");
 /// What a starting agent gets beyond its own bound, to say what went wrong.
 const GRACE: Duration = Duration::from_secs(2);
 /// How many last lines of a failing agent are quoted.
 const QUOTED_LINES: usize = 4;
 
-/// Starts the agent, or finds the one that runs.
+/// A script that knows which program is meant; with `fresh` the script itself put it in place.
+pub(super) fn given(script: Script, from: &Destination<'_>, digest: &str, fresh: bool) -> Script {
+    script
+        .given("place", from.place.word())
+        .given("build", from.build)
+        .given("target", from.target)
+        .given("digest", digest)
+        .given("fresh", if fresh { "yes" } else { "no" })
+}
+
+/// Begins to start the agent of an installed program, or to find the one that runs;
+/// [`answered`] says how that went.
+///
+/// # Errors
+/// `HIVE_UNREACHABLE` when the connection ends.
+pub async fn start(host: &Host, from: &Destination<'_>, digest: &str) -> Result<Running, Fault> {
+    given(Script::new("start", &[SCRIPT]), from, digest, false).run(host).await
+}
+
+/// The agent that a script started, or found.
 ///
 /// # Errors
 /// What the agent said; `CHECKSUM_MISMATCH` for a program that is not what was installed,
 /// `NO_BUNDLE` when it cannot run there, `AGENT_FAILED` otherwise.
-pub async fn start(
-    host: &Host,
+pub async fn answered(
+    mut running: Running,
     seen: &Seen,
-    from: &Destination<'_>,
     digest: &str,
     agent_start: Duration,
 ) -> Result<Started, Fault> {
+    let silence = running.host.silence.max(agent_start.saturating_add(GRACE));
+    running.host.silence = silence;
+    let host = running.host.clone();
     host.sees(&Step::Starting);
-    let script = Script::new("start", &[include_str!("scripts/start.sh")])
-        .given("place", from.place.word())
-        .given("build", from.build)
-        .given("target", from.target)
-        .given("digest", digest);
-    let patient =
-        Host { silence: host.silence.max(agent_start.saturating_add(GRACE)), ..host.clone() };
-    let mut running = script.run(&patient).await?;
     let (name, value) = running.answer().await?;
     match (name.as_str(), value.split_once(' ')) {
         ("started", Some(("0", line))) => ndjson::decode(line.trim().as_bytes()),
         ("started", status) => {
             let status = status.map_or(value.as_str(), |(status, _)| status);
             let (_, words) = running.end().await;
-            Err(explained(host, seen, status, &words))
+            Err(explained(&host, seen, status, &words))
         }
         ("foreign", _) => Err(host.foreign(&value)),
         _ => {

@@ -9,6 +9,7 @@ use wire::{Code, Fault, HiveName};
 
 use super::bundle::Bundle;
 use super::elf::Needs;
+use super::script::Waiting;
 use super::{Host, SHARED, Step, Witness};
 use crate::install;
 use crate::ssh::{Peer, Session, Shell, Stream};
@@ -44,6 +45,7 @@ pub fn host() -> Host {
     Host {
         hive: "pc".parse().unwrap(),
         session: Arc::new(Silent(Peer::default())),
+        waiting: Waiting::default(),
         witness: Arc::new(Nobody),
         silence: Duration::from_secs(1),
         shared: SHARED.to_owned(),

@@ -10,7 +10,7 @@ use wire::{BuildId, Code, Fault};
 use super::payload::Payload;
 use super::probe::Place;
 use super::script::{Running, Script, last_lines, taken_apart};
-use super::{Host, Step};
+use super::{Host, Step, start};
 
 /// Bytes that are written at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -33,67 +33,71 @@ pub struct Destination<'a> {
     pub target: &'a str,
 }
 
+/// What is sent where, and what comes of it there.
+#[derive(Debug, Clone)]
+pub struct Order<'a> {
+    /// Where the program is put.
+    pub to: Destination<'a>,
+    /// What is sent.
+    pub payload: &'a Payload,
+    /// From its first byte, whatever is there.
+    pub again: bool,
+    /// Whether its agent is started at once; [`start::answered`] says how that went.
+    pub starts: bool,
+}
+
 /// How one attempt ended.
 enum Outcome {
     /// The program is in place.
-    Done,
+    Done(Box<Running>),
     /// What arrived is not what was sent.
     Wrong(String),
     /// Another keeper took the unfinished upload over.
     Taken,
 }
 
-/// Sends a program and puts it in place; from its first byte when `again`.
+/// Sends a program and puts it in place. The script may go on and start it.
 ///
 /// # Errors
 /// `DISK_FULL` with numbers, `CHECKSUM_MISMATCH` when it arrives changed twice, `AGENT_FAILED` when
 /// the machine refuses it, `HIVE_UNREACHABLE` when the connection ends: what arrived stays there,
 /// and the next upload goes on behind it.
-pub async fn upload(
-    host: &Host,
-    to: &Destination<'_>,
-    payload: &Payload,
-    again: bool,
-) -> Result<(), Fault> {
-    let mut again = again;
+pub async fn upload(host: &Host, order: &Order<'_>) -> Result<Running, Fault> {
+    let mut order = order.clone();
     let mut last = String::new();
     for _ in 0..MAX_ATTEMPTS {
-        match attempt(host, to, payload, again).await? {
-            Outcome::Done => return Ok(()),
+        match attempt(host, &order).await? {
+            Outcome::Done(running) => return Ok(*running),
             Outcome::Taken => {}
-            Outcome::Wrong(_) if again && !last.is_empty() => break,
+            Outcome::Wrong(_) if order.again && !last.is_empty() => break,
             Outcome::Wrong(digest) => {
                 host.sees(&Step::Note("what arrived was damaged; it is sent once more".to_owned()));
-                (again, last) = (true, digest);
+                (order.again, last) = (true, digest);
             }
         }
     }
     let fault = host.fault(Code::ChecksumMismatch, "the program does not arrive as it was sent");
     Err(fault
-        .cause(format!("sent: {}", payload.digest))
+        .cause(format!("sent: {}", order.payload.digest))
         .cause(format!("arrived: {last}"))
         .hint(format!("rbee hive install {}", host.hive)))
 }
 
-async fn attempt(
-    host: &Host,
-    to: &Destination<'_>,
-    payload: &Payload,
-    again: bool,
-) -> Result<Outcome, Fault> {
+async fn attempt(host: &Host, order: &Order<'_>) -> Result<Outcome, Fault> {
+    let payload = order.payload;
     let need = (payload.bytes + payload.program_bytes).div_ceil(KIB) + SPARE_KIB;
-    let script = Script::new("install", &[include_str!("scripts/upload.sh")])
-        .given("place", to.place.word())
-        .given("build", to.build)
-        .given("target", to.target)
+    let upload = include_str!("scripts/upload.sh");
+    let parts = if order.starts { &[upload, start::SCRIPT][..] } else { &[upload] };
+    let script = Script::new("install", parts);
+    let mut running = start::given(script, &order.to, &payload.digest, true)
         .given("name", &payload.name)
         .given("packed", if payload.is_packed { "gz" } else { "plain" })
         .given("sent", payload.bytes)
         .given("need", need)
         .given("bytes", payload.program_bytes)
-        .given("digest", &payload.digest)
-        .given("again", if again { "yes" } else { "no" });
-    let mut running = script.run(host).await?;
+        .given("again", if order.again { "yes" } else { "no" })
+        .run(host)
+        .await?;
     let (name, value) = running.answer().await?;
     let offset = match (name.as_str(), value.parse::<u64>()) {
         ("ready", Ok(offset)) if offset <= payload.bytes => offset,
@@ -108,7 +112,7 @@ async fn attempt(
         None => running.answer().await?,
     };
     match name.as_str() {
-        "done" => Ok(Outcome::Done),
+        "done" => Ok(Outcome::Done(Box::new(running))),
         "wrong" => Ok(Outcome::Wrong(value)),
         "taken" => Ok(Outcome::Taken),
         _ => Err(refused(running, need, (name, value)).await),

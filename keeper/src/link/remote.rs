@@ -16,10 +16,11 @@ use crate::bootstrap::attach::{self, Wanted};
 use crate::bootstrap::logs::{self, Kind, Logs};
 use crate::bootstrap::probe::{self, Place, Seen};
 use crate::bootstrap::purge::{self, Purged};
+use crate::bootstrap::script::{Running, Waiting};
 use crate::bootstrap::start;
 use crate::bootstrap::stock::Stock;
-use crate::bootstrap::upload::{self, Destination};
-use crate::bootstrap::{Host, SHARED, Step, Witness, bundle};
+use crate::bootstrap::upload::{self, Destination, Order};
+use crate::bootstrap::{Host, SHARED, Step, Witness, bundle, line, payload};
 use crate::environment::Directories;
 use crate::ssh::{Peer, Session};
 use known::Known;
@@ -40,8 +41,8 @@ pub struct Remote {
     shared: String,
     connector: Connector,
     witness: Arc<dyn Witness>,
-    /// The connection, once there is one.
-    session: Mutex<Option<Arc<dyn Session>>>,
+    /// The connection, once there is one, and its shell that waits for a script.
+    session: Mutex<Option<(Arc<dyn Session>, Waiting)>>,
 }
 
 /// A build that is installed on a hive.
@@ -56,6 +57,15 @@ pub struct InstalledBuild {
     /// Whether it had to be sent.
     pub was_sent: bool,
     digest: String,
+}
+
+/// How a build gets there.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    /// Also when it is there.
+    force: bool,
+    /// Whether the script that brings it starts its agent.
+    starts: bool,
 }
 
 impl Remote {
@@ -112,7 +122,8 @@ impl Remote {
         self.stock.begin();
         let host = self.host().await?;
         let seen = probe::probe(&host, &self.build).await?;
-        self.ensure(&host, &seen, force).await
+        let how = How { force, starts: false };
+        self.ensure(&host, &seen, how).await.map(|(installed, _)| installed)
     }
 
     /// Takes away everything that rbee put there, and forgets what was known of it.
@@ -146,26 +157,32 @@ impl Remote {
     /// Those of connecting.
     pub async fn host(&self) -> Result<Host, Fault> {
         let mut open = self.session.lock().await;
-        let session = match &*open {
-            Some(session) if !session.is_closed() => session.clone(),
+        let (session, waiting) = match &*open {
+            Some(open) if !open.0.is_closed() => open.clone(),
             _ => {
                 self.witness.sees(&self.hive, &Step::Connecting);
                 let first = (self.connector)().await?;
                 let session: Arc<dyn Session> = Arc::new(Spare::new(first, self.connector.clone()));
-                *open = Some(session.clone());
-                session
+                open.insert((session, Waiting::default())).clone()
             }
         };
         Ok(Host {
             hive: self.hive.clone(),
             session,
+            waiting,
             witness: self.witness.clone(),
             silence: self.silence,
             shared: self.shared.clone(),
         })
     }
 
-    async fn ensure(&self, host: &Host, seen: &Seen, force: bool) -> Result<InstalledBuild, Fault> {
+    /// The installed build; the script that sent it goes on when that starts the agent.
+    async fn ensure(
+        &self,
+        host: &Host,
+        seen: &Seen,
+        how: How,
+    ) -> Result<(InstalledBuild, Option<Running>), Fault> {
         let bundle = bundle::choose(host, seen, self.stock.candidates().await?)?;
         let digest = self.stock.digest(host, bundle).await?;
         let (place, ground) = seen.place(host)?;
@@ -177,31 +194,54 @@ impl Remote {
             build: self.build.clone(),
             target: bundle.target.clone(),
             place,
-            was_sent: force || !is_sound,
+            was_sent: how.force || !is_sound,
             digest,
         };
-        if installed.was_sent {
-            if place != Place::Home {
-                let why =
-                    if place == Place::Programs { "runs no programs" } else { "is read-only" };
-                let note = format!("the home directory {why}; rbee goes to {}", ground.data);
-                host.sees(&Step::Note(note));
-            }
-            let payload = self.stock.payload(host, bundle, &installed.digest, seen.gzip).await?;
-            upload::upload(host, &installed.destination(), &payload, force).await?;
+        if !installed.was_sent {
+            return Ok((installed, None));
         }
-        Ok(installed)
+        if place != Place::Home {
+            let why = if place == Place::Programs { "runs no programs" } else { "is read-only" };
+            let note = format!("the home directory {why}; rbee goes to {}", ground.data);
+            host.sees(&Step::Note(note));
+        }
+        let is_packed = self.packs(host, seen, &installed).await?;
+        let payload = self.stock.payload(host, bundle, &installed.digest, is_packed).await?;
+        let to = installed.destination();
+        let order = Order { to, payload: &payload, again: how.force, starts: how.starts };
+        let running = upload::upload(host, &order).await?;
+        Ok((installed, how.starts.then_some(running)))
+    }
+
+    /// Whether the program is sent compressed: as the beginning of it is that is there, else when
+    /// the line is slow.
+    async fn packs(
+        &self,
+        host: &Host,
+        seen: &Seen,
+        installed: &InstalledBuild,
+    ) -> Result<bool, Fault> {
+        let (_, ground) = seen.place(host)?;
+        let begun = ground.parts.iter().find(|part| part.target == installed.target);
+        match begun {
+            _ if !seen.gzip => Ok(false),
+            Some(part) => Ok(part.name != payload::name(&installed.digest)),
+            None => line::is_slow(host).await,
+        }
     }
 
     async fn bring_up(&self, host: &Host) -> Result<(), Fault> {
         self.stock.begin();
         let seen = probe::probe(host, &self.build).await?;
-        let mut installed = self.ensure(host, &seen, false).await?;
-        let mut started = self.start_there(host, &seen, &installed).await;
+        let mut how = How { force: false, starts: true };
+        let (mut installed, sent) = self.ensure(host, &seen, how).await?;
+        let mut started = self.started(host, &seen, &installed, sent).await;
         if started.as_ref().is_err_and(|fault| fault.code == Code::ChecksumMismatch) {
             host.sees(&Step::Note("the installed program was changed; it is replaced".to_owned()));
-            installed = self.ensure(host, &seen, true).await?;
-            started = self.start_there(host, &seen, &installed).await;
+            how.force = true;
+            let (again, sent) = self.ensure(host, &seen, how).await?;
+            started = self.started(host, &seen, &again, sent).await;
+            installed = again;
         }
         let started = started?;
         if started.hello.build != self.build {
@@ -213,14 +253,20 @@ impl Remote {
         Ok(())
     }
 
-    async fn start_there(
+    /// The agent, as the script says that sent its program, else as one says that starts it.
+    async fn started(
         &self,
         host: &Host,
         seen: &Seen,
         installed: &InstalledBuild,
+        sent: Option<Running>,
     ) -> Result<wire::hello::Started, Fault> {
-        let from = installed.destination();
-        start::start(host, seen, &from, &installed.digest, self.agent_start).await
+        let digest = &installed.digest;
+        let running = match sent {
+            Some(running) => running,
+            None => start::start(host, &installed.destination(), digest).await?,
+        };
+        start::answered(running, seen, digest, self.agent_start).await
     }
 
     /// The agent's stream by the socket that it was at last time.
@@ -273,6 +319,15 @@ impl Transport for Remote {
 
     async fn has_orphans(&self) -> Result<bool, Fault> {
         attach::has_orphans(&self.host().await?).await
+    }
+
+    /// The server does not say who listens on a socket; the bridge does.
+    async fn holder(&self) -> Result<Option<i32>, Fault> {
+        let known = known::recall(&self.state, &self.hive);
+        let target = known.as_ref().map(|known| known.target.as_str());
+        let wanted = Wanted { build: &self.build, target };
+        let attached = attach::attach(&self.host().await?, wanted).await?;
+        Ok(attached.and_then(|(_, attached)| attached.pid))
     }
 
     async fn kill_agent(&self, pid: i32) -> Result<(), Fault> {

@@ -78,6 +78,7 @@ async fn a_bare_machine_becomes_a_hive_and_is_bare_again() {
         let (remote, seen) = keeper.remote(&machine);
         assert!(remote.open().await.unwrap().is_none(), "nothing is there");
         remote.start().await.unwrap();
+        assert_eq!(machine.logins(), 1, "{kind:?}: every script ran in one shell");
         let (client, pid) = talk(&remote).await;
         let steps = seen.steps();
         let installs = steps.iter().filter(|step| matches!(step, Step::Installing { .. })).count();

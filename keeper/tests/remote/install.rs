@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use keeper::bootstrap::attach::{Wanted, attach, ended, has_orphans};
 use keeper::bootstrap::bundle::Bundle;
+use keeper::bootstrap::line::is_slow;
 use keeper::bootstrap::payload::{self, Payload};
 use keeper::bootstrap::probe::{Place, Seen, probe};
-use keeper::bootstrap::start::start;
-use keeper::bootstrap::upload::{Destination, upload};
+use keeper::bootstrap::start::{answered, start};
+use keeper::bootstrap::upload::{Destination, Order, upload};
 use keeper::bootstrap::{Host, Step};
 use sha2::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::{BuildId, Code};
+use wire::{BuildId, Code, Fault};
 
 use crate::hex;
 use crate::machine::{Disk, Kind, Machine, files, has_disks, host, kinds};
@@ -81,6 +82,12 @@ fn to(build: &BuildId) -> Destination<'_> {
     Destination { place: Place::Home, build, target: TARGET }
 }
 
+async fn send(host: &Host, payload: &Payload, again: bool) -> Result<(), Fault> {
+    let build = build();
+    let order = Order { to: to(&build), payload, again, starts: false };
+    upload(host, &order).await.map(drop)
+}
+
 fn there(machine: &Machine) -> PathBuf {
     machine.home().join(format!(".local/share/rbee/{}/{TARGET}", build()))
 }
@@ -99,7 +106,7 @@ async fn a_program_arrives_whole_and_private_and_is_seen_there() {
         let machine = Arc::new(Machine::new(kind).noisy("hello\nhalf"));
         let ((host, steps), here, build) = (host(&machine), Here::large(900_000), build());
         let payload = here.payload(&host, packed).await;
-        upload(&host, &to(&build), &payload, false).await.unwrap();
+        send(&host, &payload, false).await.unwrap();
         let program = there(&machine).join("rbee");
         assert!(fs::read(&program).unwrap() == fs::read(&here.bundle.program).unwrap());
         assert_eq!(fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
@@ -118,18 +125,19 @@ async fn a_program_arrives_whole_and_private_and_is_seen_there() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn an_upload_that_broke_off_goes_on_where_it_was() {
-    for kind in kinds() {
+    for (kind, packed) in kinds().into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
         let machine = Arc::new(Machine::new(kind));
-        let ((host, steps), here, build) = (host(&machine), Here::large(2_000_000), build());
-        let payload = here.payload(&host, true).await;
+        let ((host, steps), here) = (host(&machine), Here::large(2_000_000));
+        let payload = here.payload(&host, packed).await;
         machine.cut_after(1_200_000);
-        let fault = upload(&host, &to(&build), &payload, false).await.unwrap_err();
+        let fault = send(&host, &payload, false).await.unwrap_err();
         assert_eq!(fault.code, Code::HiveUnreachable, "{fault:?}");
         let parts = seen(&host).await.home.unwrap().parts;
-        assert!(parts.len() == 1 && parts[0].1 > 1_000_000, "{parts:?}");
-        upload(&host, &to(&build), &payload, false).await.unwrap();
+        assert!(parts.len() == 1 && parts[0].bytes > 1_000_000, "{parts:?}");
+        assert_eq!((parts[0].target.as_str(), &parts[0].name), (TARGET, &payload.name));
+        send(&host, &payload, false).await.unwrap();
         let notes = steps.notes();
-        assert!(notes.iter().any(|note| note.contains(&parts[0].1.to_string())), "{notes:?}");
+        assert!(notes.iter().any(|note| note.contains(&parts[0].bytes.to_string())), "{notes:?}");
         assert_eq!(names(&machine), ["rbee", "rbee.sha256"], "{kind:?}");
         assert_eq!(hex(&fs::read(there(&machine).join("rbee")).unwrap()), payload.digest);
     }
@@ -139,14 +147,14 @@ async fn an_upload_that_broke_off_goes_on_where_it_was() {
 async fn a_damaged_beginning_is_thrown_away_and_sent_once_more() {
     for kind in kinds() {
         let machine = Arc::new(Machine::new(kind));
-        let ((host, steps), here, build) = (host(&machine), Here::large(300_000), build());
+        let ((host, steps), here) = (host(&machine), Here::large(300_000));
         let payload = here.payload(&host, true).await;
         fs::create_dir_all(there(&machine)).unwrap();
         // What a process left that has ended: no process has this number.
         let part = there(&machine).join(format!("rbee.{}.4194305.part", payload.name));
         fs::write(&part, vec![7; 1000]).unwrap();
         fs::write(there(&machine).join("rbee.x.4194305.new"), "half").unwrap();
-        upload(&host, &to(&build), &payload, false).await.unwrap();
+        send(&host, &payload, false).await.unwrap();
         assert!(steps.notes().iter().any(|note| note.contains("once more")), "{:?}", steps.notes());
         assert_eq!(names(&machine), ["rbee", "rbee.sha256"], "{kind:?}");
     }
@@ -155,10 +163,10 @@ async fn a_damaged_beginning_is_thrown_away_and_sent_once_more() {
 #[tokio::test(flavor = "current_thread")]
 async fn what_arrives_changed_twice_is_given_up() {
     let machine = Arc::new(Machine::new(Kind::Dash));
-    let ((host, _), here, build) = (host(&machine), Here::large(100_000), build());
+    let ((host, _), here) = (host(&machine), Here::large(100_000));
     let honest = here.payload(&host, true).await;
     let payload = Payload { digest: "0".repeat(64), ..honest };
-    let fault = upload(&host, &to(&build), &payload, false).await.unwrap_err();
+    let fault = send(&host, &payload, false).await.unwrap_err();
     assert_eq!(fault.code, Code::ChecksumMismatch);
     assert_eq!(files(&machine.home()), Vec::<String>::new(), "nothing of it stays");
 }
@@ -167,13 +175,12 @@ async fn what_arrives_changed_twice_is_given_up() {
 async fn keepers_that_upload_at_once_do_not_disturb_each_other() {
     for kind in kinds() {
         let machine = Arc::new(Machine::new(kind));
-        let ((host, _), here, build) = (host(&machine), Here::large(1_500_000), build());
+        let ((host, _), here) = (host(&machine), Here::large(1_500_000));
         let payload = here.payload(&host, true).await;
-        let to = to(&build);
         let (one, two, three) = tokio::join!(
-            upload(&host, &to, &payload, false),
-            upload(&host, &to, &payload, false),
-            upload(&host, &to, &payload, false),
+            send(&host, &payload, false),
+            send(&host, &payload, false),
+            send(&host, &payload, false),
         );
         for outcome in [one, two, three] {
             outcome.unwrap();
@@ -190,9 +197,9 @@ async fn a_disk_without_space_is_known_before_and_in_the_middle() {
     }
     for kind in kinds() {
         let machine = Arc::new(Machine::new(kind).on(Disk::Small(3000)));
-        let ((host, _), here, build) = (host(&machine), Here::large(2_000_000), build());
+        let ((host, _), here) = (host(&machine), Here::large(2_000_000));
         let payload = here.payload(&host, false).await;
-        let fault = upload(&host, &to(&build), &payload, false).await.unwrap_err();
+        let fault = send(&host, &payload, false).await.unwrap_err();
         assert_eq!(fault.code, Code::DiskFull, "{fault:?}");
         assert!(
             fault.details["required_bytes"].as_u64() > fault.details["available_bytes"].as_u64()
@@ -207,7 +214,7 @@ async fn a_disk_without_space_is_known_before_and_in_the_middle() {
         let mut more = fs::read(&small.file).unwrap();
         more.extend(vec![1; 2_000_000]);
         fs::write(&file, more).unwrap();
-        let fault = upload(&host, &to(&build), &Payload { file, ..lied }, false).await.unwrap_err();
+        let fault = send(&host, &Payload { file, ..lied }, false).await.unwrap_err();
         assert_eq!(fault.code, Code::DiskFull, "{kind:?}: {fault:?}");
     }
 }
@@ -229,14 +236,49 @@ async fn two_builds_are_kept() {
         fs::copy("/bin/sleep", &program).unwrap();
         let mut agent = std::process::Command::new(&program).arg("60").spawn().unwrap();
         let payload = here.payload(&host, true).await;
-        upload(&host, &to(&build), &payload, false).await.unwrap();
+        send(&host, &payload, false).await.unwrap();
         let all = ["00000000000000aa", "00000000000000bb", "models", build.as_str()];
         assert!(all.iter().all(|name| data.join(name).is_dir()), "{kind:?}");
         agent.kill().unwrap();
         agent.wait().unwrap();
-        upload(&host, &to(&build), &payload, true).await.unwrap();
+        send(&host, &payload, true).await.unwrap();
         assert!(!data.join(all[0]).exists() && data.join(all[1]).is_dir(), "{kind:?}");
         assert!(data.join("models").is_dir());
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_program_is_sent_and_started_by_one_script() {
+    for kind in kinds() {
+        let machine = Arc::new(Machine::new(kind));
+        let ((host, _), here, build) = (host(&machine), Here::with(PROGRAM.as_bytes()), build());
+        let (seen, payload) = (seen(&host).await, here.payload(&host, true).await);
+        let order = Order { to: to(&build), payload: &payload, again: false, starts: true };
+        let bound = Duration::from_secs(5);
+        let running = upload(&host, &order).await.unwrap();
+        let started = answered(running, &seen, &payload.digest, bound).await.unwrap();
+        assert_eq!(started.hello.pid, 7, "{kind:?}");
+        // What does not arrive as it was sent is not started either.
+        let wrong = Payload { digest: "0".repeat(64), ..payload.clone() };
+        let order = Order { payload: &wrong, ..order };
+        fs::write(machine.home().join("mood"), "broken").unwrap();
+        let fault = upload(&host, &order).await.map(drop).unwrap_err();
+        assert_eq!(fault.code, Code::ChecksumMismatch, "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_line_is_measured_and_the_shell_takes_scripts_afterwards() {
+    for kind in kinds() {
+        let machine = Arc::new(Machine::new(kind));
+        let (host, _) = host(&machine);
+        is_slow(&host).await.unwrap();
+        let _ = seen(&host).await;
+        assert_eq!(machine.logins(), 1, "{kind:?}");
+        // One that is cut while it is measured counts as slow, and what comes next says why.
+        let machine = Arc::new(Machine::new(kind));
+        machine.cut_after(20_000);
+        assert!(is_slow(&crate::machine::host(&machine).0).await.unwrap(), "{kind:?}");
     }
 }
 
@@ -248,11 +290,14 @@ async fn an_installed_program_is_verified_started_and_attached_to() {
         let wanted = Wanted { build: &build, target: Some(TARGET) };
         assert!(attach(&host, wanted).await.unwrap().is_none(), "nothing is installed");
         let payload = here.payload(&host, true).await;
-        upload(&host, &to(&build), &payload, false).await.unwrap();
+        send(&host, &payload, false).await.unwrap();
         let seen = seen(&host).await;
         let from = to(&build);
         let bound = Duration::from_secs(5);
-        let run = || start(&host, &seen, &from, &payload.digest, bound);
+        let run = async || {
+            let running = start(&host, &from, &payload.digest).await?;
+            answered(running, &seen, &payload.digest, bound).await
+        };
         let started = run().await.unwrap();
         assert_eq!((started.hello.pid, started.socket.as_str()), (7, "/x/agent.sock"));
 

@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use keeper::bootstrap::script::Waiting;
 use keeper::bootstrap::{Host, Step, Witness};
 use keeper::ssh::{Ended, Peer, Session, Shell, Stream};
 use tokio::io::AsyncWrite;
@@ -46,6 +48,7 @@ pub struct Machine {
     disk: Disk,
     noise: String,
     cut: Mutex<Option<usize>>,
+    logins: AtomicUsize,
     forwards: bool,
     peer: Peer,
 }
@@ -89,6 +92,7 @@ impl Machine {
             disk: Disk::Plain,
             noise: String::new(),
             cut: Mutex::new(None),
+            logins: AtomicUsize::new(0),
             forwards: true,
             peer: Peer::default(),
         }
@@ -112,6 +116,11 @@ impl Machine {
     /// Ends the next connection after this many bytes.
     pub fn cut_after(&self, bytes: usize) {
         *self.cut.lock().unwrap() = Some(bytes);
+    }
+
+    /// Shells that were started on it.
+    pub fn logins(&self) -> usize {
+        self.logins.load(Ordering::SeqCst)
     }
 
     pub fn home(&self) -> PathBuf {
@@ -162,6 +171,7 @@ impl Machine {
 impl Session for Machine {
     fn shell(&self) -> BoxFuture<'_, Result<Shell, Fault>> {
         let left = self.cut.lock().unwrap().take();
+        self.logins.fetch_add(1, Ordering::SeqCst);
         let mut child = self.command().spawn().unwrap();
         let input = Cut { inner: child.stdin.take(), left };
         let (output, errors) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -266,6 +276,7 @@ pub fn host(machine: &Arc<Machine>) -> (Host, Arc<Seen>) {
     let host = Host {
         hive: "pc".parse().unwrap(),
         session: machine.clone(),
+        waiting: Waiting::default(),
         witness: seen.clone(),
         silence: Duration::from_secs(30),
         shared: machine.shared().to_str().unwrap().to_owned(),

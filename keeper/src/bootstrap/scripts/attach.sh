@@ -1,7 +1,6 @@
 # Becomes the bridge to the agent.
 find_program
-if [ -z "$program" ]; then
-    say none=1
-    exit 0
+if [ -n "$program" ]; then
+    exec "$program" agent attach --marker "$marker"
 fi
-exec "$program" agent attach --marker "$marker"
+say none=1

@@ -3,19 +3,23 @@
 # Only lines with the marker are read. The newline in front ends what a login may have left open.
 say() { printf '\n%s %s\n' "$marker" "$*"; }
 
-# The SHA-256 of the input, or nothing.
-hash() {
-    if command -v sha256sum >/dev/null 2>&1; then
-        sha256sum
-    elif command -v shasum >/dev/null 2>&1; then
-        shasum -a 256
-    elif command -v openssl >/dev/null 2>&1; then
-        openssl dgst -sha256 | sed 's/^.*= *//'
-    fi 2>/dev/null | cut -c1-64
+# Sets hasher to the first program that computes a SHA-256. openssl uses instructions of the processor
+# that others leave alone.
+find_hasher() {
+    for hasher in "openssl dgst -sha256 -r" sha256sum "shasum -a 256"; do
+        case $($hasher </dev/null 2>/dev/null) in
+        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855*) return 0 ;;
+        esac
+    done
+    return 1
 }
 
 # The SHA-256 of a file, or nothing.
-digest() { [ ! -f "$1" ] || hash <"$1"; }
+digest() {
+    [ -f "$1" ] || return 0
+    [ -n "${hasher:-}" ] || find_hasher || return 0
+    $hasher <"$1" 2>/dev/null | cut -c1-64
+}
 
 # Bytes of a file; 0 when it is not there.
 size() {

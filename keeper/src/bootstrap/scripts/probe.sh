@@ -1,6 +1,4 @@
 # Says what this machine is. Given: build.
-LC_ALL=C
-export LC_ALL
 
 # The nearest directory above $1 that exists.
 existing() {
@@ -40,14 +38,19 @@ free() {
     printf '%s' "${4:-}"
 }
 
-# What is known of a place for programs: its name, then the data and the state directory.
+# What is known of a place for programs: its name, then the data and the state directory. Succeeds
+# when it does for both.
 look() {
     say "$1.data=$2"
     say "$1.state=$3"
     near=$(existing "$2")
-    say "$1.takes=$(takes "$near")"
+    taken=$(takes "$near")
+    say "$1.takes=$taken"
     say "$1.free=$(free "$near")"
-    say "$1.keeps=$(takes "$(existing "$3")")"
+    there=$(existing "$3")
+    kept=$taken
+    [ "$there" = "$near" ] || kept=$(takes "$there")
+    say "$1.keeps=$kept"
     for program in "$2"/*/*/rbee; do
         [ -f "$program" ] || continue
         dir=${program%/rbee}
@@ -60,36 +63,45 @@ look() {
     for part in "$2/$build"/*/rbee.*.part; do
         [ -f "$part" ] || continue
         dir=${part%/*}
-        say "$1.part=${dir##*/} $(size "$part")"
+        name=${part##*/rbee.}
+        say "$1.part=${dir##*/} ${name%%.*} $(size "$part")"
     done
+    [ "$taken$kept" = okok ]
 }
 
-say "system=$(uname -s)"
-say "machine=$(uname -m)"
-say "uid=$uid"
-say "home=$home"
-say "getconf=$(getconf GNU_LIBC_VERSION 2>/dev/null </dev/null)"
-say "ldd=$(ldd --version 2>&1 </dev/null | sed -n 1,2p | tr '\n' ' ')"
-for loader in /lib/ld-*.so* /lib64/ld-*.so*; do
-    [ -e "$loader" ] && say "loader=$loader"
-done
-for tool in sha256sum shasum openssl gzip; do
-    command -v "$tool" >/dev/null 2>&1 && say "tool=$tool"
-done
-[ -r /proc/driver/nvidia/version ] && say "driver=$(sed -n 1p /proc/driver/nvidia/version)"
-if command -v nvidia-smi >/dev/null 2>&1; then
-    # A driver in trouble never answers.
-    bound=$(command -v timeout >/dev/null 2>&1 && printf 'timeout 5')
-    say "compute=$($bound nvidia-smi --query-gpu=compute_cap --format=csv,noheader \
-        2>/dev/null </dev/null | sed -n 1,32p | tr '\n' ' ')"
-fi
-[ -n "$home" ] && look home "$data" "$state"
-# The directory beside the home, as it is or would be made.
-if owned "$root"; then
-    look beside "$root/share/rbee" "$root/state/rbee"
-elif [ -e "$root" ] || [ -h "$root" ]; then
-    say foreign="$root"
-else
-    look beside "$root/share/rbee" "$root/state/rbee"
-fi
+# All of it.
+look_around() (
+    LC_ALL=C
+    export LC_ALL
+    # shellcheck disable=SC2046 # two words
+    set -- $(uname -sm)
+    say "system=${1:-}"
+    say "machine=${2:-}"
+    say "uid=$uid"
+    say "home=$home"
+    gnu=$(getconf GNU_LIBC_VERSION 2>/dev/null </dev/null)
+    say "getconf=$gnu"
+    [ -n "$gnu" ] || say "ldd=$(ldd --version 2>&1 </dev/null | sed -n 1,2p | tr '\n' ' ')"
+    for loader in /lib/ld-*.so* /lib64/ld-*.so*; do
+        [ -e "$loader" ] && say "loader=$loader"
+    done
+    for tool in sha256sum shasum openssl gzip; do
+        command -v "$tool" >/dev/null 2>&1 && say "tool=$tool"
+    done
+    [ -r /proc/driver/nvidia/version ] && say "driver=$(sed -n 1p /proc/driver/nvidia/version)"
+    if command -v nvidia-smi >/dev/null 2>&1; then
+        # A driver in trouble never answers.
+        bound=$(command -v timeout >/dev/null 2>&1 && printf 'timeout 5')
+        say "compute=$($bound nvidia-smi --query-gpu=compute_cap --format=csv,noheader \
+            2>/dev/null </dev/null | sed -n 1,32p | tr '\n' ' ')"
+    fi
+    [ -n "$home" ] && look home "$data" "$state" && return 0
+    # The directory beside the home, as it is or would be made.
+    if ! owned "$root" && { [ -e "$root" ] || [ -h "$root" ]; }; then
+        say foreign="$root"
+    else
+        look beside "$root/share/rbee" "$root/state/rbee"
+    fi
+)
+look_around
 say end=1

@@ -2,9 +2,6 @@
 # the beginning of the digest of what is sent), packed (gz or plain), sent (its bytes), need (KiB
 # that must be free for what is sent and what becomes of it), bytes and digest (of the program),
 # again (yes: from its first byte).
-LC_ALL=C
-export LC_ALL
-umask 077
 
 free() {
     # shellcheck disable=SC2046 # the words of the line are wanted
@@ -46,7 +43,7 @@ give_up() { # WHY [WHAT A PROGRAM SAID]
         printf '%s\n' "${2:-}" >&2
         say "$1"
     fi
-    exit 0
+    exit 1
 }
 
 # The directories above $1 that are missing, nearest first.
@@ -104,78 +101,87 @@ collect() {
     done
 }
 
-if [ "$place" != home ]; then
-    mkdir -m 700 "$root" 2>/dev/null
-    owned "$root" || { say "foreign=$root"; exit 0; }
-    chmod 700 "$root"
-fi
-use_place "$place"
-dir=$data/$build/$target
-part=$dir/rbee.$name.$$.part
-new=$dir/rbee.$name.$$.new
-made=$(missing "$data"; missing "$state")
-said=$(mkdir -p "$dir" "$state" 2>&1) || give_up "failed=$dir" "$said"
-if [ -n "$made" ]; then
-    # Who takes rbee away takes these away too.
-    said=$( { printf '%s\n' "$made" >>"$data/made"; } 2>&1) || give_up "failed=$data/made" "$said"
-fi
-[ -n "$(digest /bin/sh)" ] || give_up tools=sha256
-
-if [ "$again" = yes ]; then
-    rm -f "$dir/rbee.$name".*.part
-else
-    claim
-fi
-offset=$(size "$part")
-[ "$offset" -le "$sent" ] || {
-    rm -f "$part"
-    offset=0
-}
-if [ "$(free "$dir")" -lt $((need - offset / 1024)) ]; then
-    left=$(free "$dir")
-    rm -f "$part"
-    unmake
-    say "full=$left"
-    exit 0
-fi
-say "ready=$offset"
-
 # What was there before comes first, then what is sent.
 from_start() {
     [ "$offset" -eq 0 ] || cat "$part"
     tee -a "$part"
 }
-if [ "$packed" = gz ]; then
-    # Unpacked and hashed while it arrives; what went wrong is said between.
-    said=$( { from_start | gzip -dc | tee "$new" | hash; } 2>&1)
-    real=$(printf '%s\n' "$said" | sed -n '/^[0-9a-f]\{64\}$/p')
-else
-    said=$(cat 2>&1 >>"$part") || give_up "failed=$part" "$said"
-    [ "$(size "$part")" -ne "$sent" ] || mv "$part" "$new"
+
+# All of it. Succeeds when the program is in place.
+receive() (
+    LC_ALL=C
+    export LC_ALL
+    umask 077
+    if [ "$place" != home ]; then
+        mkdir -m 700 "$root" 2>/dev/null
+        owned "$root" || { say "foreign=$root"; exit 1; }
+        chmod 700 "$root"
+    fi
+    use_place "$place"
+    dir=$data/$build/$target
+    part=$dir/rbee.$name.$$.part
+    new=$dir/rbee.$name.$$.new
+    made=$(missing "$data"; missing "$state")
+    said=$(mkdir -p "$dir" "$state" 2>&1) || give_up "failed=$dir" "$said"
+    if [ -n "$made" ]; then
+        # Who takes rbee away takes these away too.
+        said=$( { printf '%s\n' "$made" >>"$data/made"; } 2>&1) ||
+            give_up "failed=$data/made" "$said"
+    fi
+    find_hasher || give_up tools=sha256
+
+    if [ "$again" = yes ]; then
+        rm -f "$dir/rbee.$name".*.part
+    else
+        claim
+    fi
+    offset=$(size "$part")
+    [ "$offset" -le "$sent" ] || {
+        rm -f "$part"
+        offset=0
+    }
+    if [ "$(free "$dir")" -lt $((need - offset / 1024)) ]; then
+        left=$(free "$dir")
+        rm -f "$part"
+        unmake
+        say "full=$left"
+        exit 1
+    fi
+    say "ready=$offset"
+
+    if [ "$packed" = gz ]; then
+        # Unpacked while it arrives.
+        said=$( { from_start | gzip -dc >"$new"; } 2>&1)
+    else
+        said=$(cat 2>&1 >>"$part") || give_up "failed=$part" "$said"
+        [ "$(size "$part")" -ne "$sent" ] || mv "$part" "$new"
+    fi
     real=$(digest "$new")
-fi
-if [ "$real" != "$digest" ] || [ "$(size "$new")" -ne "$bytes" ]; then
-    [ -f "$part" ] || [ -f "$new" ] || give_up taken=1
-    have=$(size "$part")
-    case $said in
-    # The other side is gone, and what is there is the beginning.
-    *"unexpected end"*) [ "$have" -ge "$sent" ] || give_up "short=$have" "$said" ;;
-    *) is_about_space "$said" && give_up "failed=$new" "$said" ;;
-    esac
-    [ "$packed" = gz ] || [ ! -f "$part" ] || give_up "short=$have"
-    rm -f "$part"
-    give_up "wrong=$real" "$said"
-fi
-chmod 755 "$new"
-said=$( { printf '%s\n' "$digest" >"$new.digest"; } 2>&1) &&
-    mv -f "$new.digest" "$dir/rbee.sha256" || {
-    rm -f "$new.digest"
-    give_up "failed=$dir/rbee.sha256" "$said"
-}
-# A link never replaces: whoever runs from the file that is there keeps it, when it is the right one.
-if ! ln "$new" "$dir/rbee" 2>/dev/null && [ "$(digest "$dir/rbee")" != "$digest" ]; then
-    mv -f "$new" "$dir/rbee" || give_up "failed=$dir/rbee"
-fi
-rm -f "$new" "$part"
-collect
-say "done=$dir/rbee"
+    if [ "$real" != "$digest" ] || [ "$(size "$new")" -ne "$bytes" ]; then
+        [ -f "$part" ] || [ -f "$new" ] || give_up taken=1
+        have=$(size "$part")
+        case $said in
+        # The other side is gone, and what is there is the beginning.
+        *"unexpected end"*) [ "$have" -ge "$sent" ] || give_up "short=$have" "$said" ;;
+        *) is_about_space "$said" && give_up "failed=$new" "$said" ;;
+        esac
+        [ "$packed" = gz ] || [ ! -f "$part" ] || give_up "short=$have"
+        rm -f "$part"
+        give_up "wrong=$real" "$said"
+    fi
+    chmod 755 "$new"
+    said=$( { printf '%s\n' "$digest" >"$new.digest"; } 2>&1) &&
+        mv -f "$new.digest" "$dir/rbee.sha256" || {
+        rm -f "$new.digest"
+        give_up "failed=$dir/rbee.sha256" "$said"
+    }
+    # A link never replaces: whoever runs from the file that is there keeps it, when it is the
+    # right one.
+    if ! ln "$new" "$dir/rbee" 2>/dev/null && [ "$(digest "$dir/rbee")" != "$digest" ]; then
+        mv -f "$new" "$dir/rbee" || give_up "failed=$dir/rbee"
+    fi
+    rm -f "$new" "$part"
+    collect
+    say "done=$dir/rbee"
+)
+receive || exit 0
