@@ -108,4 +108,22 @@ impl Fleet {
         let ours = |line: &String| line.contains("rbee") && !line.contains("sshd");
         self.lab.ps(host).into_iter().filter(ours).collect()
     }
+
+    /// The number, on its machine, of the one process there whose arguments contain `words`.
+    #[track_caller]
+    pub fn pid(&self, machine: &str, words: &str) -> String {
+        let all = self.lab.ps(machine);
+        let found: Vec<_> = all.iter().filter(|line| line.contains(words)).collect();
+        assert_eq!(found.len(), 1, "one {words:?} in {all:?}");
+        let pid = found.first().and_then(|line| line.split(' ').next());
+        pid.unwrap_or_default().to_owned()
+    }
+
+    /// Sends that process a signal, such as `KILL`, and returns its number.
+    #[track_caller]
+    pub fn signal(&self, signal: &str, machine: &str, words: &str) -> String {
+        let pid = self.pid(machine, words);
+        let _ = self.lab.exec(machine, &["kill", "-s", signal, &pid]).expect_code(0);
+        pid
+    }
 }

@@ -142,6 +142,18 @@ impl Lab {
         self.must(&["allow", host]);
     }
 
+    /// A host's firewall drops what comes from the keeper; other hosts reach it.
+    #[track_caller]
+    pub fn hide(&self, host: &str) {
+        self.must(&["hide", host]);
+    }
+
+    /// The keeper reaches it again.
+    #[track_caller]
+    pub fn unhide(&self, host: &str) {
+        self.must(&["unhide", host]);
+    }
+
     /// Makes a host's cable slow or lossy; the default is a good one.
     #[track_caller]
     pub fn delay(&self, host: &str, cable: Cable) {

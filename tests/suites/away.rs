@@ -17,6 +17,8 @@ use rbee_tests::{Fleet, wait_until};
 use serde_json::Value;
 
 const QUESTION: &str = "What is a hive?";
+/// How the person's own `ssh` is chosen.
+const SYSTEM: &str = "[ssh]\nclient = \"system\"\n";
 /// By when a hive that says nothing counts as gone, and a little for a busy machine.
 const NOTICED: Duration = Duration::from_secs(13);
 /// How long what should take a moment may take.
@@ -24,7 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One host that is a hive with the demo model loaded.
 fn warm() -> Option<Fleet> {
-    let fleet = Fleet::up(&[("a", "")], "")?;
+    warm_by("")
+}
+
+fn warm_by(config: &str) -> Option<Fleet> {
+    let fleet = Fleet::up(&[("a", "")], config)?;
     let _ = fleet.add("a");
     let _ = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
     Some(fleet)
@@ -77,9 +83,8 @@ impl Drop for Watch {
     }
 }
 
-#[test]
-fn a_cut_cable_ends_the_answer_in_time_and_after_it_is_healed_everything_is_as_before() {
-    let Some(fleet) = warm() else { return };
+fn a_cut_cable_heals(config: &str) {
+    let Some(fleet) = warm_by(config) else { return };
     let worker = pid(&fleet);
     let child = streaming(&fleet);
     fleet.lab.cut("a");
@@ -93,6 +98,16 @@ fn a_cut_cable_ends_the_answer_in_time_and_after_it_is_healed_everything_is_as_b
     let again = fleet.rbee(&["run", "-m", "demo", "--json", QUESTION]).expect_code(0);
     assert_eq!(again.json_lines()[0]["reused"], true);
     assert_eq!(pid(&fleet), worker, "the worker was not touched");
+}
+
+#[test]
+fn a_cut_cable_ends_the_answer_in_time_and_after_it_is_healed_everything_is_as_before() {
+    a_cut_cable_heals("");
+}
+
+#[test]
+fn a_cut_cable_ends_the_answer_by_the_persons_own_ssh_and_heals_too() {
+    a_cut_cable_heals(SYSTEM);
 }
 
 #[test]
@@ -115,9 +130,8 @@ fn a_watched_hive_is_seen_to_go_and_comes_back_by_itself() {
     let _ = watch.until("online");
 }
 
-#[test]
-fn a_machine_that_lost_its_power_is_a_hive_again_after_it_booted() {
-    let Some(fleet) = warm() else { return };
+fn a_boot_brings_it_back(config: &str) {
+    let Some(fleet) = warm_by(config) else { return };
     let child = streaming(&fleet);
     fleet.lab.power_off("a");
     let _ = finish(child).expect_code(10);
@@ -129,10 +143,21 @@ fn a_machine_that_lost_its_power_is_a_hive_again_after_it_booted() {
 }
 
 #[test]
+fn a_machine_that_lost_its_power_is_a_hive_again_after_it_booted() {
+    a_boot_brings_it_back("");
+}
+
+#[test]
+fn a_machine_that_lost_its_power_is_a_hive_of_the_persons_own_ssh_again() {
+    a_boot_brings_it_back(SYSTEM);
+}
+
+#[test]
 fn a_killed_keeper_frees_the_slot_on_the_hive() {
     let Some(fleet) = warm() else { return };
     let child = streaming(&fleet);
-    drop(child);
+    fleet.signal("KILL", "keeper", "bin/rbee run");
+    let _ = finish(child);
     let is_busy = || fleet.workers()[0]["state"] == "busy";
     wait_until("the slot is free", PATIENCE, || (!is_busy()).then_some(()));
 }

@@ -19,6 +19,13 @@ fn lives(flavour: &str) {
     }
 }
 
+/// The same by the person's own `ssh`.
+fn lives_by_ssh(flavour: &str) {
+    if let Some(fleet) = Fleet::up(&[("a", flavour)], "[ssh]\nclient = \"system\"\n") {
+        lives_in(&fleet, flavour);
+    }
+}
+
 fn lives_in(fleet: &Fleet, flavour: &str) {
     // Some shells write files of their own when somebody logs in for the first time.
     let _ = fleet.lab.ssh("a", "true");
@@ -90,6 +97,26 @@ fn a_server_without_sftp() {
 }
 
 #[test]
+fn dropbear_by_the_persons_own_ssh() {
+    lives_by_ssh("dropbear");
+}
+
+#[test]
+fn csh_that_talks_by_the_persons_own_ssh() {
+    lives_by_ssh("csh+noisy");
+}
+
+#[test]
+fn one_session_without_forwarding_by_the_persons_own_ssh() {
+    lives_by_ssh("maxsessions1+noforward");
+}
+
+#[test]
+fn one_session_by_the_persons_own_ssh() {
+    lives_by_ssh("maxsessions1");
+}
+
+#[test]
 fn a_machine_without_glibc_is_told_which_bundle_it_needs() {
     let Some(fleet) = Fleet::up(&[("a", "busybox")], "") else { return };
     let before = fleet.lab.files("a");
@@ -100,28 +127,69 @@ fn a_machine_without_glibc_is_told_which_bundle_it_needs() {
     assert_eq!(fleet.lab.files("a"), before, "nothing was written there");
 }
 
+#[test]
+fn an_older_glibc_is_told_which_bundle_it_needs() {
+    let Some(root) = root("oldglibc") else { return };
+    let Some(fleet) = Fleet::up(&[("a", &root)], "") else { return };
+    let before = fleet.lab.files("a");
+    let refused = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(12);
+    assert!(refused.stderr.contains("there is glibc 2.31"), "{}", refused.stderr);
+    let hint = "scripts/bundle x86_64-unknown-linux-musl";
+    assert!(refused.stderr.contains(hint), "{}", refused.stderr);
+    assert_eq!(fleet.lab.files("a"), before, "nothing was written there");
+}
+
+/// A flavour that stands on what `scripts/lab roots DIR` fetched into `RBEE_ROOTS`.
+fn root(flavour: &str) -> Option<String> {
+    let file = if flavour == "aarch64" { "busybox-aarch64" } else { flavour };
+    let dir = std::env::var_os("RBEE_ROOTS").map(PathBuf::from);
+    let found = dir.map(|dir| dir.join(file)).filter(|path| path.exists());
+    if found.is_none() {
+        println!("skipped: RBEE_ROOTS=DIR has no {file} (scripts/lab roots DIR fetches it)");
+    }
+    found.map(|path| format!("{flavour}={}", path.display()))
+}
+
 /// The bundle of this build for a target, where `scripts/bundle` was told to put it.
 fn bundle(target: &str) -> Option<(String, PathBuf)> {
     let version = Command::new(program()).arg("--version").output().expect("it runs").stdout;
     let version = String::from_utf8_lossy(&version).into_owned();
     let build = version.split("build ").nth(1)?.split(',').next()?.to_owned();
-    let made = PathBuf::from(std::env::var_os("RBEE_BUNDLES")?).join(&build).join(target);
-    made.join("rbee").is_file().then_some((build, made))
+    let dir = std::env::var_os("RBEE_BUNDLES").map(PathBuf::from);
+    let made = dir.map(|dir| dir.join(&build).join(target));
+    let made = made.filter(|made| made.join("rbee").is_file());
+    if made.is_none() {
+        println!(
+            "skipped: RBEE_BUNDLES=DIR has no {target} of this build (scripts/bundle makes it)"
+        );
+    }
+    made.map(|made| (build, made))
+}
+
+/// The keeper has the bundle of a target, and a machine of that flavour runs it.
+fn lives_with_bundle(flavour: &str, target: &str) {
+    let Some((build, made)) = bundle(target) else { return };
+    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", flavour)], "") else { return };
+    for file in ["rbee", "rbee.sha256"] {
+        let bytes = std::fs::read(made.join(file)).expect("the bundle");
+        fleet.write(&format!(".local/share/rbee/{build}/{target}/{file}"), &bytes);
+    }
+    lives_in(&fleet, flavour);
 }
 
 #[test]
 fn a_machine_without_glibc_runs_the_bundle_that_was_built_for_it() {
-    const TARGET: &str = "x86_64-unknown-linux-musl";
-    let Some((build, made)) = bundle(TARGET) else {
-        println!(
-            "skipped: RBEE_BUNDLES=DIR has no {TARGET} of this build (scripts/bundle makes it)"
-        );
-        return;
-    };
-    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", "busybox")], "") else { return };
-    for file in ["rbee", "rbee.sha256"] {
-        let bytes = std::fs::read(made.join(file)).expect("the bundle");
-        fleet.write(&format!(".local/share/rbee/{build}/{TARGET}/{file}"), &bytes);
-    }
-    lives_in(&fleet, "busybox");
+    lives_with_bundle("busybox", "x86_64-unknown-linux-musl");
+}
+
+#[test]
+fn an_older_glibc_runs_the_bundle_that_needs_none() {
+    let Some(root) = root("oldglibc") else { return };
+    lives_with_bundle(&root, "x86_64-unknown-linux-musl");
+}
+
+#[test]
+fn another_processor_runs_the_bundle_that_was_built_for_it() {
+    let Some(root) = root("aarch64") else { return };
+    lives_with_bundle(&root, "aarch64-unknown-linux-musl");
 }

@@ -67,13 +67,22 @@ fn the_second_connection_sends_nothing_and_finds_the_model_warm() {
 
 #[test]
 fn an_unknown_host_key_is_refused_without_a_person_and_a_changed_one_always() {
-    let Some(fleet) = Fleet::up(&[("a", ""), ("b", "")], "") else { return };
+    host_keys_are_checked("", "SHA256:");
+}
+
+#[test]
+fn the_persons_own_ssh_refuses_the_same_host_keys() {
+    host_keys_are_checked("[ssh]\nclient = \"system\"\n", "verification failed");
+}
+
+fn host_keys_are_checked(config: &str, cause: &str) {
+    let Some(fleet) = Fleet::up(&[("a", ""), ("b", "")], config) else { return };
     let known = fleet.lab.keeper(&["cat", ".ssh/known_hosts"]).expect_code(0).stdout;
     fleet.write(".ssh/known_hosts", b"");
     let refused = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(11);
-    assert!(refused.stderr.contains("SHA256:"), "{}", refused.stderr);
+    assert!(refused.stderr.contains(cause), "{}", refused.stderr);
     assert!(refused.stderr.contains("--accept-new"), "{}", refused.stderr);
-    assert_eq!(fleet.config(), "", "nothing is written");
+    assert_eq!(fleet.config(), config, "nothing is written");
     let _ = fleet.rbee(&["hive", "add", "a", "a", "--accept-new"]).expect_code(0);
     answers(&fleet, "a");
     // The key of one host under the name of the other.
@@ -90,6 +99,11 @@ fn an_unknown_host_key_is_refused_without_a_person_and_a_changed_one_always() {
     }
     let accepting = fleet.rbee(&["hive", "add", "again", "a", "--accept-new"]).expect_code(11);
     assert!(accepting.stderr.contains("known_hosts"), "{}", accepting.stderr);
+    // The right key, and that it is not to be trusted any more.
+    let lines = format!("{names} {key}\n@revoked {names} {key}\n", key = key_of("a"));
+    fleet.write(".ssh/known_hosts", lines.as_bytes());
+    let revoked = fleet.rbee(&["hive", "add", "again", "a", "--accept-new"]).expect_code(11);
+    assert!(revoked.stderr.contains("revoked"), "{}", revoked.stderr);
 }
 
 #[test]
@@ -164,17 +178,6 @@ fn a_program_that_was_changed_on_the_hives_disk_is_not_started() {
     let _ = fleet.lab.exec("a", &["sh", "-c", "echo x >> \"$0\"", program]).expect_code(0);
     let mended = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
     assert!(mended.stderr.contains("upload"), "it is sent again: {}", mended.stderr);
-}
-
-#[test]
-fn the_persons_own_ssh_carries_the_same() {
-    let Some(fleet) = Fleet::up(&[("a", "")], "[ssh]\nclient = \"system\"\n") else { return };
-    let _ = fleet.add("a");
-    answers(&fleet, "a");
-    assert_eq!(fleet.workers().len(), 1);
-    let _ = fleet.rbee(&["hive", "doctor", "a"]).expect_code(0);
-    let _ = fleet.rbee(&["down"]).expect_code(0);
-    assert_eq!(fleet.processes("a"), Vec::<String>::new());
 }
 
 #[test]

@@ -116,7 +116,9 @@ fn a_cut_host_times_out_keeps_its_sessions_and_heals() {
 fn a_firewall_that_drops_times_out_and_one_that_rejects_refuses_at_once() {
     let Some(lab) = Lab::up(&[("a", ""), ("b", "")]) else { return };
     lab.drop_packets("a");
-    is_unreachable(&lab.ssh("a", "true"));
+    for name in ["a", "a.v6"] {
+        is_unreachable(&lab.ssh(name, "true"));
+    }
     lab.undrop_packets("a");
     answers(&lab, "a");
 
@@ -124,8 +126,40 @@ fn a_firewall_that_drops_times_out_and_one_that_rejects_refuses_at_once() {
     let start = Instant::now();
     fails_with(&lab.ssh("b", "true"), "refused");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    fails_with(&lab.ssh("b.v6", "true"), "refused");
     lab.allow("b");
     answers(&lab, "b");
+}
+
+#[test]
+fn hosts_are_reached_by_ipv6_too_and_a_hidden_one_by_the_others_alone() {
+    let Some(lab) = Lab::up(&[("a", ""), ("b", "")]) else { return };
+    for host in ["a", "b"] {
+        let said = lab.ssh(&format!("{host}.v6"), "hostname").expect_code(0);
+        assert_eq!(said.stdout.trim_end(), host);
+    }
+    lab.hide("b");
+    for name in ["b", "b.v6"] {
+        is_unreachable(&lab.ssh(name, "true"));
+        let greeting = format!("bash -c 'head -n1 </dev/tcp/{name}/22'");
+        let greeting = lab.ssh("a", &greeting).expect_code(0).stdout;
+        assert!(greeting.starts_with("SSH-2.0-"), "{greeting}");
+    }
+    lab.unhide("b");
+    answers(&lab, "b");
+}
+
+#[test]
+fn a_host_of_passwords_takes_its_own_and_no_key() {
+    let Some(lab) = Lab::up(&[("a", "password")]) else { return };
+    fails_with(&lab.ssh("a", "true"), "Permission denied (password)");
+    for (word, code) in [("sesame", 0), ("barley", 255)] {
+        let line = format!(
+            "printf '#!/bin/sh\\necho {word}\\n' >say && chmod 700 say && \
+             SSH_ASKPASS=./say SSH_ASKPASS_REQUIRE=force ssh a hostname"
+        );
+        let _ = lab.keeper(&["sh", "-c", &line]).expect_code(code);
+    }
 }
 
 #[test]
@@ -238,6 +272,7 @@ fn a_busybox_host_has_no_glibc() {
     let _ = lab.ssh("a", "./dynamic").expect_code(127);
     let _ = lab.ssh("a", "ls /lib64").expect_code(1);
     assert!(lab.ssh("a", "busybox").expect_code(0).stdout.starts_with("BusyBox"));
+    let _ = lab.ssh("a", "echo gone >/dev/null").expect_code(0);
 }
 
 #[test]
@@ -356,6 +391,7 @@ fn a_lab_that_cannot_start_leaves_nothing_and_says_why() {
         ("a:fast", "1m", "no flavour 'fast'"),
         ("Not_a_name", "1m", "letters or digits"),
         ("a:oldglibc=/nowhere", "1m", "debootstrap"),
+        ("a:aarch64=/nowhere", "1m", "no program"),
     ] {
         let refused = up(host, disk);
         assert_ne!(refused.code, Some(0), "{host}");

@@ -182,7 +182,7 @@ fn an_idle_worker_is_unloaded_and_an_idle_agent_leaves() {
 
 #[test]
 fn an_orphaned_engine_ends_by_itself() {
-    let sandbox = Sandbox::with_config("[timings]\norphan_timeout_ms = 700\n");
+    let sandbox = Sandbox::with_config("[timings]\norphan_timeout_ms = 2000\n");
     warm(&sandbox);
     procs::signal(sandbox.pid_of(Role::Agent), Signal::KILL);
     wait_until("guard and engine are gone", PATIENCE, || {

@@ -6,13 +6,14 @@
     reason = "what goes wrong here is a failed test"
 )]
 
-use std::io::Read;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rbee_tests::procs::{self, Role};
 use rbee_tests::sandbox::{self, PATIENCE};
-use rbee_tests::{Sandbox, wait_until};
+use rbee_tests::{Fleet, Sandbox, Terminal, http, wait_until};
 use rustix::process::Signal;
 
 const QUESTION: &str = "What is a hive?";
@@ -210,6 +211,48 @@ fn two_runs_at_once_share_one_worker() {
     let _ = sandbox.pid_of(Role::Agent);
 }
 
+/// As many requests as its only worker takes: one is served, the others wait. Their worker stands
+/// still, so that they stay until they are dropped.
+fn crowd(sandbox: &Sandbox) -> Vec<UnixStream> {
+    let id = sandbox.workers()[0]["id"].as_str().expect("an id").to_owned();
+    procs::signal(sandbox.pid_of(Role::Engine), Signal::STOP);
+    let chat = wire::routes::with_id(wire::routes::WORKER_CHAT, id);
+    let body = br#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}"#;
+    let ask = || http::open(&sandbox.agent_socket(), "POST", &chat, body).expect("a connection");
+    let crowd: Vec<_> = (0..=wire::limits::MAX_QUEUE).map(|_| ask()).collect();
+    wait_until("the queue is full", PATIENCE, || {
+        (sandbox.workers()[0]["queued"] == wire::limits::MAX_QUEUE).then_some(())
+    });
+    crowd
+}
+
+/// Reads what a command says until `words` are in it.
+fn says(child: &mut Child, words: &str) -> String {
+    let mut said = String::new();
+    let mut stderr = BufReader::new(child.stderr.as_mut().expect("a pipe"));
+    while !said.contains(words) {
+        assert_ne!(stderr.read_line(&mut said).expect("text"), 0, "it only said: {said}");
+    }
+    said
+}
+
+#[test]
+fn a_full_queue_is_tried_again_and_given_up_when_it_stays_full() {
+    let sandbox = Sandbox::with_config("[timings]\nstale_ms = 120000\n");
+    let ask = ["run", "-m", "demo", QUESTION];
+    let _ = sandbox.rbee(&ask).expect_code(0);
+    let crowd = crowd(&sandbox);
+    let given_up = sandbox.rbee(&ask).expect_code(23);
+    let tried = given_up.stderr.matches("trying again in").count();
+    assert_eq!(tried, 3, "{}", given_up.stderr);
+    assert!(given_up.stderr.contains("hint:"), "{}", given_up.stderr);
+    let mut waiting = sandbox.command(&ask).spawn().expect("rbee starts");
+    let _ = says(&mut waiting, "trying again in");
+    drop(crowd);
+    procs::signal(sandbox.pid_of(Role::Engine), Signal::CONT);
+    assert!(sandbox::finish(waiting).expect_code(0).stdout.contains("machine"));
+}
+
 #[test]
 fn ps_and_worker_list_have_the_documented_fields() {
     let sandbox = Sandbox::new();
@@ -286,4 +329,57 @@ fn a_run_without_a_keeper_environment_writes_only_under_its_home() {
     top.sort();
     let allowed = [".cache", ".config", ".local"];
     assert!(top.iter().all(|name| allowed.contains(&name.as_str())), "{top:?}");
+}
+
+#[test]
+fn a_closed_standard_output_is_no_success() {
+    let sandbox = Sandbox::new();
+    let shell = |redirected: &str| {
+        let program = sandbox.command(&["run", "-m", "demo", QUESTION]);
+        let mut line = std::process::Command::new("sh");
+        line.arg("-c").arg(format!("exec \"$0\" \"$@\" {redirected}"));
+        line.arg(program.get_program()).args(program.get_args()).env_clear();
+        let variables = program.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        line.envs(variables).stdin(Stdio::null()).output().expect("a shell").status.code()
+    };
+    assert_eq!(shell(">&-"), Some(141));
+    assert_eq!(shell(">/dev/null"), Some(0), "that is a place to write to");
+}
+
+#[test]
+fn a_program_that_was_stopped_says_why_its_answer_ended_and_keeps_what_came() {
+    let sandbox = Sandbox::with_config("[timings]\nheartbeat_ms = 200\nstale_ms = 700\n");
+    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", QUESTION];
+    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
+    let mut first = [0u8; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("a byte");
+    let pid = i32::try_from(child.id()).expect("a pid");
+    procs::signal(pid, Signal::STOP);
+    wait_until("its slot is free", PATIENCE, || {
+        (sandbox.workers()[0]["active"] == 0).then_some(())
+    });
+    procs::signal(pid, Signal::CONT);
+    let finished = sandbox::finish(child).expect_code(10);
+    assert!(finished.stderr.contains("Ctrl-Z"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("/partial/"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_chat_answers_the_next_line_after_its_hive_lost_its_power_and_came_back() {
+    let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
+    let _ = fleet.add("a");
+    let mut chat = Terminal::start(&fleet, &["chat", "-m", "demo", "--temperature", "0"]);
+    chat.shows(">>> ");
+    for _ in 0..2 {
+        chat.types("What is a hive?\r");
+        // The end of the answer, and then the next line's beginning.
+        chat.shows("`local`");
+        chat.shows(">>> ");
+        fleet.lab.power_off("a");
+        fleet.lab.boot("a");
+    }
+    chat.types("/quit\r");
+    let (code, shown) = chat.ends();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains("error:"), "{shown}");
 }

@@ -1,0 +1,77 @@
+//! A terminal at which the keeper's user types.
+
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use crate::Fleet;
+
+/// What Ctrl-C sends.
+pub const CTRL_C: &str = "\u{3}";
+
+/// A command of the keeper's user at a terminal of its own. One that asks what is never answered
+/// ends with the patience of the lab.
+pub struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    screen: ChildStdout,
+    /// All that was shown.
+    shown: Vec<u8>,
+    /// Where what was waited for last ends in it.
+    seen: usize,
+}
+
+impl Terminal {
+    /// Starts the program there; each of its arguments is one plain word.
+    ///
+    /// # Panics
+    /// When the terminal does not start.
+    pub fn start(fleet: &Fleet, args: &[&str]) -> Self {
+        let line = format!("bin/rbee {}", args.join(" "));
+        let mut command = fleet.lab.command(&["keeper", "script", "-qefc", &line, "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("a terminal");
+        let keys = child.stdin.take().expect("a pipe");
+        let screen = child.stdout.take().expect("a pipe");
+        Self { child, keys, screen, shown: Vec::new(), seen: 0 }
+    }
+
+    /// Waits until `words` were shown, behind those that were waited for before.
+    ///
+    /// # Panics
+    /// When the command ends before.
+    #[track_caller]
+    pub fn shows(&mut self, words: &str) {
+        let mut piece = [0; 4096];
+        loop {
+            let new = self.shown.get(self.seen..).unwrap_or_default();
+            if let Some(at) = new.windows(words.len()).position(|part| part == words.as_bytes()) {
+                self.seen += at + words.len();
+                return;
+            }
+            let count = self.screen.read(&mut piece).expect("readable");
+            assert!(count > 0, "it ended before it showed {words:?}: {}", self.all());
+            self.shown.extend_from_slice(piece.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Types keys.
+    ///
+    /// # Panics
+    /// When nobody reads them.
+    pub fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("the terminal is open");
+    }
+
+    /// Waits for the end: the exit code, and all that was shown.
+    ///
+    /// # Panics
+    /// When the screen cannot be read.
+    pub fn ends(mut self) -> (Option<i32>, String) {
+        self.screen.read_to_end(&mut self.shown).expect("readable");
+        let status = self.child.wait().expect("it ends");
+        (status.code(), self.all())
+    }
+
+    fn all(&self) -> String {
+        String::from_utf8_lossy(&self.shown).into_owned()
+    }
+}
