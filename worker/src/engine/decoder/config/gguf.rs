@@ -4,7 +4,7 @@ use wire::gguf::{Array, Header, ModelShape, Value};
 use wire::{Fault, limits, text};
 
 use super::super::super::weights::corrupt;
-use super::family::{Family, Windows, family};
+use super::family::{Family, Mixes, Windows, family};
 use super::{
     Block, Config, Experts, Room, RopeConfig, Rotation, Scaling, inverse_root, narrow, positive,
     room, size, unsupported, yarn_magnitude,
@@ -114,7 +114,7 @@ impl Config {
             rope,
             window: window(&keys),
             norms_heads: family.norms_heads,
-            norms_outputs: family.norms_outputs,
+            norms_outputs: family.is_gemma,
             is_fused: family.is_fused,
             activation: family.activation,
             experts: experts(&keys, &shape)?,
@@ -246,10 +246,12 @@ fn experts(keys: &Keys<'_>, shape: &ModelShape) -> Result<Option<Experts>, Fault
     let is_none = keys.header.unsigned(&keys.key("expert_count")) == Some(0);
     let count = if is_none { None } else { keys.count("expert_count", limits::MAX_EXPERTS)? };
     let Some(count) = count else {
-        let always = name == "qwen3moe";
-        return if always { Err(corrupt("the model lacks expert_count")) } else { Ok(None) };
+        return match keys.family.mixes {
+            Mixes::Always => Err(corrupt("the model lacks expert_count")),
+            _ => Ok(None),
+        };
     };
-    if !keys.family.has_experts {
+    if keys.family.mixes == Mixes::Never {
         return Err(unsupported(format!("this engine does not compute {name} with experts")));
     }
     // 1 is softmax, which llama.cpp takes when the key is missing.

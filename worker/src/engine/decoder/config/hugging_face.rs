@@ -85,7 +85,7 @@ impl<'j> Keys<'j> {
 struct Model<'j> {
     keys: Keys<'j>,
     family: &'static Family,
-    model_type: &'j str,
+    kind: &'j str,
     layers: usize,
     heads: u32,
     head_dim: u32,
@@ -139,7 +139,7 @@ impl<'j> Model<'j> {
             context: keys.needed("max_position_embeddings", limits::MAX_CTX_SIZE)?,
             keys,
             family,
-            model_type,
+            kind: model_type,
             heads,
             head_dim,
             width,
@@ -147,7 +147,7 @@ impl<'j> Model<'j> {
     }
 
     fn naming(&self) -> Naming {
-        match self.model_type {
+        match self.kind {
             "mixtral" => Naming::Mixtral,
             _ if self.family.is_gemma => Naming::Gemma,
             _ if self.family.is_fused => Naming::Fused,
@@ -197,7 +197,7 @@ impl<'j> Model<'j> {
             local_rope,
             window,
             norms_heads: family.norms_heads,
-            norms_outputs: family.norms_outputs,
+            norms_outputs: family.is_gemma,
             is_fused: family.is_fused,
             activation: self.activation()?,
             experts: self.experts()?,
@@ -235,7 +235,7 @@ impl<'j> Model<'j> {
 
     fn experts(&self) -> Result<Option<Experts>, Fault> {
         let keys = self.keys;
-        let (count, inner) = match self.model_type {
+        let (count, inner) = match self.kind {
             "mixtral" => ("num_local_experts", "intermediate_size"),
             "qwen3_moe" => ("num_experts", "moe_intermediate_size"),
             _ => return Ok(None),
@@ -250,7 +250,7 @@ impl<'j> Model<'j> {
             Some(count) => count,
             None => keys.needed("num_local_experts", limits::MAX_EXPERTS)?,
         };
-        let is_mixtral = self.model_type == "mixtral";
+        let is_mixtral = self.kind == "mixtral";
         Ok(Some(Experts {
             count: size(experts),
             used: size(keys.needed("num_experts_per_tok", experts)?),
@@ -262,15 +262,14 @@ impl<'j> Model<'j> {
     /// The window; transformers' default where a config leaves it out.
     fn window(&self) -> Result<Option<usize>, Fault> {
         let keys = self.keys;
-        let usual = match self.model_type {
-            "llama" => return Ok(None),
-            "qwen2" | "qwen3" if keys.flag("use_sliding_window")? == Some(true) => Some(4096),
-            "qwen2" | "qwen3" => return Ok(None),
+        let usual = match self.kind {
+            "llama" | "granite" => return Ok(None),
+            "qwen2" | "qwen3" if keys.flag("use_sliding_window")? != Some(true) => return Ok(None),
             "qwen3_moe" | "smollm3" => {
                 keys.refuse_true(&["use_sliding_window"])?;
                 return Ok(None);
             }
-            "mistral" | "gemma2" | "gemma3_text" => Some(4096),
+            "qwen2" | "qwen3" | "mistral" | "gemma2" | "gemma3_text" => Some(4096),
             _ => None,
         };
         if !keys.0.contains_key("sliding_window") {
@@ -327,7 +326,7 @@ impl<'j> Model<'j> {
             let theta = keys.get(key).and_then(Value::as_f64);
             theta.unwrap_or(usual)
         };
-        let usual = match self.model_type {
+        let usual = match self.kind {
             "gemma3_text" | "mixtral" => 1e6,
             "smollm3" => 2e6,
             _ => 1e4,
