@@ -18,7 +18,7 @@ mod tests {
     use crate::{template, tokenizers};
 
     /// Changes of each file.
-    const CHANGES: usize = 200;
+    const CHANGES: usize = 1000;
 
     fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
