@@ -86,7 +86,7 @@ fn converse(child: &mut Child, input: &[u8], max_bytes: usize) -> Result<(Vec<u8
         let (answer, is_whole) = answer.map_err(lost)?;
         if !is_whole {
             let message = format!("the answer is longer than its limit of {max_bytes} bytes");
-            return Err(Fault::new(Code::TooLarge, message).hint("head -c 65536 FILE"));
+            return Err(Fault::new(Code::TooLarge, message));
         }
         let (complaint, _) = complaint.map_err(lost)?;
         Ok((answer, String::from_utf8_lossy(&complaint).into_owned()))

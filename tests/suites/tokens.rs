@@ -73,7 +73,7 @@ fn what_cannot_be_tokenized_is_refused_with_its_exit_code() {
         (&["-m", "./no.gguf"], b"a", 20, "no.gguf"),
         (&["-m", "./tokenizer.json"], b"a", 20, "tokenizer.json"),
         (&["-m", "hf:org/repo"], b"a", 20, "hf:org/repo"),
-        (&["-m", "file:/"], b"a", 20, "file"),
+        (&["-m", "file:/dev"], b"a", 20, "/dev"),
         (&["-m", "demo", "--detokenize", "--no-bos"], b"1", 2, "no-bos"),
         (&[], b"a", 2, "--model"),
     ];

@@ -126,6 +126,9 @@ pub const MAX_MODEL_SHARDS: usize = 1024;
 
 /// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
 pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of data that a process may take which only makes tokens: some dozen times the largest
+/// `tokenizer.json` or vocabulary. A hostile one can make a text grow without end.
+pub const MAX_TOKENIZING_DATA_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Bytes of a chat template.
 pub const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 /// Bytes that a chat template may render: a prompt, its markup and tool descriptions.

@@ -8,6 +8,7 @@ use wire::{Code, Fault, limits};
 
 use crate::cli::TokenizeArgs;
 use crate::engine::words::{Reading, Words};
+use crate::platform;
 
 /// Runs it: standard input to its end, then one line of JSON on standard output.
 ///
@@ -15,6 +16,8 @@ use crate::engine::words::{Reading, Words};
 /// `INVALID_ARGUMENT` for what is no UTF-8 or no list of this model's tokens, `TOO_LARGE`, and
 /// those of the model.
 pub fn run(args: &TokenizeArgs) -> Result<ExitCode, Fault> {
+    platform::limit_data(limits::MAX_TOKENIZING_DATA_BYTES)
+        .map_err(|error| Fault::new(Code::Io, "cannot limit this process's data").cause(error))?;
     let words = Words::open(&args.model)?;
     let limit =
         if args.detokenize { limits::MAX_TOKEN_LIST_BYTES } else { limits::MAX_PROMPT_BYTES };

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
@@ -14,6 +15,7 @@ use tokenizers::tokenizer::{AddedVocabulary, Tokenizer as Library};
 use wire::{Code, Fault, limits};
 
 use super::super::weights::corrupt;
+use super::library::contained;
 use super::pieces::{Coding, Kind, Pieces, byte_token};
 use super::vocabulary::{Marks, check_special, named_ends};
 use super::{Coder, NFC_SHRINKS, Parts, Strip, covered, internal};
@@ -39,8 +41,9 @@ pub(super) fn parts(files: &Files<'_>) -> Result<Parts, Fault> {
     if size > limits::MAX_TOKENIZER_JSON_BYTES {
         return Err(corrupt(format!("tokenizer.json has {size} bytes")));
     }
-    let mut library = Library::from_bytes(files.tokenizer)
-        .map_err(|error| corrupt("tokenizer.json is unusable").cause(error))?;
+    serde_json::from_slice::<IgnoredAny>(files.tokenizer)
+        .map_err(|error| corrupt("tokenizer.json is no JSON").cause(error))?;
+    let mut library = contained(|| Library::from_bytes(files.tokenizer)).map_err(unusable)?;
     // The library would cut or fill up what it reads.
     library.with_truncation(None).map_err(|error| internal("the tokenizer", error))?;
     library.with_padding(None);
@@ -145,9 +148,12 @@ fn added(library: &Library, kinds: &mut [Kind]) -> Result<HashMap<u32, Strip>, F
     Ok(strips)
 }
 
+fn unusable(error: String) -> Fault {
+    corrupt("tokenizer.json is unusable").cause(error)
+}
+
 fn encode(library: &Library, text: &str, with_ends: bool) -> Result<Vec<u32>, Fault> {
-    let encoded = library.encode_fast(text, with_ends);
-    let encoded = encoded.map_err(|error| corrupt("tokenizer.json is unusable").cause(error))?;
+    let encoded = contained(|| library.encode_fast(text, with_ends)).map_err(unusable)?;
     Ok(encoded.get_ids().to_vec())
 }
 

@@ -199,7 +199,7 @@ impl Tokenizer {
     }
 
     /// The text of tokens: what [`Self::read`] makes the same tokens of, as far as the vocabulary
-    /// has it. Control tokens are written out, but for those at the ends that the model adds itself.
+    /// has it. Control tokens are written out, but for those that the model adds to a text itself.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a number of no token, `TOO_LARGE` for a text over the bound.
@@ -339,7 +339,7 @@ impl Coder {
             }
         }
         let library = rest.as_ref().filter(|_| !is_first).unwrap_or(whole);
-        let encoded = library.encode_fast(text, false);
+        let encoded = library::contained(|| library.encode_fast(text, false));
         let encoded = encoded.map_err(|error| internal("the tokenizer", error))?;
         tokens.extend_from_slice(encoded.get_ids());
         Ok(())

@@ -143,7 +143,7 @@ impl Known {
 /// for the same name (`tekken`, `gpt-4o`: letters by their ASCII case, marks left out; `qwen2`,
 /// `command-r`: no NFC), the model was trained with this one.
 const KNOWN: [Known; 15] = [
-    Known::plain(&["gpt-2", "phi-2", "mellum"], Cut::Gpt2),
+    Known::plain(&["gpt-2", "phi-2", "mellum", "granite-docling"], Cut::Gpt2),
     Known::plain(&["smollm", "starcoder", "refact", "minerva-7b"], Cut::DigitsThenGpt2),
     Known::normalised(&["command-r"], Cut::DigitsThenGpt2),
     Known::whole_words(
