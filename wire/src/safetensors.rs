@@ -135,9 +135,10 @@ impl Header {
     /// when no longer prefix can help.
     pub fn parse(prefix: &[u8], file_bytes: u64) -> Result<Self, SafetensorsError> {
         let Some(length) = prefix.first_chunk::<8>() else {
-            return Err(match file_bytes < LENGTH_BYTES {
-                true => SafetensorsError::BadLength { bytes: LENGTH_BYTES, file_bytes },
-                false => SafetensorsError::NeedMore { at_least: LENGTH_BYTES },
+            return Err(if file_bytes < LENGTH_BYTES {
+                SafetensorsError::BadLength { bytes: LENGTH_BYTES, file_bytes }
+            } else {
+                SafetensorsError::NeedMore { at_least: LENGTH_BYTES }
             });
         };
         let bytes = u64::from_le_bytes(*length);

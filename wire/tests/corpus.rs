@@ -29,6 +29,11 @@ mod tests {
     }
 
     #[test]
+    fn safetensors_headers_keep_their_promises() {
+        replay("safetensors_header", targets::safetensors_header);
+    }
+
+    #[test]
     fn event_streams_keep_their_promises() {
         replay("ndjson_event", targets::ndjson_event);
     }

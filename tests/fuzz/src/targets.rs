@@ -4,6 +4,7 @@
 use wire::event::Event;
 use wire::generate::Chunk;
 use wire::gguf::{GgufError, Header};
+use wire::safetensors::{self, SafetensorsError};
 use wire::{Code, Device, Fault, HiveName, ModelRef, WorkerId, ndjson, sse};
 
 /// A GGUF header is refused, or keeps what [`Header`] promises.
@@ -39,6 +40,25 @@ fn check_header(header: &Header, file_bytes: u64) {
         assert!(shape.layers > 0 && shape.context > 0 && shape.vocab > 0);
         assert!(shape.heads.is_multiple_of(shape.kv_heads));
         assert!(shape.kv_cache_bytes(shape.context, 1, 2) > 0);
+    }
+}
+
+/// A header of safetensors is refused, or its tensors lie in the file and share no byte.
+pub fn safetensors_header(data: &[u8]) {
+    let length = data.len() as u64;
+    for file_bytes in [length, length.saturating_add(1 << 20)] {
+        match safetensors::Header::parse(data, file_bytes) {
+            Ok(header) => {
+                let spans = header.tensors.iter().map(|t| (t.offset, t.offset + t.bytes));
+                let spans: Vec<_> = spans.collect();
+                assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "tensors overlap");
+                assert!(spans.iter().all(|(start, end)| *start >= 8 && *end <= file_bytes));
+            }
+            Err(SafetensorsError::NeedMore { at_least }) => {
+                assert!(at_least > length && at_least <= file_bytes);
+            }
+            Err(error) => assert!(!error.to_string().contains(char::is_control)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The engine: one model on this machine's processors, and the threads that compute with it.
 //!
-//! [`load`] reads a GGUF file, [`Engine::start`] moves the model onto threads of its own (one
+//! [`load`] reads a model's files, [`Engine::start`] moves the model onto threads of its own (one
 //! decodes, others make tokens of prompts), and every [`Job`] gets its answer as a stream of
 //! [`Piece`]s. Nothing in here knows of HTTP, of processes or of other hives.
 
@@ -8,6 +8,7 @@ mod decoder;
 mod detokenizer;
 pub mod inspection;
 mod markers;
+mod opening;
 mod preparer;
 mod queue;
 mod reasoning;
@@ -38,12 +39,11 @@ use decoder::{Room, Weights};
 use queue::Queue;
 use template::Template;
 use tokenizer::Tokenizer;
-use weights::MappedModel;
 
 /// What [`load`] needs to know.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
-    /// A GGUF file.
+    /// A GGUF file, or a directory with `config.json`, safetensors and `tokenizer.json`.
     pub path: PathBuf,
     /// Tokens of context of each slot.
     pub ctx_size: u32,
@@ -77,7 +77,7 @@ pub fn load(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result
     if let Some(threads) = options.threads {
         check_threads(threads)?;
     }
-    read(options, progress).map_err(|fault| of_file(fault, &options.path))
+    opening::read(options, progress).map_err(|fault| of_file(fault, &options.path))
 }
 
 /// Names the file in what is wrong with it, and in the hint.
@@ -86,30 +86,12 @@ fn of_file(mut fault: Fault, path: &Path) -> Fault {
         let message = format!("{}: {}", path.display(), fault.message);
         fault.message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
         let word = text::shell_word(&path.to_string_lossy());
+        let word = if path.is_dir() { format!("{word}/*") } else { word };
         for hint in &mut fault.hints {
             *hint = hint.replace("FILE.gguf", &word);
         }
     }
     fault
-}
-
-fn read(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, Fault> {
-    let started = Instant::now();
-    let file = MappedModel::open(&options.path)?;
-    let room = decoder::check_context(&file.header, options.ctx_size)?;
-    let tokenizer = Tokenizer::from_header(&file.header)?;
-    let template = Template::from_header(&file.header, &tokenizer);
-    let weights = Weights::load(&file, progress)?;
-    if tokenizer.len() > weights.vocabulary() {
-        let message = format!(
-            "the tokenizer has {} tokens, but the model only {} embeddings",
-            tokenizer.len(),
-            weights.vocabulary()
-        );
-        return Err(Fault::new(Code::ModelCorrupt, message));
-    }
-    let load_time = started.elapsed();
-    Ok(Model { weights, tokenizer, template, room, load_time })
 }
 
 /// Refuses a number of threads that candle's pools will not have.

@@ -6,7 +6,9 @@ use candle_core::quantized::GgmlDType;
 use wire::generate::{ChatRole, Message};
 use wire::limits;
 
+use super::testing::golden::{Golden, Held};
 use super::testing::{TestModel, Words};
+use super::weights::MappedModel;
 use super::*;
 
 fn options(path: &Path, ctx_size: u32) -> LoadOptions {
@@ -427,4 +429,58 @@ fn the_demo_model_says_what_a_hive_is() {
     let answer = ask(&demo(), chat("What is a hive?"), sampling);
     assert_eq!(finished(&answer).0, FinishReason::Stop);
     assert!(answer.text.contains("machine"), "{:?}", answer.text);
+}
+
+/// A `tokenizer.json` of the printable characters of ASCII and a mark that ends an answer.
+fn printable() -> String {
+    let mut vocabulary: serde_json::Map<String, serde_json::Value> =
+        (33..=126u8).zip(0..).map(|(byte, id)| (char::from(byte).to_string(), id.into())).collect();
+    vocabulary.insert("Ġ".to_owned(), 94.into());
+    let coding = serde_json::json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true
+    });
+    let end = serde_json::json!({
+        "id": 95, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true
+    });
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [end],
+        "normalizer": null, "pre_tokenizer": coding, "post_processor": null, "decoder": coding,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocabulary, "merges": []
+        }
+    })
+    .to_string()
+}
+
+#[test]
+fn a_directory_of_safetensors_answers_with_its_own_tokenizer_and_template() {
+    let directory = Golden::read("llama").write_directory(Held::Bf16, 2);
+    let options = options(directory.path(), 512);
+    let refused = load(&options, &mut |_, _| {}).err().unwrap();
+    assert_eq!(refused.code, Code::ModelUnsupported);
+    assert!(refused.message.contains("tokenizer.json"), "{refused:?}");
+
+    let write = |name: &str, text: &str| {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    };
+    write("tokenizer.json", &printable());
+    let engine = || Engine::start(load(&options, &mut |_, _| {}).unwrap(), 1).unwrap();
+    let answer = ask(&engine(), raw("What is a hive?"), greedy(8));
+    let (reason, usage) = finished(&answer);
+    assert_eq!((reason, usage.prompt_tokens, answer.ids.len()), (FinishReason::Length, 15, 8));
+    assert_eq!(ask(&engine(), raw("What is a hive?"), greedy(8)).ids, answer.ids);
+
+    let refused = fault(ask(&engine(), chat("Hi"), greedy(1)));
+    assert_eq!(refused.code, Code::TemplateFailed, "{refused:?}");
+    let template = "{% for m in messages %}{{ m.content }}{% endfor %}?";
+    let config = serde_json::json!({ "eos_token": "<|end|>", "chat_template": template });
+    write("tokenizer_config.json", &config.to_string());
+    let (_, usage) = finished(&ask(&engine(), chat("Hi"), greedy(1)));
+    assert_eq!(usage.prompt_tokens, 3);
+    write("chat_template.jinja", "{{ messages[0].content }}");
+    let (_, usage) = finished(&ask(&engine(), chat("Hi"), greedy(1)));
+    assert_eq!(usage.prompt_tokens, 2);
 }

@@ -1,6 +1,7 @@
 //! How many threads the engine computes with: decided before its pools exist.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use wire::{Code, Fault};
@@ -10,7 +11,7 @@ use crate::cli::ServeArgs;
 /// What candle's thread pools are sized by, once a process.
 const POOL_SIZE: &str = "RAYON_NUM_THREADS";
 
-/// Bytes of a model's file below which one thread is faster than several: each of its products is
+/// Bytes of a model's files below which one thread is faster than several: each of its products is
 /// done before a second thread has taken its part, and on a busy machine the first one then spins
 /// for as long as the second is not scheduled.
 const SMALL_MODEL_BYTES: u64 = 64 * 1024 * 1024;
@@ -18,9 +19,21 @@ const SMALL_MODEL_BYTES: u64 = 64 * 1024 * 1024;
 /// The threads to compute with; absent: as many as the pools choose. A file that cannot be looked
 /// at is no reason to fail here: loading it says more.
 fn wanted(args: &ServeArgs) -> Option<u32> {
-    let is_small =
-        || std::fs::metadata(&args.model).is_ok_and(|file| file.len() < SMALL_MODEL_BYTES);
+    let is_small = || bytes_of(&args.model).is_ok_and(|bytes| bytes < SMALL_MODEL_BYTES);
     args.threads.or_else(|| is_small().then_some(1))
+}
+
+/// Bytes of a model's file, or of all files of its directory.
+fn bytes_of(path: &Path) -> std::io::Result<u64> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(metadata.len());
+    }
+    std::fs::read_dir(path)?.try_fold(0u64, |bytes, entry| {
+        // What an entry links to, as the store of Hugging Face's own tools has them.
+        let file = std::fs::metadata(entry?.path())?;
+        Ok(bytes.saturating_add(file.len()))
+    })
 }
 
 /// Makes this process compute with the threads that it was asked for, or that its model is worth.

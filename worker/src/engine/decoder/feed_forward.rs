@@ -141,7 +141,9 @@ impl Mixture {
         chosen.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         chosen.truncate(self.used);
         let sum = if self.are_normed { chosen.iter().map(|(_, weight)| weight).sum() } else { all };
-        chosen.iter_mut().for_each(|(_, weight)| *weight /= sum);
+        for (_, weight) in &mut chosen {
+            *weight /= sum;
+        }
         chosen
     }
 }

@@ -20,8 +20,8 @@ use wire::gguf::Header;
 use super::internal;
 use super::weights::{Directory, Loader, MappedModel, Tensors, matrix};
 use cache::SlotCache;
-use config::{Config, Description, Rotation};
-pub(super) use config::{Room, check_context};
+use config::{Config, Rotation};
+pub(super) use config::{Description, Room, check_context};
 use layer::Layer;
 use rope::{Angles, Rope};
 
@@ -107,10 +107,11 @@ impl Weights {
 
     /// Copies the weights out of a directory of safetensors.
     pub(super) fn load_directory(
+        description: Description,
         directory: &Directory,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Fault> {
-        let Description { config, naming } = Description::parse(&directory.config)?;
+        let Description { config, naming } = description;
         Self::take(config, &directory.named(naming), progress)
     }
 

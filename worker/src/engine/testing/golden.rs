@@ -160,7 +160,9 @@ impl Golden {
         if let Some(heads) = made.interleave {
             values = interleaved(&values, heads, first.shape.get(1).copied().unwrap_or(1));
         }
-        values.iter_mut().for_each(|value| *value += made.add);
+        for value in &mut values {
+            *value += made.add;
+        }
         let mut shape = first.shape.clone();
         if sources.len() > 1 {
             shape.insert(0, sources.len());
@@ -251,7 +253,7 @@ fn safetensors(tensors: &[Described], held: Held) -> Vec<u8> {
     }
     let mut header = serde_json::Value::Object(header).to_string();
     // Some files align their data, others do not.
-    while header.len() % 8 != usize::from(tensors.len() % 2 == 0) {
+    while header.len() % 8 != usize::from(tensors.len().is_multiple_of(2)) {
         header.push(' ');
     }
     let mut file = u64::try_from(header.len()).unwrap().to_le_bytes().to_vec();

@@ -27,6 +27,7 @@ struct Shard {
 pub(in super::super) struct Directory {
     /// The text of `config.json`.
     pub config: Vec<u8>,
+    path: PathBuf,
     shards: Vec<Shard>,
     /// Where each tensor is: its shard, and its place in that one's table.
     places: HashMap<String, (usize, usize)>,
@@ -58,7 +59,8 @@ impl Directory {
             return Err(Fault::new(Code::ModelUnsupported, message)
                 .hint(format!("ls -l {}", text::shell_word(&path.to_string_lossy()))));
         };
-        let mut directory = Self { config, shards: Vec::new(), places: HashMap::new() };
+        let (shards, places) = (Vec::new(), HashMap::new());
+        let mut directory = Self { config, path: path.to_owned(), shards, places };
         for (name, path) in files {
             directory.add(&name, &path, index.as_ref())?;
         }
@@ -66,6 +68,15 @@ impl Directory {
             Some(name) => Err(corrupt(format!("no file has {}", text::one_line(name, 80)))),
             None => Ok(directory),
         }
+    }
+
+    /// The content of another of its files, of at most `limit` bytes, if it is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(in super::super) fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let path = self.path.join(name);
+        if path.exists() { small(&path, limit).map(Some) } else { Ok(None) }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -148,7 +159,8 @@ impl Tensors for Named<'_> {
         let end = start.checked_add(usize::try_from(info.bytes).ok()?)?;
         // The header's own check keeps every tensor within the file.
         let data = shard.map.get(start..end).unwrap_or_default();
-        Some(Found { name: &info.name, dims: info.shape.clone(), kind: info.kind(), data })
+        let (dims, stored) = (info.shape.clone(), info.dtype.as_str());
+        Some(Found { name: &info.name, dims, kind: info.kind(), stored, data })
     }
 
     fn names(&self) -> Vec<&str> {
@@ -158,5 +170,9 @@ impl Tensors for Named<'_> {
 
     fn bytes(&self) -> u64 {
         self.all().map(|info| info.bytes).fold(0, u64::saturating_add)
+    }
+
+    fn remedy(&self) -> &'static str {
+        "convert_hf_to_gguf.py MODEL_DIR --outfile OUT.gguf  # llama.cpp's"
     }
 }

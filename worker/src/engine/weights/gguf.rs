@@ -37,7 +37,8 @@ impl Tensors for MappedModel {
         let dims = info.shape.iter().rev().copied().collect();
         // The header's own check keeps every tensor within the file.
         let data = self.data(info).unwrap_or_default();
-        Some(Found { name: &info.name, dims, kind: Some(info.kind), data })
+        let stored = info.kind.name();
+        Some(Found { name: &info.name, dims, kind: Some(info.kind), stored, data })
     }
 
     fn names(&self) -> Vec<&str> {
@@ -46,5 +47,9 @@ impl Tensors for MappedModel {
 
     fn bytes(&self) -> u64 {
         self.header.weight_bytes()
+    }
+
+    fn remedy(&self) -> &'static str {
+        "llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M"
     }
 }

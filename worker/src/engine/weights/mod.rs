@@ -27,8 +27,10 @@ pub(super) struct Found<'a> {
     pub name: &'a str,
     /// Its row-major shape.
     pub dims: Vec<u64>,
-    /// How its elements are stored; none that has a name here is `None`.
+    /// How its elements are stored, if ggml has a type like that.
     pub kind: Option<TensorKind>,
+    /// The file's word for how they are.
+    pub stored: &'a str,
     /// Its bytes.
     pub data: &'a [u8],
 }
@@ -43,6 +45,9 @@ pub(super) trait Tensors {
 
     /// Bytes of all tensors.
     fn bytes(&self) -> u64;
+
+    /// How to make files of other types of these.
+    fn remedy(&self) -> &'static str;
 }
 
 /// candle's type for a kind, if it computes with it.
@@ -120,7 +125,7 @@ impl<'a> Loader<'a> {
         shape: Vec<usize>,
     ) -> Result<QTensor, Fault> {
         let found = self.find(name)?;
-        let dtype = check(name, &found, dims)?;
+        let dtype = check(name, &found, dims, self.source.remedy())?;
         let columns = dims.last().copied().unwrap_or(1);
         let row_bytes = columns / dtype.block_size() * dtype.type_size();
         let out_of_file = || corrupt(format!("tensor {name} lies outside of the file"));
@@ -180,23 +185,28 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// candle's type for a tensor.
+/// candle's type for a tensor whose file calls its type `stored`.
 ///
 /// # Errors
-/// `MODEL_UNSUPPORTED` when it has none.
-pub(super) fn readable(name: &str, kind: Option<TensorKind>) -> Result<GgmlDType, Fault> {
+/// `MODEL_UNSUPPORTED` with `remedy` when it has none.
+pub(super) fn readable(
+    name: &str,
+    kind: Option<TensorKind>,
+    stored: &str,
+    remedy: &str,
+) -> Result<GgmlDType, Fault> {
     kind.and_then(dtype_of).ok_or_else(|| {
-        let (name, kind) = (text::one_line(name, 80), kind.map_or("unknown", TensorKind::name));
+        let (name, kind) = (text::one_line(name, 80), text::one_line(stored, 16));
         let message = format!("tensor {name} has the type {kind}, which this engine lacks");
         Fault::new(Code::ModelUnsupported, message)
             .detail("tensor", name)
             .detail("type", kind)
-            .hint("llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M")
+            .hint(remedy)
     })
 }
 
 /// Checks that a tensor is what it should be, and that candle can read it.
-fn check(name: &str, found: &Found<'_>, dims: &[usize]) -> Result<GgmlDType, Fault> {
+fn check(name: &str, found: &Found<'_>, dims: &[usize], remedy: &str) -> Result<GgmlDType, Fault> {
     let fits = found.dims.len() == dims.len()
         && found.dims.iter().zip(dims).all(|(found, dim)| u64::try_from(*dim) == Ok(*found));
     if !fits {
@@ -204,7 +214,7 @@ fn check(name: &str, found: &Found<'_>, dims: &[usize]) -> Result<GgmlDType, Fau
         let message = format!("tensor {name} has the shape {shape:?} instead of {dims:?}");
         return Err(corrupt(message));
     }
-    let dtype = readable(name, found.kind)?;
+    let dtype = readable(name, found.kind, found.stored, remedy)?;
     // The table's own arithmetic is checked again: candle reads as many bytes as the shape has.
     let elements = dims.iter().try_fold(1usize, |n, dim| n.checked_mul(*dim));
     let blocks = elements.map(|n| n / dtype.block_size());

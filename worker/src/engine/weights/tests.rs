@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use wire::Code;
 
+use super::super::decoder::{Description, Weights};
 use super::super::testing::golden::{Golden, Held};
 use super::*;
 
@@ -56,4 +57,28 @@ fn a_config_over_its_limit_is_not_read() {
     let config = std::fs::File::create(directory.path().join("config.json")).unwrap();
     config.set_len(wire::limits::MAX_MODEL_CONFIG_BYTES + 1).unwrap();
     assert!(refused(directory.path()).message.contains("more than the limit"));
+}
+
+#[test]
+fn weights_of_other_types_and_unknown_tensors_are_refused_by_name() {
+    let directory = Golden::read("llama").write_directory(Held::F16, 1);
+    let path = directory.path().join("model.safetensors");
+    let file = std::fs::read(&path).unwrap();
+    let with = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = file.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        let mut changed = file.clone();
+        changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+        std::fs::write(&path, changed).unwrap();
+        let directory = Directory::open(directory.path()).unwrap();
+        let description = Description::parse(&directory.config).unwrap();
+        Weights::load_directory(description, &directory, &mut |_, _| {}).err().unwrap()
+    };
+    let fault = with("\"dtype\":\"F16\"", "\"dtype\":\"I16\"");
+    assert_eq!(fault.code, Code::ModelUnsupported, "{fault:?}");
+    assert!(fault.message.contains("type I16") && fault.hints[0].contains("convert_hf"));
+    let fault =
+        with("model.layers.2.self_attn.q_proj.weight", "model.layers.2.self_attn.q_pxyz.weight");
+    assert_eq!(fault.code, Code::ModelCorrupt, "{fault:?}");
+    assert!(fault.message.contains("lacks tensor blk.2.attn_q.weight"), "{fault:?}");
 }

@@ -15,6 +15,17 @@ pub(super) enum Windows {
     AllButEvery(usize),
 }
 
+/// Whether feed-forward parts are mixtures of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mixes {
+    /// In no model.
+    Never,
+    /// In some.
+    Sometimes,
+    /// In all.
+    Always,
+}
+
 /// What tells one family from another.
 pub(super) struct Family {
     /// `general.architecture` of its GGUF files.
@@ -25,21 +36,19 @@ pub(super) struct Family {
     pub pairing: Pairing,
     /// Whether each head's query and key is normalised.
     pub norms_heads: bool,
-    /// Whether outputs are normalised, too.
-    pub norms_outputs: bool,
     /// Whether query, key and value are one matrix, and gate and up another.
     pub is_fused: bool,
     /// What a gate goes through.
     pub activation: Activation,
     /// Which blocks attend to a window.
     pub windows: Windows,
-    /// Whether embeddings are multiplied with the root of their length, and norms stored without
-    /// their one.
+    /// Whether embeddings are multiplied with the root of their length, outputs normalised, too, and
+    /// norms stored without their one.
     pub is_gemma: bool,
     /// Every n-th block is not rotated.
     pub unrotated: Option<usize>,
-    /// Whether its feed-forward parts may be mixtures of experts.
-    pub has_experts: bool,
+    /// Whether its feed-forward parts are mixtures of experts.
+    pub mixes: Mixes,
 }
 
 const PLAIN: Family = Family {
@@ -47,13 +56,12 @@ const PLAIN: Family = Family {
     model_types: &[],
     pairing: Pairing::Halves,
     norms_heads: false,
-    norms_outputs: false,
     is_fused: false,
     activation: Activation::Silu,
     windows: Windows::None,
     is_gemma: false,
     unrotated: None,
-    has_experts: false,
+    mixes: Mixes::Never,
 };
 
 /// The families of [`wire::gguf::SUPPORTED_ARCHITECTURES`], which hives refuse by.
@@ -63,7 +71,7 @@ pub(super) const FAMILIES: [Family; 9] = [
         model_types: &["llama", "mistral", "mixtral"],
         pairing: Pairing::Interleaved,
         windows: Windows::All,
-        has_experts: true,
+        mixes: Mixes::Sometimes,
         ..PLAIN
     },
     Family { name: "qwen2", model_types: &["qwen2"], ..PLAIN },
@@ -72,13 +80,12 @@ pub(super) const FAMILIES: [Family; 9] = [
         name: "qwen3moe",
         model_types: &["qwen3_moe"],
         norms_heads: true,
-        has_experts: true,
+        mixes: Mixes::Always,
         ..PLAIN
     },
     Family {
         name: "gemma2",
         model_types: &["gemma2"],
-        norms_outputs: true,
         activation: Activation::GeluTanh,
         windows: Windows::AllButEvery(2),
         is_gemma: true,
@@ -88,7 +95,6 @@ pub(super) const FAMILIES: [Family; 9] = [
         name: "gemma3",
         model_types: &["gemma3_text"],
         norms_heads: true,
-        norms_outputs: true,
         activation: Activation::GeluTanh,
         windows: Windows::AllButEvery(6),
         is_gemma: true,

@@ -4,7 +4,7 @@ use wire::gguf::{Array, Header, ModelShape, Value};
 use wire::{Fault, limits, text};
 
 use super::super::super::weights::corrupt;
-use super::family::{Family, Windows, family};
+use super::family::{Family, Mixes, Windows, family};
 use super::{
     Block, Config, Experts, Room, RopeConfig, Rotation, Scaling, inverse_root, narrow, positive,
     room, size, unsupported, yarn_magnitude,
@@ -93,6 +93,11 @@ impl Config {
             "rope.scaling.yarn_log_multiplier",
             "rope.scaling.yarn_attn_factor",
         ])?;
+        if family.name == "granite"
+            && header.flag(&keys.key("rope.scaling.finetuned")) == Some(false)
+        {
+            return Err(unsupported("this engine does not compute granite without positions"));
+        }
         let head_dim = size(shape.head_dim);
         let rope = rope(&keys, &shape)?.check(head_dim)?;
         Self {
@@ -109,7 +114,7 @@ impl Config {
             rope,
             window: window(&keys),
             norms_heads: family.norms_heads,
-            norms_outputs: family.norms_outputs,
+            norms_outputs: family.is_gemma,
             is_fused: family.is_fused,
             activation: family.activation,
             experts: experts(&keys, &shape)?,
@@ -134,12 +139,11 @@ fn epsilon(header: &Header, key: &str) -> Result<f32, Fault> {
 }
 
 fn window(keys: &Keys<'_>) -> Option<usize> {
-    let usual = match keys.family.windows {
-        Windows::None => return None,
-        Windows::All => None,
-        // Gemma 2's, whose first files lack the key.
-        Windows::AllButEvery(_) => Some(4096),
-    };
+    if keys.family.windows == Windows::None {
+        return None;
+    }
+    // Gemma 2's, whose first files lack the key.
+    let usual = (keys.family.name == "gemma2").then_some(4096);
     keys.window().and_then(|window| usize::try_from(window).ok()).or(usual)
 }
 
@@ -242,10 +246,12 @@ fn experts(keys: &Keys<'_>, shape: &ModelShape) -> Result<Option<Experts>, Fault
     let is_none = keys.header.unsigned(&keys.key("expert_count")) == Some(0);
     let count = if is_none { None } else { keys.count("expert_count", limits::MAX_EXPERTS)? };
     let Some(count) = count else {
-        let always = name == "qwen3moe";
-        return if always { Err(corrupt("the model lacks expert_count")) } else { Ok(None) };
+        return match keys.family.mixes {
+            Mixes::Always => Err(corrupt("the model lacks expert_count")),
+            _ => Ok(None),
+        };
     };
-    if !keys.family.has_experts {
+    if keys.family.mixes == Mixes::Never {
         return Err(unsupported(format!("this engine does not compute {name} with experts")));
     }
     // 1 is softmax, which llama.cpp takes when the key is missing.

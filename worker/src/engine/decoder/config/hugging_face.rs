@@ -6,16 +6,16 @@ use wire::{Fault, limits, text};
 use super::super::super::weights::{Naming, corrupt};
 use super::family::{Family, Windows, family};
 use super::{
-    Activation, Block, Config, Experts, LongFactors, Pairing, RopeConfig, Rotation, Scaling,
-    inverse_root, narrow, positive, size, unsupported, yarn_magnitude,
+    Activation, Block, Config, Experts, LongFactors, Pairing, Room, RopeConfig, Rotation, Scaling,
+    inverse_root, narrow, positive, room, size, unsupported, yarn_magnitude,
 };
 
 /// A `config.json`, checked.
-pub(in super::super) struct Description {
+pub(in super::super::super) struct Description {
     /// The model's figures.
-    pub config: Config,
+    pub(in super::super) config: Config,
     /// What its tensors are called.
-    pub naming: Naming,
+    pub(in super::super) naming: Naming,
 }
 
 /// An object of a config. A key that is `null` is as one that is missing, unless its absence has a
@@ -85,7 +85,7 @@ impl<'j> Keys<'j> {
 struct Model<'j> {
     keys: Keys<'j>,
     family: &'static Family,
-    model_type: &'j str,
+    kind: &'j str,
     layers: usize,
     heads: u32,
     head_dim: u32,
@@ -98,7 +98,7 @@ impl Description {
     ///
     /// # Errors
     /// As [`Config::from_header`].
-    pub(in super::super) fn parse(json: &[u8]) -> Result<Self, Fault> {
+    pub(in super::super::super) fn parse(json: &[u8]) -> Result<Self, Fault> {
         let no_object = || corrupt("config.json is no JSON object");
         let value: Value =
             serde_json::from_slice(json).map_err(|error| no_object().cause(error))?;
@@ -113,6 +113,14 @@ impl Description {
         keys.refuse_true(&["use_bidirectional_attention", "add_cross_attention"])?;
         let model = Model::new(keys, family, model_type)?;
         Ok(Self { config: model.config()?, naming: model.naming() })
+    }
+
+    /// The context that a worker of this model gets, if it can have it.
+    ///
+    /// # Errors
+    /// As [`room`].
+    pub(in super::super::super) fn room(&self, ctx_size: u32) -> Result<Room, Fault> {
+        room(self.config.context, ctx_size)
     }
 }
 
@@ -131,7 +139,7 @@ impl<'j> Model<'j> {
             context: keys.needed("max_position_embeddings", limits::MAX_CTX_SIZE)?,
             keys,
             family,
-            model_type,
+            kind: model_type,
             heads,
             head_dim,
             width,
@@ -139,7 +147,7 @@ impl<'j> Model<'j> {
     }
 
     fn naming(&self) -> Naming {
-        match self.model_type {
+        match self.kind {
             "mixtral" => Naming::Mixtral,
             _ if self.family.is_gemma => Naming::Gemma,
             _ if self.family.is_fused => Naming::Fused,
@@ -170,9 +178,10 @@ impl<'j> Model<'j> {
             "gemma2" | "gemma3" => keys.factor(key),
             _ => Ok(None),
         };
-        let embedding_scale = match family.is_gemma {
-            true => Some(f64::from(self.width).sqrt()),
-            false => of_granite("embedding_multiplier")?,
+        let embedding_scale = if family.is_gemma {
+            Some(f64::from(self.width).sqrt())
+        } else {
+            of_granite("embedding_multiplier")?
         };
         Config {
             blocks,
@@ -188,7 +197,7 @@ impl<'j> Model<'j> {
             local_rope,
             window,
             norms_heads: family.norms_heads,
-            norms_outputs: family.norms_outputs,
+            norms_outputs: family.is_gemma,
             is_fused: family.is_fused,
             activation: self.activation()?,
             experts: self.experts()?,
@@ -226,7 +235,7 @@ impl<'j> Model<'j> {
 
     fn experts(&self) -> Result<Option<Experts>, Fault> {
         let keys = self.keys;
-        let (count, inner) = match self.model_type {
+        let (count, inner) = match self.kind {
             "mixtral" => ("num_local_experts", "intermediate_size"),
             "qwen3_moe" => ("num_experts", "moe_intermediate_size"),
             _ => return Ok(None),
@@ -241,7 +250,7 @@ impl<'j> Model<'j> {
             Some(count) => count,
             None => keys.needed("num_local_experts", limits::MAX_EXPERTS)?,
         };
-        let is_mixtral = self.model_type == "mixtral";
+        let is_mixtral = self.kind == "mixtral";
         Ok(Some(Experts {
             count: size(experts),
             used: size(keys.needed("num_experts_per_tok", experts)?),
@@ -253,15 +262,14 @@ impl<'j> Model<'j> {
     /// The window; transformers' default where a config leaves it out.
     fn window(&self) -> Result<Option<usize>, Fault> {
         let keys = self.keys;
-        let usual = match self.model_type {
-            "llama" => return Ok(None),
-            "qwen2" | "qwen3" if keys.flag("use_sliding_window")? == Some(true) => Some(4096),
-            "qwen2" | "qwen3" => return Ok(None),
+        let usual = match self.kind {
+            "llama" | "granite" => return Ok(None),
+            "qwen2" | "qwen3" if keys.flag("use_sliding_window")? != Some(true) => return Ok(None),
             "qwen3_moe" | "smollm3" => {
                 keys.refuse_true(&["use_sliding_window"])?;
                 return Ok(None);
             }
-            "mistral" | "gemma2" | "gemma3_text" => Some(4096),
+            "qwen2" | "qwen3" | "mistral" | "gemma2" | "gemma3_text" => Some(4096),
             _ => None,
         };
         if !keys.0.contains_key("sliding_window") {
@@ -318,7 +326,7 @@ impl<'j> Model<'j> {
             let theta = keys.get(key).and_then(Value::as_f64);
             theta.unwrap_or(usual)
         };
-        let usual = match self.model_type {
+        let usual = match self.kind {
             "gemma3_text" | "mixtral" => 1e6,
             "smollm3" => 2e6,
             _ => 1e4,

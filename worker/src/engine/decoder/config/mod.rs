@@ -10,7 +10,7 @@ use wire::{Code, Fault, limits};
 
 use super::super::weights::corrupt;
 pub(in super::super) use gguf::check_context;
-pub(super) use hugging_face::Description;
+pub(in super::super) use hugging_face::Description;
 
 /// How rotary positions pair a head's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,16 +24,16 @@ pub(super) enum Pairing {
 /// What a feed-forward block's gate goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Activation {
-    /// x·σ(x) (SwiGLU).
+    /// x·σ(x) (`SwiGLU`).
     Silu,
-    /// The Gaussian error linear unit, by its approximation with tanh (GeGLU).
+    /// The Gaussian error linear unit, by its approximation with tanh (`GeGLU`).
     GeluTanh,
 }
 
 /// How a block's queries and keys are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rotation {
-    /// Not at all (NoPE).
+    /// Not at all (`NoPE`).
     None,
     /// As [`Config::rope`] says.
     Global,
@@ -235,7 +235,7 @@ impl RopeConfig {
     }
 }
 
-/// The magnitude that YaRN gives to what it rotates.
+/// The magnitude that `YaRN` gives to what it rotates.
 fn yarn_magnitude(factor: f64) -> f64 {
     if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 }
 }
