@@ -67,7 +67,8 @@ pub struct Figures {
 /// What kind of tokenizer a model has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerKind {
-    /// `tokenizer.ggml.model`: gpt2 (byte-level BPE), llama (SentencePiece), bert (WordPiece).
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (`SentencePiece`) or
+    /// `bert` (`WordPiece`).
     pub model: String,
     /// `tokenizer.ggml.pre`: how a text is cut before its pieces are merged.
     pub pre: Option<String>,

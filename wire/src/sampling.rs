@@ -401,7 +401,8 @@ mod tests {
             };
             if let Ok(s) = Sampling::try_from(&fields) {
                 prop_assert!((0.0..=2.0).contains(&s.temperature));
-                prop_assert!([s.typical_p, s.top_p, s.min_p].iter().all(|p| (0.0..=1.0).contains(p)));
+                let parts = [s.typical_p, s.top_p, s.min_p];
+                prop_assert!(parts.iter().all(|part| (0.0..=1.0).contains(part)));
                 prop_assert!((0.0..=2.0).contains(&s.repeat_penalty));
                 prop_assert!(s.logit_bias.iter().all(|(_, bias)| bias.abs() <= 100.0));
             }

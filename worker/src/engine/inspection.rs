@@ -12,7 +12,7 @@ use super::markers::{self, Tags};
 use super::of_file;
 use super::template::{self, Template};
 use super::tokenizer::Tokenizer;
-use super::weights::{self, MappedModel};
+use super::weights::{self, MappedModel, Tensors};
 
 /// Reads the header of the file at `path`.
 ///
@@ -24,7 +24,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
     let own = |key: &str| Some(text::one_line(header.text(key)?, limits::MAX_MODEL_TEXT_BYTES));
     let tokenizer = own("tokenizer.ggml.model")
         .map(|model| TokenizerKind { model, pre: own("tokenizer.ggml.pre") });
-    let faults = faults(header).into_iter().map(|fault| of_file(fault, path)).collect();
+    let faults = faults(&file).into_iter().map(|fault| of_file(fault, path)).collect();
     Ok(Inspection {
         file_bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
         name: own("general.name"),
@@ -40,29 +40,30 @@ pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
 }
 
 /// Everything in a header that a load would fail at, in the order of a load.
-fn faults(header: &Header) -> Vec<Fault> {
+fn faults(file: &MappedModel) -> Vec<Fault> {
+    let header = &file.header;
     let smallest = limits::MIN_CTX_SIZE;
     let ctx_size = header.shape().map_or(smallest, |shape| shape.context.min(smallest));
     let checks = [
         decoder::check_context(header, ctx_size).map(drop),
         Weights::check(header),
         Tokenizer::from_header(header).map(drop),
-        types_are_readable(header),
+        types_are_readable(file),
     ];
     let mut faults: Vec<Fault> = checks.into_iter().filter_map(Result::err).collect();
     faults.dedup_by(|a, b| a.message == b.message);
     faults
 }
 
-fn types_are_readable(header: &Header) -> Result<(), Fault> {
-    if header.tensors.is_empty() {
+fn types_are_readable(file: &MappedModel) -> Result<(), Fault> {
+    let names = file.names();
+    if names.is_empty() {
         return Err(weights::corrupt("the file has no tensors"));
     }
-    let readable = |info: &wire::gguf::TensorInfo| {
-        let (kind, stored) = (Some(info.kind), info.kind.name());
-        weights::readable(&info.name, kind, stored, weights::REQUANTIZE)
-    };
-    header.tensors.iter().try_for_each(|info| readable(info).map(drop))
+    let mut found = names.into_iter().filter_map(|name| file.find(name));
+    found.try_for_each(|found| {
+        weights::readable(found.name, found.kind, found.stored, file.remedy()).map(drop)
+    })
 }
 
 fn parameters(header: &Header) -> u64 {

@@ -1,4 +1,4 @@
-//! Parts an answer into the model's reasoning (`<think>` … `</think>` and its kin) and what it says.
+//! Parts an answer into the model's reasoning (`<think>` … `</think>`, or its kin) and the rest.
 
 use super::markers::{THINK, Tags};
 

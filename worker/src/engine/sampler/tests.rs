@@ -163,7 +163,8 @@ proptest! {
         );
         for (token, part) in &expected {
             // Logits are f32 after penalties.
-            prop_assert!((found[token] - part).abs() < 1e-4, "{}: {} {}", token, found[token], part);
+            let found = found[token];
+            prop_assert!((found - part).abs() < 1e-4, "{}: {} {}", token, found, part);
         }
     }
 

@@ -93,6 +93,14 @@ fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Er
             let (suffix,): (&str,) = from_args(args)?;
             Value::from(text.strip_suffix(suffix).unwrap_or(text))
         }
+        _ => return of_letters(text, method, args),
+    };
+    Ok(Some(result))
+}
+
+/// The methods that look at a text's letters alone.
+fn of_letters(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    let result = match method {
         "zfill" => {
             let (width,): (usize,) = from_args(args)?;
             let sign = text.len() - text.trim_start_matches(['+', '-']).len();

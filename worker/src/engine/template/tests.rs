@@ -19,7 +19,7 @@ fn talk() -> Vec<Message> {
 }
 
 /// 2024-02-29 12:34:56.
-pub(super) fn now() -> std::time::SystemTime {
+pub(super) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_709_210_096)
 }
 

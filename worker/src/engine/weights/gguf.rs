@@ -8,10 +8,6 @@ use wire::gguf::{Header, TensorInfo};
 
 use super::{Found, Tensors, file};
 
-/// Makes a file of types that candle has.
-pub(in super::super) const REQUANTIZE: &str =
-    "llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M";
-
 /// A model's file with its header. Dropped as soon as the weights are copied out of it.
 pub(in super::super) struct MappedModel {
     /// What the file says of itself.
@@ -54,6 +50,6 @@ impl Tensors for MappedModel {
     }
 
     fn remedy(&self) -> &'static str {
-        REQUANTIZE
+        "llama-quantize --allow-requantize IN.gguf OUT.gguf Q4_K_M"
     }
 }

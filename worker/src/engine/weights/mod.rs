@@ -18,7 +18,7 @@ use wire::{Code, Fault, text};
 
 use super::internal;
 pub(super) use directory::Directory;
-pub(super) use gguf::{MappedModel, REQUANTIZE};
+pub(super) use gguf::MappedModel;
 pub(super) use names::Naming;
 
 /// A tensor as it lies in a file.
@@ -185,10 +185,10 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// candle's type for a tensor that its file says is `stored` so; `remedy` is the hint where it has none.
+/// candle's type for a tensor whose file calls its type `stored`.
 ///
 /// # Errors
-/// `MODEL_UNSUPPORTED` when it has none.
+/// `MODEL_UNSUPPORTED` with `remedy` when it has none.
 pub(super) fn readable(
     name: &str,
     kind: Option<TensorKind>,
