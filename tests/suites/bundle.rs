@@ -89,10 +89,10 @@ fn each_target_is_put_beside_its_digest_under_the_build_that_it_is_of() {
         let sum = Command::new("sha256sum").arg(file("rbee")).output().expect("a sum").stdout;
         let recorded = std::fs::read_to_string(file("rbee.sha256")).expect("a digest");
         assert!(String::from_utf8_lossy(&sum).starts_with(recorded.trim()), "{recorded}");
-        let mode = |path: &Path| {
+        let rights = |path: &Path| {
             std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777
         };
-        assert_eq!((mode(&file("rbee")), mode(&dir)), (0o755, 0o700));
+        assert_eq!((rights(&file("rbee")), rights(&dir)), (0o755, 0o700));
     }
     let asked = std::fs::read_to_string(workshop.at("data.log")).expect("a log");
     assert!(asked.lines().all(|line| line.contains("--locked --target ")), "{asked}");

@@ -17,14 +17,13 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How many last lines of a failing agent are quoted.
 const QUOTED_LINES: usize = 4;
 
-/// A script that knows which program is meant; with `fresh` the script itself put it in place.
-pub(super) fn given(script: Script, from: &Destination<'_>, digest: &str, fresh: bool) -> Script {
+/// A script that knows which program is meant.
+pub(super) fn given(script: Script, from: &Destination<'_>, digest: &str) -> Script {
     script
         .given("place", from.place.word())
         .given("build", from.build)
         .given("target", from.target)
         .given("digest", digest)
-        .given("fresh", if fresh { "yes" } else { "no" })
 }
 
 /// Begins to start the agent of an installed program, or to find the one that runs;
@@ -33,7 +32,7 @@ pub(super) fn given(script: Script, from: &Destination<'_>, digest: &str, fresh:
 /// # Errors
 /// `HIVE_UNREACHABLE` when the connection ends.
 pub async fn start(host: &Host, from: &Destination<'_>, digest: &str) -> Result<Running, Fault> {
-    given(Script::new("start", &[SCRIPT]), from, digest, false).run(host).await
+    given(Script::new("start", &[SCRIPT]), from, digest).run(host).await
 }
 
 /// The agent that a script started, or found.

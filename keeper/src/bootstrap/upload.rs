@@ -89,7 +89,7 @@ async fn attempt(host: &Host, order: &Order<'_>) -> Result<Outcome, Fault> {
     let upload = include_str!("scripts/upload.sh");
     let parts = if order.starts { &[upload, start::SCRIPT][..] } else { &[upload] };
     let script = Script::new("install", parts);
-    let mut running = start::given(script, &order.to, &payload.digest, true)
+    let mut running = start::given(script, &order.to, &payload.digest)
         .given("name", &payload.name)
         .given("packed", if payload.is_packed { "gz" } else { "plain" })
         .given("sent", payload.bytes)

@@ -1,13 +1,11 @@
-# Verifies the installed program and starts its agent. Given: place, build, target, digest, fresh (yes:
-# its record was written a moment ago).
+# Verifies the installed program and starts its agent. Given: place, build, target, digest.
 use_place "$place"
 if [ "$place" != home ] && ! owned "$root"; then
     say "foreign=$root"
     exit 0
 fi
 program=$data/$build/$target/rbee
-recorded=$digest
-[ "$fresh" = yes ] || recorded=$(sed -n 1p "$data/$build/$target/rbee.sha256" 2>/dev/null)
+recorded=$(sed -n 1p "$data/$build/$target/rbee.sha256" 2>/dev/null)
 real=$(digest "$program")
 if [ "$real" != "$digest" ] || [ "$recorded" != "$digest" ]; then
     say "changed=${real:--}"

@@ -83,7 +83,8 @@ claim() {
         if kill -0 "${pid##*.}" 2>/dev/null; then
             before=$(size "$old")
             sleep 3
-            [ "$before" = "$(size "$old")" ] || continue
+            # Whoever ended meanwhile writes no more, however far it came.
+            ! kill -0 "${pid##*.}" 2>/dev/null || [ "$before" = "$(size "$old")" ] || continue
         fi
         mv "$old" "$part" 2>/dev/null && return 0
     done
