@@ -123,8 +123,8 @@ impl Attention {
         };
         let mask = match (self.window, mask) {
             (Some(_), Some(Some(mask))) => AttnMask::Mask(mask.clone()),
-            // One row sees all that is left; candle's causal kernel for one row with a soft-cap adds
-            // a bias by distance that nobody asked for.
+            // One row sees all that is left; candle's causal kernel for one row with a soft-cap
+            // adds a bias by distance that nobody asked for.
             _ if self.softcap.is_some() && span.len == 1 => AttnMask::None,
             _ => AttnMask::causal_with_offset(span.position - first),
         };

@@ -42,8 +42,8 @@ pub(super) struct Family {
     pub activation: Activation,
     /// Which blocks attend to a window.
     pub windows: Windows,
-    /// Whether embeddings are multiplied with the root of their length, outputs normalised, too, and
-    /// norms stored without their one.
+    /// Whether embeddings are multiplied with the root of their length, outputs normalised, too,
+    /// and norms stored without their one.
     pub is_gemma: bool,
     /// Every n-th block is not rotated.
     pub unrotated: Option<usize>,

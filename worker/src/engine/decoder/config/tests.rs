@@ -38,7 +38,8 @@ fn transformers_4_and_5_say_the_same_in_their_own_words() {
         (
             "llama-llama3",
             json!({ "rope_theta": 500_000.0, "rope_scaling": {
-                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "rope_type": "llama3", "factor": 8.0,
+                "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                 "original_max_position_embeddings": 256
             }}),
         ),
@@ -137,7 +138,8 @@ fn a_config_with_figures_that_no_model_has_is_refused() {
         (
             "llama-llama3",
             json!({ "rope_parameters": {
-                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1.0
+                "rope_type": "llama3", "factor": 8.0,
+                "low_freq_factor": 4.0, "high_freq_factor": 1.0
             }}),
         ),
         (
