@@ -17,13 +17,9 @@ pub struct Token {
 impl Token {
     /// A token and the bytes that it stands for.
     pub fn new(id: u32, bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self { id, piece: text.to_owned(), bytes: None },
-            Err(_) => {
-                let piece = String::from_utf8_lossy(bytes).into_owned();
-                Self { id, piece, bytes: Some(bytes.to_vec()) }
-            }
-        }
+        let piece = String::from_utf8_lossy(bytes).into_owned();
+        let is_text = piece.as_bytes() == bytes;
+        Self { id, piece, bytes: (!is_text).then(|| bytes.to_vec()) }
     }
 }
 

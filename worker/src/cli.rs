@@ -51,7 +51,6 @@ pub struct TemplateArgs {
 
 /// `rbee worker tokenize`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct TokenizeArgs {
     /// GGUF file, with or without tensors, or a `tokenizer.json`.
     #[arg(long)]

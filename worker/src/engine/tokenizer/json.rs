@@ -188,9 +188,7 @@ fn after_the_first(library: &Library) -> Option<Library> {
     };
     let mut cutter = library.get_pre_tokenizer()?.clone();
     let is_changed = match &mut cutter {
-        PreTokenizerWrapper::Sequence(steps) => {
-            steps.as_mut().iter_mut().fold(false, |changed, step| never(step) || changed)
-        }
+        PreTokenizerWrapper::Sequence(steps) => steps.as_mut().iter_mut().any(never),
         step => never(step),
     };
     is_changed.then(|| {

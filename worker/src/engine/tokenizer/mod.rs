@@ -1,5 +1,5 @@
 //! A model's tokenizer, with its control tokens kept apart from text: byte-level BPE,
-//! SentencePiece or WordPiece, from a GGUF header or from a `tokenizer.json`.
+//! `SentencePiece` or `WordPiece`, from a GGUF header or from a `tokenizer.json`.
 
 mod bytes;
 mod json;
@@ -49,7 +49,7 @@ pub(super) struct Tokenizer {
 /// Makes tokens of text without special tokens.
 enum Coder {
     /// By score.
-    SentencePiece(SentencePiece),
+    SentencePiece(Box<SentencePiece>),
     /// By the library.
     Library {
         /// For a text.
@@ -57,7 +57,7 @@ enum Coder {
         /// For the parts of a text that follow a special token, where they are treated otherwise.
         rest: Option<Box<Library>>,
         /// Whether each byte has a token; a vocabulary of byte pairs may lack some.
-        covered: Option<[bool; 256]>,
+        covered: Option<Box<[bool; 256]>>,
     },
 }
 
@@ -107,7 +107,7 @@ impl Tokenizer {
                 (coder, Coding::ByteLevel, Some(shrinks), adds_bos)
             }
             Form::SentencePiece => {
-                let coder = SentencePiece::new(header, &vocabulary)?;
+                let coder = Box::new(SentencePiece::new(header, &vocabulary)?);
                 (Coder::SentencePiece(coder), Coding::Spaced, Some(1), true)
             }
             Form::WordPiece => {
@@ -116,11 +116,11 @@ impl Tokenizer {
                 (coder, Coding::Words, None, true)
             }
         };
-        let Vocabulary { form, tokens, kinds, marks, adds_bos: says, adds_eos, .. } = vocabulary;
-        let begin = marks.bos.filter(|_| says.unwrap_or(adds_bos));
+        let Vocabulary { form, tokens, kinds, marks, begins, has_end, .. } = vocabulary;
+        let begin = marks.bos.filter(|_| begins.unwrap_or(adds_bos));
         let end = match form {
             Form::WordPiece => marks.separator,
-            _ => marks.eos.filter(|_| adds_eos.unwrap_or(false)),
+            _ => marks.eos.filter(|_| has_end.unwrap_or(false)),
         };
         let is_prefixed = match &coder {
             Coder::SentencePiece(coder) => coder.is_prefixed(),
@@ -362,9 +362,9 @@ struct Parts {
 /// bytes, become three.
 const NFC_SHRINKS: usize = 3;
 
-fn covered(ids: &HashMap<String, u32>) -> [bool; 256] {
-    let mut covered = [false; 256];
-    for (byte, is_covered) in (0u8..=255).zip(&mut covered) {
+fn covered(ids: &HashMap<String, u32>) -> Box<[bool; 256]> {
+    let mut covered = Box::new([false; 256]);
+    for (byte, is_covered) in (0u8..=255).zip(covered.iter_mut()) {
         *is_covered = ids.contains_key(bytes::char_of(byte).to_string().as_str());
     }
     covered

@@ -142,9 +142,10 @@ impl Known {
 /// The patterns are those of the models' own `tokenizer.json`. Where llama.cpp writes another one
 /// for the same name (`tekken`, `gpt-4o`: letters by their ASCII case, marks left out; `qwen2`,
 /// `command-r`: no NFC), the model was trained with this one.
-const KNOWN: [Known; 15] = [
+const KNOWN: [Known; 16] = [
     Known::plain(&["gpt-2", "phi-2", "mellum", "granite-docling"], Cut::Gpt2),
     Known::plain(&["smollm", "starcoder", "refact", "minerva-7b"], Cut::DigitsThenGpt2),
+    Known::normalised(&["mpt", "olmo"], Cut::Gpt2),
     Known::normalised(&["command-r"], Cut::DigitsThenGpt2),
     Known::whole_words(
         &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],

@@ -1,4 +1,4 @@
-//! SentencePiece's byte-pair encoding: pieces with scores, and a byte where no piece fits.
+//! `SentencePiece`'s byte-pair encoding: pieces with scores, and a byte where no piece fits.
 //!
 //! The best-scored pair of neighbours that is a piece becomes one, until there is none (Sennrich
 //! et al. 2016, as Kudo and Richardson 2018 have it); the leftmost of equals goes first.

@@ -34,9 +34,9 @@ pub(super) struct Vocabulary {
     /// The tokens with a meaning of their own.
     pub marks: Marks,
     /// Whether a text begins with `bos`, if the file says.
-    pub adds_bos: Option<bool>,
+    pub begins: Option<bool>,
     /// Whether a text ends with `eos`, if the file says.
-    pub adds_eos: Option<bool>,
+    pub has_end: Option<bool>,
 }
 
 /// The tokens with a meaning of their own.
@@ -106,13 +106,13 @@ impl Vocabulary {
         check_special(tokens.iter().zip(&kinds).map(|(token, kind)| (token.as_str(), *kind)))?;
         let marks = marks(header, form, &ids, &kinds)?;
         let flag = |name: &str| header.flag(&key(name));
-        let (adds_bos, adds_eos) = (flag("add_bos_token"), flag("add_eos_token"));
-        for (adds, token) in [(adds_bos, marks.bos), (adds_eos, marks.eos)] {
+        let (begins, has_end) = (flag("add_bos_token"), flag("add_eos_token"));
+        for (adds, token) in [(begins, marks.bos), (has_end, marks.eos)] {
             if adds == Some(true) && token.is_none() {
                 return Err(corrupt("the tokenizer adds a token that it does not have"));
             }
         }
-        Ok(Self { form, tokens, kinds, ids, marks, adds_bos, adds_eos })
+        Ok(Self { form, tokens, kinds, ids, marks, begins, has_end })
     }
 }
 

@@ -40,7 +40,7 @@ fn what_this_engine_does_not_do_is_refused_and_not_ignored() {
         |file| file["decoder"] = Value::Null,
         |file| file["added_tokens"][0]["single_word"] = json!(true),
         |file| {
-            file["model"] = json!({ "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" })
+            file["model"] = json!({ "type": "WordLevel", "vocab": { "a": 0 }, "unk_token": "a" });
         },
     ];
     for edit in unsupported {
