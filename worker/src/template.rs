@@ -21,7 +21,7 @@ pub fn run(args: &TemplateArgs) -> Result<ExitCode, Fault> {
     platform::limit_data(limits::WORKER_DATA_SLACK_BYTES)
         .map_err(|error| Fault::new(Code::Io, "cannot limit this process's data").cause(error))?;
     let request = read(std::io::stdin().lock())?;
-    let text = rendering::render(request, args.model.as_deref())?;
+    let text = rendering::render(&request, args.model.as_deref())?;
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Fault::new(Code::Io, "the text cannot be written").cause(error))?;

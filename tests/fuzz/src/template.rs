@@ -33,7 +33,7 @@ pub fn chat_template(data: &[u8]) {
         bos: Some("<s>".to_owned()),
         eos: None,
     };
-    match rendering::render(request, None) {
+    match rendering::render(&request, None) {
         Ok(text) => assert!(text.len() <= limits::MAX_RENDERED_BYTES),
         Err(fault) => {
             assert_eq!(fault.code, Code::TemplateFailed, "{fault:?}");

@@ -19,7 +19,7 @@ use super::weights::MappedModel;
 /// # Errors
 /// `INVALID_ARGUMENT` for messages or tools that are none, `TEMPLATE_FAILED` for the template, and
 /// those of the file.
-pub fn render(request: TemplateRequest, model: Option<&Path>) -> Result<String, Fault> {
+pub fn render(request: &TemplateRequest, model: Option<&Path>) -> Result<String, Fault> {
     let messages = list(&request.messages, "messages")?;
     let tools = match &request.tools {
         Some(tools) => list(tools, "tools")?,
@@ -31,9 +31,9 @@ pub fn render(request: TemplateRequest, model: Option<&Path>) -> Result<String, 
     let template = match model {
         Some(path) => {
             let opened = MappedModel::open(path).map_err(|fault| of_file(fault, path))?;
-            choose(&request, Some(&opened.header))?
+            choose(request, Some(&opened.header))?
         }
-        None => choose(&request, None)?,
+        None => choose(request, None)?,
     };
     let wanted = Arc::new(());
     let claim = Claim::of(&wanted);
@@ -106,9 +106,9 @@ mod tests {
     fn fields_keep_their_order_and_what_is_no_list_of_objects_is_refused() {
         let json = r#"[{"role":"user","b":1,"a":{"z":[],"y":2.0}}]"#;
         let expected = r#"<s>[{"role": "user", "b": 1, "a": {"z": [], "y": 2.0}}]null"#;
-        assert_eq!(render(request(json), None).unwrap(), expected);
+        assert_eq!(render(&request(json), None).unwrap(), expected);
         for bad in ["", "{}", "[1]", "[[]]", "null", "[{]", "\"x\""] {
-            let fault = render(request(bad), None).unwrap_err();
+            let fault = render(&request(bad), None).unwrap_err();
             assert_eq!(fault.code, Code::InvalidArgument, "{bad}");
         }
     }
@@ -121,14 +121,14 @@ mod tests {
             .set("tokenizer.chat_template", text("plain {{ bos_token }}"));
         let path = model.write();
         let asked = TemplateRequest { template: None, bos: None, ..request("[]") };
-        assert_eq!(render(asked.clone(), Some(&path)).unwrap(), "plain <|bos|>");
+        assert_eq!(render(&asked, Some(&path)).unwrap(), "plain <|bos|>");
         let with_tools = TemplateRequest { tools: Some("[]".to_owned()), ..asked.clone() };
-        assert_eq!(render(with_tools, Some(&path)).unwrap(), "tools <|im_end|>");
+        assert_eq!(render(&with_tools, Some(&path)).unwrap(), "tools <|im_end|>");
         let other = TemplateRequest { bos: Some("B".to_owned()), ..asked };
-        assert_eq!(render(other, Some(&path)).unwrap(), "plain B");
+        assert_eq!(render(&other, Some(&path)).unwrap(), "plain B");
         let none = TestModel { template: None, ..TestModel::new("qwen3", GgmlDType::Q8_0) };
         let asked = TemplateRequest { template: None, ..request("[]") };
-        let fault = render(asked, Some(&none.write())).unwrap_err();
+        let fault = render(&asked, Some(&none.write())).unwrap_err();
         assert_eq!(fault.code, Code::TemplateFailed);
     }
 }

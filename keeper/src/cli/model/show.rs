@@ -152,7 +152,7 @@ fn count(number: u64) -> String {
     let mut value = number as f64;
     for unit in ["", " K", " M", " B", " T"] {
         if value < 999.5 {
-            let digits = if unit.is_empty() || value >= 99.95 { 0 } else { 1 };
+            let digits = usize::from(!unit.is_empty() && value < 99.95);
             return format!("{value:.digits$}{unit}");
         }
         value /= 1000.0;

@@ -10,7 +10,7 @@ pub(super) struct Candidate {
 }
 
 /// Descending by logit; equal ones by token, so that the order is the same everywhere.
-fn descending(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+fn descending(a: Candidate, b: Candidate) -> std::cmp::Ordering {
     b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
 }
 
@@ -21,7 +21,8 @@ pub(super) fn best(logits: &[f32]) -> Option<u32> {
     if most == f32::NEG_INFINITY {
         return None;
     }
-    let at = logits.iter().position(|logit| total_eq(*logit, most))?;
+    // None is larger; zero equals its negative.
+    let at = logits.iter().position(|logit| *logit >= most)?;
     u32::try_from(at).ok()
 }
 
@@ -37,11 +38,6 @@ fn largest(logits: &[f32]) -> f32 {
         }
     }
     most.iter().chain(rest).fold(f32::NEG_INFINITY, |most, logit| larger(*logit, most))
-}
-
-/// Zero equals its negative.
-fn total_eq(a: f32, b: f32) -> bool {
-    a >= b && a <= b
 }
 
 /// The logarithm of the sum of all exponentials: what a logit is less of in a log-probability.
@@ -78,13 +74,13 @@ impl Candidates {
             }
         }
         self.keep_first(k);
-        self.all.sort_unstable_by(descending);
+        self.all.sort_unstable_by(|a, b| descending(*a, *b));
     }
 
     /// Leaves the `k` best, the worst of them last.
     fn keep_first(&mut self, k: usize) {
         if k > 0 && k < self.all.len() {
-            self.all.select_nth_unstable_by(k - 1, descending);
+            self.all.select_nth_unstable_by(k - 1, |a, b| descending(*a, *b));
             self.all.truncate(k);
         }
     }
@@ -123,7 +119,7 @@ impl Candidates {
                 break;
             }
         }
-        self.all.sort_unstable_by(descending);
+        self.all.sort_unstable_by(|a, b| descending(*a, *b));
     }
 
     /// Leaves the smallest set of the best whose probabilities reach `p`.

@@ -129,8 +129,9 @@ impl Sampler {
     /// # Errors
     /// `INTERNAL` when no logit is a number that can be compared, or one is not a number.
     pub(super) fn pick(&mut self, logits: &mut [f32], banned: &[u32]) -> Result<Pick, Fault> {
-        // Not short-circuited, so that it is done for many at once.
-        if logits.iter().fold(false, |found, logit| found | !(*logit < f32::INFINITY)) {
+        // Counted to the end, so that it is done for many at once.
+        let is_unusable = |logit: &f32| u32::from(logit.is_nan() || *logit == f32::INFINITY);
+        if logits.iter().map(is_unusable).sum::<u32>() > 0 {
             return Err(unusable("the model computed logits that are no numbers"));
         }
         let Some(top) = self.sampling.top_logprobs else {

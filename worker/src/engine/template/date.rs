@@ -1,5 +1,6 @@
 //! `strftime_now` for templates that tell the model the date, in UTC.
 
+use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
@@ -140,7 +141,8 @@ pub(super) fn format(now: SystemTime, format: &str) -> Result<String, String> {
             Some(Part::Text(text)) => out.push_str(&text),
             Some(Part::Number(number, width)) => {
                 let width = if is_bare { 1 } else { width };
-                out.push_str(&format!("{number:0width$}"));
+                // Writing to a text cannot fail.
+                let _ = write!(out, "{number:0width$}");
             }
             None => {
                 let letter = letter.map(String::from).unwrap_or_default();

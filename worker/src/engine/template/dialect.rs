@@ -67,8 +67,8 @@ fn string(value: Value) -> Value {
     }
 }
 
-fn raise_exception(message: String) -> Result<Value, Error> {
-    let message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
+fn raise_exception(message: &Value) -> Result<Value, Error> {
+    let message = text::one_line(&message.to_string(), limits::MAX_FAULT_MESSAGE_BYTES);
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
 

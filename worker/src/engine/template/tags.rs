@@ -69,7 +69,7 @@ fn reversing(tag: &str) -> String {
     let mut rest = tag;
     while let Some((code, after)) = closing(rest, SLICE).map(|at| rest.split_at(at)) {
         out.push_str(code);
-        out.push_str(&format!(".{REVERSED}()"));
+        out.extend([".", REVERSED, "()"]);
         rest = after.get(SLICE.len()..).unwrap_or_default();
     }
     out.push_str(rest);
