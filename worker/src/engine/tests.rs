@@ -290,6 +290,8 @@ fn a_reader_that_takes_nothing_loses_its_slot_to_the_next() {
     let (mut job, mut unread) = job(raw("x"), greedy(2000));
     job.patience = Duration::from_millis(100);
     engine.submit(job).unwrap();
+    // Prompts are made ready on two threads: the next one's must not overtake it.
+    assert!(unread.blocking_recv().is_some(), "its answer has begun");
     let next = ask(&engine, raw("y"), greedy(3));
     assert_eq!(finished(&next).0, FinishReason::Length);
     let mut last = None;

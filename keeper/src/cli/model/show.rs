@@ -137,7 +137,7 @@ fn describe(shown: &Shown<'_>) -> String {
     lines.push(("runs here", if shown.runs_here { "yes" } else { "no" }.to_owned()));
     lines.extend(shown.why_not.iter().map(|fault| ("", text::for_terminal(&fault.message))));
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 2;
-    lines.iter().map(|(name, text)| format!("{name:width$}{text}\n")).collect()
+    lines.iter().fold(String::new(), |all, (name, text)| format!("{all}{name:width$}{text}\n"))
 }
 
 fn memory(weight: Weight) -> String {
