@@ -174,8 +174,15 @@ fn slow_and_lossy_lines_are_slower_and_complete() {
     for (what, cable) in cables {
         fleet.lab.delay("a", cable);
         let began = Instant::now();
-        let asked = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
-        println!("{what}: {:?}", began.elapsed());
+        // Several repeats lost in a row are ten seconds of silence, and then the hive counts as gone,
+        // which is said; it does not happen again and again.
+        let mut tries = (0..if cable.loss_percent > 0 { 4 } else { 1 }).map(|_| {
+            let asked = fleet.rbee(&["run", "-m", "demo", QUESTION]);
+            println!("{what}: {:?}, exit code {:?}", began.elapsed(), asked.code);
+            assert!(matches!(asked.code, Some(0 | 10)), "{what}: {}", asked.stderr);
+            asked
+        });
+        let asked = tries.find(|asked| asked.code == Some(0)).expect(what);
         assert!(asked.stdout.contains("machine"), "{what}: {}", asked.stdout);
     }
     fleet.lab.delay("a", Cable::default());
