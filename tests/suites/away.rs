@@ -174,8 +174,8 @@ fn slow_and_lossy_lines_are_slower_and_complete() {
     for (what, cable) in cables {
         fleet.lab.delay("a", cable);
         let began = Instant::now();
-        // Several repeats lost in a row are ten seconds of silence, and then the hive counts as gone,
-        // which is said; it does not happen again and again.
+        // Several repeats lost in a row are ten seconds of silence, and then the hive counts as
+        // gone, which is said; it does not happen again and again.
         let mut tries = (0..if cable.loss_percent > 0 { 4 } else { 1 }).map(|_| {
             let asked = fleet.rbee(&["run", "-m", "demo", QUESTION]);
             println!("{what}: {:?}, exit code {:?}", began.elapsed(), asked.code);
