@@ -14,7 +14,7 @@ pub struct TemplateRequest {
     /// A JSON array of tools, unparsed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<String>,
-    /// Seconds since the epoch that the template takes for now.
+    /// The time that the template sees, in seconds since the epoch.
     pub now_s: u64,
     /// Whether the text goes up to where the model's answer begins.
     #[serde(default)]

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod engine;
 mod guard;
+mod input;
 mod log;
 mod platform;
 mod server;

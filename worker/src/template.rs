@@ -9,7 +9,7 @@ use wire::{Code, Fault, limits};
 
 use crate::cli::TemplateArgs;
 use crate::engine::rendering;
-use crate::platform;
+use crate::{input, platform};
 
 /// Runs it: one [`TemplateRequest`] on standard input, the rendered text on standard output.
 ///
@@ -29,16 +29,7 @@ pub fn run(args: &TemplateArgs) -> Result<ExitCode, Fault> {
 }
 
 fn read(from: impl Read) -> Result<TemplateRequest, Fault> {
-    let limit = limits::MAX_TEMPLATE_REQUEST_BYTES;
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    from.take(most)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Fault::new(Code::Io, "standard input cannot be read").cause(error))?;
-    if bytes.len() > limit {
-        let message = format!("standard input is longer than {limit} bytes");
-        return Err(Fault::new(Code::TooLarge, message));
-    }
+    let bytes = input::read(from, limits::MAX_TEMPLATE_REQUEST_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Fault::new(Code::InvalidArgument, "standard input is no request").cause(error)
     })

@@ -8,7 +8,7 @@ use wire::{Code, Fault, limits};
 
 use crate::cli::TokenizeArgs;
 use crate::engine::words::{Reading, Words};
-use crate::platform;
+use crate::{input, platform};
 
 /// Runs it: standard input to its end, then one line of JSON on standard output.
 ///
@@ -36,15 +36,7 @@ pub fn run(args: &TokenizeArgs) -> Result<ExitCode, Fault> {
 }
 
 fn read(from: impl Read, limit: usize) -> Result<String, Fault> {
-    let mut bytes = Vec::new();
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    from.take(most)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Fault::new(Code::Io, "standard input cannot be read").cause(error))?;
-    if bytes.len() > limit {
-        let message = format!("standard input is longer than {limit} bytes");
-        return Err(Fault::new(Code::TooLarge, message));
-    }
+    let bytes = input::read(from, limit)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = format!("standard input is not UTF-8 text: see its byte {at}");

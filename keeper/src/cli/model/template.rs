@@ -37,7 +37,7 @@ pub struct Args {
     /// JSON array of tools that the model may call.
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
-    /// What the template takes for now, in UTC: 2024-02-29 or 2024-02-29T12:34:56.
+    /// The time that the template sees, in UTC: 2024-02-29 or 2024-02-29T12:34:56.
     #[arg(long, value_name = "DATE", value_parser = date)]
     date: Option<u64>,
     /// Go on up to where the model's answer begins.
