@@ -7,7 +7,7 @@ use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use wire::hello::{Hello, Role, agent_protocol};
-use wire::{BuildId, Code, Fault, layout};
+use wire::{BuildId, Code, Fault, RequestId, layout};
 
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
@@ -32,7 +32,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
     let _log = open_log(&dirs.log)?;
     let timings = settings.timings.clone();
-    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
     let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
@@ -55,6 +55,12 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _gone = std::fs::remove_file(&socket);
     tracing::info!("agent ends");
     Ok(())
+}
+
+/// A random number, out of a random UUID.
+fn seed() -> u64 {
+    let id = RequestId::random().to_string().replace('-', "");
+    id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Fault {

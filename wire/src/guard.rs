@@ -55,6 +55,12 @@ pub struct GuardSpec {
     /// Bytes of memory that it was admitted with; an adopting agent keeps the promise.
     #[serde(default)]
     pub need_bytes: u64,
+    /// How often the worker was started before this time.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The model's file, for another start; empty when an older agent wrote this.
+    #[serde(default)]
+    pub model_path: String,
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.

@@ -60,7 +60,8 @@ async fn follow(place: &Place, child: &mut Option<Child>, inputs: &Inputs) -> En
             match status {
                 GuardStatus::Running(record) if place.owns(&record) => {
                     let (worker, pid) = (place.id.clone(), record.engine.pid);
-                    tell(inputs, Input::Running { worker, pid }).await;
+                    let started_unix_s = platform::started_unix_s(record.engine);
+                    tell(inputs, Input::Running { worker, pid, started_unix_s }).await;
                     engine.get_or_insert_with(|| Listener::start(place, inputs));
                 }
                 GuardStatus::Ended(record) if record.id == place.id => {

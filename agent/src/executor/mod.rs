@@ -16,6 +16,7 @@ use wire::event::Event;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
 use self::process::Setup;
+use crate::inventory;
 use crate::platform;
 use crate::supervisor::effect::Start;
 use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
@@ -221,7 +222,7 @@ impl Executor {
         self.replies.extend(message.reply);
         self.revokes.extend(message.revoke);
         match &message.input {
-            Input::Running { worker, pid } => {
+            Input::Running { worker, pid, .. } => {
                 self.pids.insert(worker.clone(), *pid);
             }
             Input::Ended { worker, .. } => {
@@ -254,6 +255,13 @@ impl Executor {
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
                 tokio::spawn(guard::stop(socket, limit));
+            }
+            Effect::Measure(worker) => {
+                let inputs = self.handle.inputs();
+                tokio::spawn(async move {
+                    let available_bytes = inventory::available_bytes();
+                    guard::tell(&inputs, Input::Free { worker, available_bytes }).await;
+                });
             }
             Effect::Kill(id) => {
                 let dir = self.setup.dir(&id);

@@ -84,6 +84,8 @@ impl Setup {
             spec: start.spec.clone(),
             model_ctx: start.model_ctx,
             need_bytes: start.need_bytes,
+            restarts: start.restarts,
+            model_path: start.path.clone(),
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };

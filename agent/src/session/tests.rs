@@ -57,7 +57,7 @@ impl Agent {
             timings: timings.clone(),
             threads: None,
         };
-        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0);
         let (executor, handle) = Executor::new(supervisor, setup);
         tokio::spawn(executor.run());
         let hello = Hello {
@@ -122,6 +122,8 @@ impl Agent {
             },
             model_ctx: 512,
             need_bytes: 0,
+            restarts: 0,
+            model_path: String::new(),
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),
         };

@@ -24,6 +24,7 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
         queued: 0,
         memory_bytes: None,
         unload_in_s: None,
+        supervision: wire::worker::Supervision::default(),
     }
 }
 
