@@ -99,14 +99,24 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
-        Ok((place, child))
+            .spawn();
+        match child {
+            Ok(child) => Ok((place, child)),
+            Err(error) => {
+                // The next attempt makes it again.
+                let _panicked = tokio::task::spawn_blocking(move || place.remove()).await;
+                Err(error)
+            }
+        }
     }
 }
 
 fn write_spec(dir: &Path, spec: &GuardSpec) -> io::Result<()> {
     std::fs::create_dir(dir)?;
-    write_new(&dir.join(files::SPEC), spec)
+    write_new(&dir.join(files::SPEC), spec).inspect_err(|_| {
+        // Half a directory would keep the next attempt from making its own.
+        let _left = std::fs::remove_dir_all(dir);
+    })
 }
 
 fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {

@@ -16,12 +16,15 @@ use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
 use crate::executor::Handle;
+use crate::platform;
 use crate::supervisor::Input;
 
 /// How long a client may take to send its request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long connections may take to end when the agent does.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a connection that finds no descriptor left is spoken with.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Before another try, when the system is out of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -62,6 +65,7 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut closing = handle.closing();
     let mut connections = JoinSet::new();
+    let mut spare = Spare::open();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -72,6 +76,9 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                if platform::is_out_of_descriptors(&error) {
+                    spare.refuse(&listener, &handle, pulse).await;
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             }
@@ -93,6 +100,32 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let goodbye = async { while connections.join_next().await.is_some() {} };
     // Whoever does not end in time is cut off when the set is dropped.
     let _late = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+/// A descriptor that is held for the moment when there is no other: whoever connects then is told
+/// so, instead of being left to wait.
+struct Spare(Option<std::fs::File>);
+
+impl Spare {
+    fn open() -> Self {
+        Self(std::fs::File::open("/dev/null").ok())
+    }
+
+    /// Gives the descriptor to the next connection, refuses what it asks, and takes it back.
+    async fn refuse(&mut self, listener: &UnixListener, handle: &Handle, pulse: Pulse) {
+        if self.0.take().is_some() {
+            let refusing = async {
+                let (stream, _) = listener.accept().await?;
+                if is_own_user(&stream) {
+                    connection(stream, super::refusing(), handle, pulse).await;
+                }
+                io::Result::Ok(())
+            };
+            // Whoever was quicker has the descriptor; there will be another.
+            let _late = tokio::time::timeout(REFUSAL_TIME, refusing).await;
+        }
+        *self = Self::open();
+    }
 }
 
 fn is_own_user(stream: &UnixStream) -> bool {

@@ -28,8 +28,8 @@ use wire::{Code, Fault, RequestId, Timings, WorkerId};
 use effect::Start;
 pub use effect::{Answer, Effect};
 use handover::Handover;
-use restarts::{Breakers, Dice, RestartWaiter};
 pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+use restarts::{Breakers, Dice, RestartWaiter};
 pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use wire::worker::{LastEnd, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, WorkerId, limits, text};
 
+use super::Supervisor;
 use super::effect::{Answer, Effect};
 use super::input::{End, Moment, Token};
 use super::requests::{not_routable, refuse};
 use super::worker::{Life, Reason, Worker};
-use super::Supervisor;
 
 /// A pause before a restart is this many thousandths of what it is in the table, at least.
 const LEAST_JITTER: u64 = 800;
@@ -149,7 +149,9 @@ impl Supervisor {
         }
         let Some(cause) = passing_cause(&state) else { return Life::Finished(state) };
         // What ended under no agent's eyes, a reboot perhaps, is started when it is wanted.
-        if !again || worker.found {
+        // What never began is named at once to whoever wanted it.
+        let never_began = worker.restarts == 0 && matches!(end, End::NotStarted { .. });
+        if !again || worker.found || never_began {
             return Life::Finished(state);
         }
         let long = self.timings.restart_reset;
@@ -196,7 +198,11 @@ impl Supervisor {
         let spec = &worker.spec;
         let admitted = self.breakers.check(&spec.model, spec.device).and_then(|()| {
             let memory = self.memory(available_bytes.unwrap_or(0), &spec.model);
-            if worker.need_bytes <= memory.free_bytes() { Ok(()) } else { Err(full(worker, memory)) }
+            if worker.need_bytes <= memory.free_bytes() {
+                Ok(())
+            } else {
+                Err(full(worker, memory))
+            }
         });
         match admitted {
             Err(fault) => {
@@ -346,6 +352,7 @@ fn failed(why: String, code: Code) -> Life {
 
 fn full(worker: &Worker, memory: crate::admission::Memory) -> Fault {
     let (need, free) = (worker.need_bytes.div_ceil(1 << 20), memory.free_bytes() >> 20);
-    let message = format!("it was not started again: it needs {need} MiB of memory, {free} are free");
+    let message =
+        format!("it was not started again: it needs {need} MiB of memory, {free} are free");
     Fault::new(Code::InsufficientRam, message)
 }

@@ -17,6 +17,7 @@ use crate::link::client::{Ask, Client};
 use crate::link::way::Way;
 use crate::ssh::client::patience::Deadline;
 use view::View;
+pub use view::ready;
 
 /// How often a request is placed when the worker of its placement turns out to be gone.
 const MAX_PLACEMENTS: u32 = 3;
@@ -115,6 +116,21 @@ pub async fn answer(
     outcome
 }
 
+/// Finds or starts a worker and waits until it takes requests.
+///
+/// # Errors
+/// The failure that ended it.
+pub async fn worker(
+    ways: &[Way],
+    timings: &Timings,
+    want: &Want,
+    keep_alive_s: Option<i64>,
+    audience: &mut impl Audience,
+) -> Result<Placed, Failure> {
+    let view = View::open(ways, timings, want, audience).await?;
+    Ok(view.ready_worker(want, keep_alive_s, audience).await?.0)
+}
+
 /// A hive gives up a request whose keeper does not answer it; one that is stopped cannot.
 fn stopped(mut failure: Failure) -> Failure {
     let fault = &mut failure.fault;
@@ -157,8 +173,8 @@ async fn placed_and_answered(
 ) -> Result<Ending, Failure> {
     let (mut attempt, mut retries) = (1, 0);
     loop {
-        let view = View::open(ways, timings, wish, audience).await?;
-        let (placed, client) = view.ready_worker(wish, audience).await?;
+        let view = View::open(ways, timings, &wish.want, audience).await?;
+        let (placed, client) = view.ready_worker(&wish.want, wish.keep_alive_s, audience).await?;
         *sent.borrow_mut() = Some(client.clone());
         let began = Instant::now();
         match client.generate(&placed.worker.id, &wish.ask).await {
