@@ -240,7 +240,9 @@ fn a_worker_that_runs_or_loads_or_comes_back_is_reused_and_a_broken_one_is_not()
     hive.engine(&id, EnginePhase::Serving, 0);
     assert_eq!(reused(&mut hive), (id.clone(), true));
     let other = hive.spawn(|ask| (ask.reuse, ask.ctx_size) = (true, Some(100)));
-    assert!(matches!(hive.answer(other), Some(Answer::Spawned(reply)) if !reply.reused));
+    let Some(Answer::Spawned(other)) = hive.answer(other).cloned() else { panic!() };
+    assert!(!other.reused);
+    hive.broken(&other.worker.id, Code::ModelCorrupt);
     hive.ended(&id, Exit::Signal(11), false);
     assert_eq!(hive.state(&id), Some("restarting"));
     assert_eq!(reused(&mut hive), (id.clone(), true));

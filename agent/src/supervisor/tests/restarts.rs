@@ -30,9 +30,7 @@ fn pauses_double_and_chance_spreads_them_by_a_fifth() {
     let first = Duration::from_secs(1);
     for attempt in 1..=3u32 {
         let whole = first * 2u32.pow(attempt - 1);
-        let pauses: Vec<_> = (0..1000)
-            .map(|seed| crate::supervisor::restarts::Dice(seed).pause(first, attempt))
-            .collect();
+        let pauses: Vec<_> = (0..1000).map(|seed| Dice(seed).pause(first, attempt)).collect();
         let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
         assert!(*least >= whole * 8 / 10 && *least < whole * 85 / 100, "{least:?}");
         assert!(*most <= whole * 12 / 10 && *most > whole * 115 / 100, "{most:?}");
