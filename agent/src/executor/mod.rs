@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use wire::event::Event;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
@@ -22,8 +22,10 @@ use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
 
 /// Messages that may wait for the supervisor; beyond that, senders wait.
 const INPUT_BACKLOG: usize = 1024;
-/// The supervisor sees time pass at least this often.
+/// The supervisor sees time pass at least this often while it waits for something to end.
 const TICK: Duration = Duration::from_millis(250);
+/// And this often while all is calm: each tick takes a processor from the engines for a moment.
+const CALM_TICK: Duration = Duration::from_secs(1);
 /// What a guard's process gets on top of its ladder before nobody waits for it any more.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
 
@@ -201,12 +203,16 @@ impl Executor {
 
     /// Runs until the supervisor ends the agent.
     pub async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK.min(self.setup.timings.heartbeat));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = Instant::now();
         loop {
+            let pace = if self.supervisor.is_calm() { CALM_TICK } else { TICK };
+            let tick = ticked + pace.min(self.setup.timings.heartbeat);
             let message = tokio::select! {
                 Some(message) = self.inputs.recv() => message,
-                _ = tick.tick() => Message::tell(Input::Tick),
+                () = tokio::time::sleep_until(tick) => {
+                    ticked = Instant::now();
+                    Message::tell(Input::Tick)
+                }
             };
             self.take(message);
             if self.exit {

@@ -114,6 +114,15 @@ impl Supervisor {
         out
     }
 
+    /// Whether nothing is on its way that a tick could move on within a second.
+    pub fn is_calm(&self) -> bool {
+        let calm = |worker: &Worker| matches!(worker.life, Life::Serving | Life::Finished(_));
+        self.stops.is_empty()
+            && self.cancels.is_empty()
+            && self.handover.is_none()
+            && self.workers.values().all(calm)
+    }
+
     fn answer(&mut self, token: Token, ask: Ask, now: Moment, out: &mut Vec<Effect>) {
         match ask {
             Ask::Look => out.push(Effect::Reply(token, self.look(now))),
