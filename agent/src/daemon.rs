@@ -13,6 +13,7 @@ use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::Inventory;
+use crate::scope::Scopes;
 use crate::session::{self, Hive, server};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -33,7 +34,9 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _log = open_log(&dirs.log)?;
     let timings = settings.timings.clone();
     let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
-    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
+    let scopes = Scopes::look().await;
+    tracing::info!(systemd = scopes.is_there(), "scopes of the user's own manager");
+    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings, scopes)?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
     adopt::adopt_all(&workers, &handle)
@@ -72,7 +75,7 @@ fn hello(build: BuildId) -> Hello {
     }
 }
 
-fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
+fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes) -> Result<Setup, Fault> {
     let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
     let program = program
         .to_str()
@@ -82,6 +85,7 @@ fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
         workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),
         timings: settings.timings.clone(),
         threads: settings.agent.threads,
+        scopes,
     })
 }
 

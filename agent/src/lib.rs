@@ -11,6 +11,7 @@ mod executor;
 mod inventory;
 mod kill;
 mod platform;
+mod scope;
 mod session;
 mod settings;
 mod start;

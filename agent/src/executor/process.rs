@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
 };
 use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
 
 use crate::platform;
+use crate::scope::Scopes;
 use crate::supervisor::effect::Start;
 
 /// How often a process that should end is looked at.
@@ -30,6 +31,8 @@ pub struct Setup {
     pub timings: Timings,
     /// Threads of a CPU worker; absent: one for each core.
     pub threads: Option<u32>,
+    /// Where guards are started.
+    pub scopes: Scopes,
 }
 
 /// One worker's directory.
@@ -91,7 +94,9 @@ impl Setup {
         tokio::task::spawn_blocking(move || write_spec(&dir, &guard))
             .await
             .map_err(io::Error::other)??;
-        let child = Command::new(&self.program)
+        let child = self
+            .scopes
+            .command(&self.program)
             .args(["worker", "guard", "--dir"])
             .arg(&place.dir)
             .stdin(Stdio::null())

@@ -25,6 +25,7 @@ use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle};
 use crate::inventory::Inventory;
+use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::supervisor::{End, Input, Supervisor};
@@ -56,6 +57,7 @@ impl Agent {
             workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),
             timings: timings.clone(),
             threads: None,
+            scopes: Scopes::default(),
         };
         let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
         let (executor, handle) = Executor::new(supervisor, setup);
