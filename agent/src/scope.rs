@@ -73,7 +73,7 @@ impl Scopes {
 
 impl Manager {
     fn that_lasts(lingering: &Path) -> Option<Self> {
-        let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok())?;
+        let user = dirs::user_name()?;
         if user.contains('/') || !lingering.join(user).is_file() {
             return None;
         }
