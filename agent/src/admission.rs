@@ -180,12 +180,7 @@ mod tests {
     }
 
     fn memory(available: u64) -> Memory {
-        Memory {
-            available_bytes: available,
-            promised_bytes: 0,
-            reserve_bytes: 0,
-            overrun_bytes: 0,
-        }
+        Memory { available_bytes: available, promised_bytes: 0, reserve_bytes: 0, overrun_bytes: 0 }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What computes here and how much memory it has.
 
-use sysinfo::{
-    CpuRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System,
-};
+use sysinfo::{CpuRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 use wire::device::{Device, DeviceInfo};
 
 use crate::shortage::Shortages;

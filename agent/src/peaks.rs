@@ -123,11 +123,8 @@ impl Peaks {
 fn corrected(before: u64, need_bytes: u64, peak_bytes: u64) -> u64 {
     let computed = need_bytes.saturating_sub(before);
     let seen = peak_bytes.saturating_sub(computed);
-    let next = if seen >= before {
-        seen
-    } else {
-        before - (before - seen).div_ceil(FORGETTING_DIVISOR)
-    };
+    let next =
+        if seen >= before { seen } else { before - (before - seen).div_ceil(FORGETTING_DIVISOR) };
     next.min(MAX_OVERRUN_BYTES)
 }
 

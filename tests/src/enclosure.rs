@@ -29,9 +29,10 @@ impl Enclosure {
     /// # Panics
     /// When it cannot be made.
     pub fn after(script: &str) -> Self {
-        let script = format!("set -e\n{script}\necho made\nread end || true");
+        // Not among its arguments: by those, processes of a sandbox are found.
         let mut holder = Command::new("unshare")
-            .args(["--mount", "sh", "-c", &script])
+            .args(["--mount", "sh", "-c", "set -e; eval \"$MOUNTS\"; echo made; read end || true"])
+            .env("MOUNTS", script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

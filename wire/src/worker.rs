@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::fault::Code;
 use crate::ids::WorkerId;
-use crate::memory::{Limit, MemoryBack};
 use crate::limits;
+use crate::memory::{Limit, MemoryBack};
 use crate::model_ref::ModelRef;
 
 /// Where a worker is in its life. Serialized as an object tagged `state`.

@@ -276,8 +276,7 @@ fn failed(id: &WorkerId, why: &str, code: Option<Code>, end: &End) -> Fault {
         _ => None,
     };
     let Some(said) = said else { return fault };
-    let (details, hints, causes) =
-        (said.details.clone(), said.hints.clone(), said.causes.clone());
+    let (details, hints, causes) = (said.details.clone(), said.hints.clone(), said.causes.clone());
     Fault { details, hints, causes, ..fault }
 }
 

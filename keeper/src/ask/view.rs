@@ -208,9 +208,9 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
             let fault = Fault::new(code, why).hint(hint);
             let limit = worker.limit.filter(|_| fault.code == Code::OutOfMemory);
             match limit {
-                Some(limit) => fault
-                    .detail("limit_bytes", limit.bytes)
-                    .detail("limit_by", limit.by.as_str()),
+                Some(limit) => {
+                    fault.detail("limit_bytes", limit.bytes).detail("limit_by", limit.by.as_str())
+                }
                 None => fault,
             }
         }

@@ -265,10 +265,8 @@ mod tests {
         assert!(Stopped::of(&there, &worker).sentence().contains("demo-1 on pc (signal 9"));
         assert_eq!(Stopped::of(&there, &worker).missing(), None);
         let (expected_bytes, freed_bytes) = (3 << 30, 1 << 30);
-        let short = StoppedWorker {
-            memory: Some(MemoryBack { expected_bytes, freed_bytes }),
-            ..worker
-        };
+        let short =
+            StoppedWorker { memory: Some(MemoryBack { expected_bytes, freed_bytes }), ..worker };
         let told = Stopped::of(&there, &short).missing().unwrap();
         assert!(told.starts_with("2.0 GiB of the 3.0 GiB that demo-1 had"), "{told}");
     }

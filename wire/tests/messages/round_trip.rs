@@ -89,8 +89,11 @@ fn state() -> impl Strategy<Value = WorkerState> {
 
 fn limit() -> impl Strategy<Value = Limit> {
     let by = select(vec![LimitBy::Cgroup2, LimitBy::Cgroup1, LimitBy::Rlimit, LimitBy::None]);
-    (by, any::<(Option<u64>, Option<u32>)>())
-        .prop_map(|(by, (bytes, cpu_percent))| Limit { bytes, by, cpu_percent })
+    (by, any::<(Option<u64>, Option<u32>)>()).prop_map(|(by, (bytes, cpu_percent))| Limit {
+        bytes,
+        by,
+        cpu_percent,
+    })
 }
 
 fn warning() -> impl Strategy<Value = Warning> {

@@ -10,8 +10,8 @@ use wire::text::shell_word;
 use wire::worker::Exit;
 use wire::{Code, Fault};
 
-use crate::platform::groups::{self, Group, Tree};
 use crate::platform;
+use crate::platform::groups::{self, Group, Tree};
 
 /// Between two looks at an engine's memory.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -207,7 +207,8 @@ pub fn containment() -> Containment {
     let bounds = groups::Bounds { memory_bytes: PROBE_BYTES, cpu_percent: None };
     match tree.make(&format!("probe-{}", std::process::id()), bounds) {
         Ok(group) => {
-            let left = group.remove().err().map(|error| format!("it could not be removed: {error}"));
+            let left =
+                group.remove().err().map(|error| format!("it could not be removed: {error}"));
             Containment { by: group.by(), why: left.into_iter().collect(), hint: None }
         }
         Err(why) => Containment { by: LimitBy::Rlimit, why, hint: improvement(&tree) },

@@ -243,8 +243,7 @@ impl Group {
 
     /// How many of its processes the kernel has ended for their memory.
     pub fn oom_kills(&self) -> u64 {
-        let name =
-            if self.by == LimitBy::Cgroup2 { "memory.events" } else { "memory.oom_control" };
+        let name = if self.by == LimitBy::Cgroup2 { "memory.events" } else { "memory.oom_control" };
         let text = std::fs::read_to_string(self.memory.join(name)).unwrap_or_default();
         figure(&text, "oom_kill").unwrap_or(0)
     }
