@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,9 +14,12 @@ use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::Inventory;
+use crate::peaks::Peaks;
+use crate::platform;
 use crate::scope::Scopes;
 use crate::session::{self, Hive, server};
 use crate::settings::Settings;
+use crate::shortage;
 use crate::store::Store;
 use crate::supervisor::{Ask, Supervisor};
 
@@ -30,6 +34,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     // Everything that this process and its children make is private.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     dirs.prepare()?;
+    platform::be_spared();
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
     let _log = open_log(&dirs.log)?;
     let timings = settings.timings.clone();
@@ -48,7 +53,11 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), settings);
+    let inventory = Inventory::look();
+    let shortages = Arc::clone(&inventory.shortages);
+    let watched = (dirs.clone(), settings.agent.clone());
+    tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));
+    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), inventory, settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
@@ -86,6 +95,9 @@ fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes) -> Result<Setup, Faul
         timings: settings.timings.clone(),
         threads: settings.agent.threads,
         scopes,
+        margin_bytes: settings.agent.worker_margin_bytes,
+        cpu_percent: settings.agent.worker_cpu_percent,
+        peaks: Arc::new(Peaks::open(dirs.peaks())),
     })
 }
 

@@ -116,6 +116,11 @@ impl Dirs {
         Ok(())
     }
 
+    /// The file of measured memory.
+    pub fn peaks(&self) -> PathBuf {
+        self.log.with_file_name("peaks.json")
+    }
+
     /// The content-addressed store of models.
     pub fn models(&self) -> PathBuf {
         self.data.join("models")

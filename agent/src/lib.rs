@@ -10,10 +10,12 @@ mod dirs;
 mod executor;
 mod inventory;
 mod kill;
+mod peaks;
 mod platform;
 mod scope;
 mod session;
 mod settings;
+mod shortage;
 mod start;
 mod store;
 mod supervisor;
@@ -26,11 +28,12 @@ use wire::hello::{Bridge, Started};
 use wire::inspection::Weight;
 use wire::marker::Marker;
 use wire::tokens::Located;
-use wire::{BuildId, Code, Fault, ModelRef, layout, ndjson};
+use wire::{BuildId, Code, Device, Fault, ModelRef, layout, ndjson};
 
 use crate::admission::Memory;
 use crate::cli::{Args, Command, ServeArgs, WeighArgs};
 use crate::dirs::Dirs;
+use crate::peaks::Peaks;
 use crate::store::Store;
 
 /// Detail of the fault of a daemon that found another one running.
@@ -138,6 +141,7 @@ fn weigh(args: &WeighArgs) -> Result<(), Fault> {
         available_bytes: inventory::available_bytes().unwrap_or(u64::MAX),
         promised_bytes: 0,
         reserve_bytes: settings.agent.reserve_for(&args.model),
+        overrun_bytes: Peaks::open(dirs.peaks()).overrun_bytes(&args.model, Device::CPU),
     };
     let admitted = admission::decide(&model.shape, args.ctx_size, supervisor::SLOTS, memory)?;
     let line = ndjson::encode(&Weight {

@@ -16,6 +16,7 @@ pub mod inspection;
 pub mod layout;
 pub mod limits;
 pub mod marker;
+pub mod memory;
 pub mod model_ref;
 pub mod ndjson;
 pub mod rendering;

@@ -8,6 +8,7 @@ use wire::guard::{GuardSpec, RECORD_VERSION, files};
 use super::Handle;
 use super::guard;
 use super::process::{self, Place};
+use crate::platform;
 use crate::supervisor::{End, Input};
 
 /// How long a guard that is alive may take to say who it is.
@@ -51,6 +52,7 @@ async fn adopt(dir: &Path, handle: &Handle) {
             Some(_) => {
                 if let Some(record) = place.record() {
                     process::kill(&record, KILL_TIME).await;
+                    platform::remove_groups(&record.groups);
                 }
                 End::Unseen { stderr_tail: place.stderr_tail() }
             }

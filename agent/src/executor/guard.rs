@@ -41,6 +41,7 @@ pub async fn tend(place: Place, mut child: Option<Child>, inputs: Inputs) {
     let end = follow(&place, &mut child, &inputs).await;
     if let Some(record) = read_record(&place).await {
         process::wait_gone(record.guard, EXIT_TIME).await;
+        platform::remove_groups(&record.groups);
     }
     if let Some(mut child) = child {
         // Reaped, so that no zombie stays; a guard that hangs is reaped by tokio later.
@@ -60,6 +61,10 @@ async fn follow(place: &Place, child: &mut Option<Child>, inputs: &Inputs) -> En
             match status {
                 GuardStatus::Running(record) if place.owns(&record) => {
                     let (worker, pid) = (place.id.clone(), record.engine.pid);
+                    if let Some(limit) = record.limit {
+                        let worker = worker.clone();
+                        tell(inputs, Input::Limited { worker, limit }).await;
+                    }
                     tell(inputs, Input::Running { worker, pid }).await;
                     engine.get_or_insert_with(|| Listener::start(place, inputs));
                 }

@@ -4,6 +4,8 @@ pub mod adopt;
 pub mod guard;
 pub mod process;
 
+mod memory;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +17,7 @@ use tokio::time::Instant;
 use wire::event::Event;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
+use self::memory::{Account, Returned};
 use self::process::Setup;
 use crate::platform;
 use crate::supervisor::effect::Start;
@@ -28,6 +31,9 @@ const TICK: Duration = Duration::from_millis(250);
 const CALM_TICK: Duration = Duration::from_secs(1);
 /// What a guard's process gets on top of its ladder before nobody waits for it any more.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+/// Before free memory is looked at again that did not grow as it should.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 
 /// One input on its way to the supervisor, with the ways back to whoever sent it.
 #[derive(Debug)]
@@ -60,6 +66,7 @@ pub struct Handle {
     next_token: Arc<AtomicU64>,
     events: broadcast::Sender<Published>,
     closing: watch::Receiver<bool>,
+    program: Arc<str>,
 }
 
 /// A request's right to a worker. Dropping it gives the slot back.
@@ -141,6 +148,11 @@ impl Handle {
         self.closing.clone()
     }
 
+    /// The program that workers are started from.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// Where workers' news go.
     pub fn inputs(&self) -> guard::Inputs {
         self.inputs.clone()
@@ -171,6 +183,8 @@ pub struct Executor {
     revokes: HashMap<Token, oneshot::Sender<Fault>>,
     /// Engines' processes, for their memory.
     pids: HashMap<WorkerId, u32>,
+    /// What else is known of their memory.
+    account: Account,
     /// Whether the agent shall end.
     exit: bool,
 }
@@ -185,9 +199,11 @@ impl Executor {
             next_token: Arc::new(AtomicU64::new(0)),
             events: broadcast::Sender::new(limits::MAX_EVENT_BACKLOG),
             closing: is_closing,
+            program: setup.program.as_str().into(),
         };
         let executor = Self {
             supervisor,
+            account: Account::new(Arc::clone(&setup.peaks)),
             setup: Arc::new(setup),
             started: Instant::now(),
             inputs,
@@ -223,19 +239,35 @@ impl Executor {
     }
 
     /// Hands one message to the supervisor and does what follows.
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, mut message: Message) {
         self.replies.extend(message.reply);
         self.revokes.extend(message.revoke);
-        match &message.input {
+        if let Input::Ended { worker, .. } = &message.input {
+            match self.account.returned(worker) {
+                Returned::LookAgain => return self.say_later(message.input),
+                Returned::Known(back) => {
+                    let worker = worker.clone();
+                    self.update(Input::Returned { worker, back });
+                }
+                Returned::Unknown => {}
+            }
+        }
+        match &mut message.input {
             Input::Running { worker, pid } => {
                 self.pids.insert(worker.clone(), *pid);
             }
-            Input::Ended { worker, .. } => {
+            Input::Adopted(spec) => self.account.adopts(spec),
+            Input::Ended { worker, end } => {
+                self.account.ended(worker, end);
                 self.pids.remove(worker);
                 tracing::info!(%worker, remaining = self.pids.len(), "a worker's end is known");
             }
             // Who looks or wants memory gets figures of this moment.
-            Input::Ask(_, Ask::Look | Ask::Spawn(_)) => self.measure(),
+            Input::Ask(_, Ask::Look) => self.measure(),
+            Input::Ask(_, Ask::Spawn(ask)) => {
+                self.account.correct(ask);
+                self.measure();
+            }
             Input::Left { token, .. } => {
                 self.revokes.remove(token);
                 self.replies.remove(token);
@@ -243,6 +275,15 @@ impl Executor {
             _ => {}
         }
         self.update(message.input);
+    }
+
+    /// Hears of the same again in a moment: the kernel may take its time to give memory back.
+    fn say_later(&self, input: Input) {
+        let inputs = self.handle.inputs();
+        tokio::spawn(async move {
+            tokio::time::sleep(SECOND_LOOK).await;
+            guard::tell(&inputs, input).await;
+        });
     }
 
     fn update(&mut self, input: Input) {
@@ -253,10 +294,14 @@ impl Executor {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Start(start) => self.start(start),
+            Effect::Start(start) => {
+                self.account.starts(&start);
+                self.start(start);
+            }
             Effect::StopGuard(id) => {
                 let timings = &self.setup.timings;
                 let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
+                self.account.leaves(&id, self.pids.get(&id).copied());
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
                 tokio::spawn(guard::stop(socket, limit));

@@ -15,6 +15,7 @@ use wire::event::Event;
 use wire::fault::ErrorEnvelope;
 use wire::guard::{EngineCommand, ExitRecord, GuardSpec, RECORD_VERSION, files};
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::memory::Wanted;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, SpawnReply, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId, layout, routes};
@@ -58,6 +59,9 @@ impl Agent {
             timings: timings.clone(),
             threads: None,
             scopes: Scopes::default(),
+            margin_bytes: 0,
+            cpu_percent: None,
+            peaks: Arc::default(),
         };
         let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
         let (executor, handle) = Executor::new(supervisor, setup);
@@ -124,6 +128,7 @@ impl Agent {
             },
             model_ctx: 512,
             need_bytes: 0,
+            wanted: Wanted::default(),
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),
         };
@@ -357,6 +362,7 @@ async fn a_crash_in_the_middle_of_an_answer_is_told_with_its_cause() {
             killed: false,
             stderr_tail: "thread panicked\nnote".to_owned(),
             fault: None,
+            memory: None,
         };
         let end = Box::new(End::Recorded(record));
         agent.handle.tell(Input::Ended { worker: id, end }).await;

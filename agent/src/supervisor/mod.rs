@@ -106,6 +106,16 @@ impl Supervisor {
                     worker.memory_bytes = Some(bytes);
                 }
             }
+            Input::Limited { worker, limit } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.limit = Some(limit);
+                }
+            }
+            Input::Returned { worker, back } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.returned = Some(back);
+                }
+            }
             Input::Connected => self.connections += 1,
             Input::Disconnected => self.connections = self.connections.saturating_sub(1),
             Input::Tick => self.tick(now, &mut out),
@@ -252,6 +262,6 @@ impl Supervisor {
 }
 
 fn same_but_telemetry(a: &WorkerInfo, b: &WorkerInfo) -> bool {
-    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued)
-        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued)
+    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued, a.limit)
+        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued, b.limit)
 }

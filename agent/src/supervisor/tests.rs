@@ -104,6 +104,7 @@ impl Hive {
             killed: false,
             stderr_tail: "the last line".to_owned(),
             fault: None,
+            memory: None,
         };
         let end = Box::new(End::Recorded(record));
         self.feed(Input::Ended { worker: id.clone(), end });
@@ -173,6 +174,8 @@ fn ask(weight_bytes: u64) -> SpawnAsk {
             half_float_bytes: 0,
         },
         available_bytes: 64 * GIB,
+        overrun_bytes: 0,
+        obstacle: None,
         seed: 0x00ff_ffff,
     }
 }
