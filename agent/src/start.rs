@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use wire::fault::Fault;
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::settings::Lifetime;
 use wire::{Code, layout, limits, ndjson, routes, text};
 
 use crate::client;
@@ -32,7 +33,7 @@ pub async fn start(dirs: &Dirs, settings: &Settings) -> Result<Hello, Fault> {
         return accept(hello);
     }
     let stderr = dirs.log.join("agent.stderr");
-    let mut child = launch(&stderr).map_err(|error| {
+    let mut child = launch(&stderr, settings.agent.lifetime).map_err(|error| {
         Fault::new(Code::AgentFailed, "the agent could not be started").caused_by(&error)
     })?;
     let waiting = wait(&socket, &mut child, &stderr);
@@ -79,7 +80,7 @@ fn accept(hello: Hello) -> Result<Hello, Fault> {
     Ok(hello)
 }
 
-fn launch(stderr: &Path) -> std::io::Result<Child> {
+fn launch(stderr: &Path, lifetime: Lifetime) -> std::io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
         .write(true)
@@ -91,7 +92,7 @@ fn launch(stderr: &Path) -> std::io::Result<Child> {
     command
         .env_clear()
         .envs(dirs::kept_environment())
-        .args(["agent", "serve", "--detach"])
+        .args(["agent", "serve", "--detach", "--lifetime", lifetime.word()])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

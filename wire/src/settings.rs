@@ -17,6 +17,30 @@ pub struct AgentSettings {
     pub threads: Option<u32>,
     /// Bytes of host memory that no worker may claim.
     pub reserve_ram_bytes: u64,
+    /// Whether agent and workers stay when the last keeper has gone.
+    pub lifetime: Lifetime,
+}
+
+/// How long a hive's agent and workers live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// Models stay loaded for whoever comes next.
+    #[default]
+    Persistent,
+    /// They end with the last keeper: at once when it says that it leaves, after `lease_ms` when it
+    /// was cut off.
+    Ephemeral,
+}
+
+impl Lifetime {
+    /// Its word, in configurations and among an agent's features.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Persistent => "persistent",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
 }
 
 impl Default for AgentSettings {
@@ -26,6 +50,7 @@ impl Default for AgentSettings {
             keep_alive_s: 30 * 60,
             threads: None,
             reserve_ram_bytes: 2 * 1024 * 1024 * 1024,
+            lifetime: Lifetime::Persistent,
         }
     }
 }
