@@ -8,6 +8,7 @@ use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault, layout};
 
 use crate::dirs::Dirs;
@@ -57,7 +58,8 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let shortages = Arc::clone(&inventory.shortages);
     let watched = (dirs.clone(), settings.agent.clone());
     tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));
-    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), inventory, settings);
+    let hello = hello(build, &settings);
+    let hive = Hive::new(handle.clone(), hello, (dirs, store), inventory, settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
@@ -73,14 +75,16 @@ fn cannot(what: &str, error: &std::io::Error) -> Fault {
     Fault::new(Code::AgentFailed, format!("the agent cannot {what}")).caused_by(error)
 }
 
-fn hello(build: BuildId) -> Hello {
+fn hello(build: BuildId, settings: &Settings) -> Hello {
+    let lifetime = settings.agent.lifetime;
+    let is_ephemeral = lifetime == Lifetime::Ephemeral;
     Hello {
         role: Role::Agent,
         protocol: agent_protocol::SPOKEN,
         build,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        features: Vec::new(),
+        features: is_ephemeral.then(|| lifetime.word().to_owned()).into_iter().collect(),
     }
 }
 
@@ -140,7 +144,7 @@ fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, F
     Ok(guard)
 }
 
-/// SIGTERM and SIGINT are `down`; SIGHUP, which a closing terminal sends, changes nothing.
+/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent is in a session of its own.
 fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -151,7 +155,7 @@ fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => continue,
+                _ = hangup.recv() => "SIGHUP",
             };
             tracing::info!(signal = name, "ending");
             let handle = handle.clone();

@@ -51,10 +51,19 @@ pub fn kill_group(leader: ProcessIdentity) {
 
 /// Kills one process, if it still is that very process.
 pub fn kill(process: ProcessIdentity) {
+    signal(process, Signal::KILL);
+}
+
+/// Asks one process for its end, if it still is that very process.
+pub fn terminate(process: ProcessIdentity) {
+    signal(process, Signal::TERM);
+}
+
+fn signal(process: ProcessIdentity, signal: Signal) {
     if is_alive(process)
         && let Some(pid) = raw_pid(process.pid)
     {
-        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+        let _gone = rustix::process::kill_process(pid, signal);
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::process::Child;
 use wire::fault::Fault;
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::settings::Lifetime;
 use wire::{Code, layout, limits, ndjson, routes, text};
 
 use crate::client;
@@ -33,7 +34,8 @@ pub async fn start(dirs: &Dirs, settings: &Settings) -> Result<Hello, Fault> {
         return accept(hello);
     }
     let stderr = dirs.log.join("agent.stderr");
-    let mut child = launch(&Scopes::look().await, &stderr).map_err(|error| {
+    let launched = launch(&Scopes::look().await, settings.agent.lifetime, &stderr);
+    let mut child = launched.map_err(|error| {
         Fault::new(Code::AgentFailed, "the agent could not be started").caused_by(&error)
     })?;
     let waiting = wait(&socket, &mut child, &stderr);
@@ -80,7 +82,7 @@ fn accept(hello: Hello) -> Result<Hello, Fault> {
     Ok(hello)
 }
 
-fn launch(scopes: &Scopes, stderr: &Path) -> std::io::Result<Child> {
+fn launch(scopes: &Scopes, lifetime: Lifetime, stderr: &Path) -> std::io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
         .write(true)
@@ -90,7 +92,7 @@ fn launch(scopes: &Scopes, stderr: &Path) -> std::io::Result<Child> {
         .open(stderr)?;
     let mut command = scopes.command(std::env::current_exe()?);
     command
-        .args(["agent", "serve", "--detach"])
+        .args(["agent", "serve", "--detach", "--lifetime", lifetime.word()])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Code, Fault};
 use crate::ids::{BuildId, WorkerId};
 use crate::memory::{Limit, MemoryUse, Wanted};
-use crate::timings::Timings;
+use crate::timings::{self, Timings};
 use crate::worker::{Exit, WorkerSpec};
 
 /// Version of every file in a worker's directory. Newer files are refused, older ones read.
@@ -62,6 +62,7 @@ pub struct GuardSpec {
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.
+    #[serde(deserialize_with = "timings::of_any_build")]
     pub timings: Timings,
 }
 

@@ -24,6 +24,7 @@ pub mod routes;
 pub mod safetensors;
 pub mod sampling;
 pub mod settings;
+pub mod silence;
 pub mod sse;
 pub mod status;
 pub mod text;

@@ -27,6 +27,30 @@ pub struct AgentSettings {
     /// Hundredths of one processor that a worker may use, 250 for two and a half; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_cpu_percent: Option<u32>,
+    /// Whether agent and workers stay when the last keeper has gone.
+    pub lifetime: Lifetime,
+}
+
+/// How long a hive's agent and workers live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// Models stay loaded for whoever comes next.
+    #[default]
+    Persistent,
+    /// They end with the last keeper: at once when it says that it leaves, after `lease_ms` when it
+    /// was cut off.
+    Ephemeral,
+}
+
+impl Lifetime {
+    /// Its word, in configurations and among an agent's features.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Persistent => "persistent",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
 }
 
 impl Default for AgentSettings {
@@ -39,6 +63,7 @@ impl Default for AgentSettings {
             reserve_disk_bytes: None,
             worker_margin_bytes: 1024 * 1024 * 1024,
             worker_cpu_percent: None,
+            lifetime: Lifetime::Persistent,
         }
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wire::event::Event;
+use wire::guard::GuardRecord;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
 use self::memory::{Account, Returned};
@@ -41,12 +42,19 @@ pub struct Message {
     input: Input,
     reply: Option<(Token, oneshot::Sender<Answer>)>,
     revoke: Option<(Token, oneshot::Sender<Fault>)>,
+    record: Option<GuardRecord>,
 }
 
 impl Message {
     /// News; no answer is wanted.
     pub fn tell(input: Input) -> Self {
-        Self { input, reply: None, revoke: None }
+        Self { input, reply: None, revoke: None, record: None }
+    }
+
+    /// A guard's engine runs, and these are the processes.
+    pub fn running(record: GuardRecord) -> Self {
+        let input = Input::Running { worker: record.id.clone(), pid: record.engine.pid };
+        Self { record: Some(record), ..Self::tell(input) }
     }
 }
 
@@ -106,7 +114,8 @@ impl Handle {
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Fault> {
         let (token, (sender, receiver)) = (self.token(), oneshot::channel());
         let input = Input::Ask(token, ask);
-        self.send(Message { input, reply: Some((token, sender)), revoke: None }).await?;
+        let reply = Some((token, sender));
+        self.send(Message { reply, ..Message::tell(input) }).await?;
         settle(receiver.await.map_err(|_gone| gone())?)
     }
 
@@ -124,9 +133,9 @@ impl Handle {
         let (reply, answered) = oneshot::channel();
         let (revoke, revoked) = oneshot::channel();
         let message = Message {
-            input: Input::Ask(token, Ask::Slot { worker, request }),
             reply: Some((token, reply)),
             revoke: Some((token, revoke)),
+            ..Message::tell(Input::Ask(token, Ask::Slot { worker, request }))
         };
         self.send(message).await?;
         let slot = Slot { handle: self.clone(), token, done: false, revoked };
@@ -181,9 +190,9 @@ pub struct Executor {
     closing: watch::Sender<bool>,
     replies: HashMap<Token, oneshot::Sender<Answer>>,
     revokes: HashMap<Token, oneshot::Sender<Fault>>,
-    /// Engines' processes, for their memory.
-    pids: HashMap<WorkerId, u32>,
-    /// What else is known of their memory.
+    /// The guards and engines that run: their files may be moved under this agent.
+    records: HashMap<WorkerId, GuardRecord>,
+    /// What is known of the engines' memory.
     account: Account,
     /// Whether the agent shall end.
     exit: bool,
@@ -211,7 +220,7 @@ impl Executor {
             closing,
             replies: HashMap::new(),
             revokes: HashMap::new(),
-            pids: HashMap::new(),
+            records: HashMap::new(),
             exit: false,
         };
         (executor, handle)
@@ -242,6 +251,7 @@ impl Executor {
     fn take(&mut self, mut message: Message) {
         self.replies.extend(message.reply);
         self.revokes.extend(message.revoke);
+        self.records.extend(message.record.map(|record| (record.id.clone(), record)));
         if let Input::Ended { worker, .. } = &message.input {
             match self.account.returned(worker) {
                 Returned::LookAgain => return self.say_later(message.input),
@@ -253,14 +263,12 @@ impl Executor {
             }
         }
         match &mut message.input {
-            Input::Running { worker, pid } => {
-                self.pids.insert(worker.clone(), *pid);
-            }
             Input::Adopted(spec) => self.account.adopts(spec),
             Input::Ended { worker, end } => {
                 self.account.ended(worker, end);
-                self.pids.remove(worker);
-                tracing::info!(%worker, remaining = self.pids.len(), "a worker's end is known");
+                self.records.remove(worker);
+                let remaining = self.records.len();
+                tracing::info!(%worker, remaining, "a worker's end is known");
             }
             // Who looks or wants memory gets figures of this moment.
             Input::Ask(_, Ask::Look) => self.measure(),
@@ -301,15 +309,19 @@ impl Executor {
             Effect::StopGuard(id) => {
                 let timings = &self.setup.timings;
                 let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
-                self.account.leaves(&id, self.pids.get(&id).copied());
+                let record = self.records.get(&id);
+                self.account.leaves(&id, record.map(|record| record.engine.pid));
+                let process = record.map(|record| record.guard);
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
-                tokio::spawn(guard::stop(socket, limit));
+                tokio::spawn(guard::stop(socket, process, limit));
             }
             Effect::Kill(id) => {
-                let dir = self.setup.dir(&id);
+                let (known, dir) = (self.records.get(&id).cloned(), self.setup.dir(&id));
                 tokio::spawn(async move {
-                    let read = move || process::read(&dir, wire::guard::files::RECORD);
+                    let read = move || {
+                        known.or_else(|| process::read(&dir, wire::guard::files::RECORD))
+                    };
                     if let Ok(Some(record)) = tokio::task::spawn_blocking(read).await {
                         process::kill(&record, STOP_MARGIN).await;
                     }
@@ -368,9 +380,11 @@ impl Executor {
 
     fn measure(&mut self) {
         let measured: Vec<(WorkerId, u64)> = self
-            .pids
+            .records
             .iter()
-            .filter_map(|(id, pid)| Some((id.clone(), platform::resident_bytes(*pid)?)))
+            .filter_map(|(id, record)| {
+                Some((id.clone(), platform::resident_bytes(record.engine.pid)?))
+            })
             .collect();
         for (worker, bytes) in measured {
             self.update(Input::Memory { worker, bytes });

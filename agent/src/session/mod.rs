@@ -6,6 +6,7 @@ mod exchange;
 mod generate;
 mod limits;
 mod relay;
+mod voice;
 mod workers;
 
 pub mod server;
@@ -90,6 +91,7 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKER_COMPLETE, post(generate::complete))
         .route(routes::REQUEST_CANCEL, post(generate::cancel))
         .route(routes::DOWN, post(workers::down))
+        .route(routes::LEAVE, post(workers::leave))
         .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))
         .fallback(no_route)

@@ -29,7 +29,7 @@ use crate::inventory::Inventory;
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::supervisor::{End, Input, Supervisor};
+use crate::supervisor::{Answer, Ask, End, Input, Supervisor};
 
 /// No condition of these tests takes longer, unless it never comes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -497,4 +497,39 @@ async fn a_keeper_that_only_listens_is_kept() {
     let hello =
         keeper.sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
     assert_eq!(hello.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_reader_that_fell_behind_gets_a_snapshot_and_every_revision_after_it() {
+    const CHANGES: u32 = 8 * 1024;
+    let agent = Agent::start(&patient());
+    let (id, _listener) = agent.worker().await;
+    let mut reader = agent.events().await;
+    let first = tokio::time::timeout(LIMIT, reader.next()).await.expect("a line");
+    let Some(Event::Snapshot(first)) = first else { panic!("{first:?} is no snapshot") };
+    // Far more than the socket, the stream and the backlog hold together, and nobody reads.
+    for n in 0..CHANGES {
+        agent.says(&id, n % 2).await;
+        let request = RequestId::random();
+        drop(agent.handle.slot(id.clone(), request).await);
+    }
+    let (mut known, mut snapshots) = (first.revision, 0);
+    let Answer::Look { revision: last, .. } = agent.handle.ask(Ask::Look).await.unwrap() else {
+        panic!("it looks")
+    };
+    while known < last {
+        let line = tokio::time::timeout(LIMIT, reader.next()).await.expect("a line");
+        match line.expect("the stream goes on") {
+            Event::Snapshot(snapshot) => {
+                assert!(snapshot.revision > known + 1, "only where something was missed");
+                (known, snapshots) = (snapshot.revision, snapshots + 1);
+            }
+            Event::Worker { revision, .. } => {
+                assert_eq!(revision, known + 1, "no gap");
+                known = revision;
+            }
+            _ => {}
+        }
+    }
+    assert!(snapshots > 0, "it had fallen behind");
 }

@@ -49,15 +49,21 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
+        let ids = self.begin_down(now + drain, out);
+        self.wait_for_ends(token, now, ids.into_iter().collect());
+        self.answer_stops(out);
+    }
+
+    /// Takes nothing new and ends every worker; the agent follows when the last one has ended.
+    pub(super) fn begin_down(&mut self, until: Moment, out: &mut Vec<Effect>) -> Vec<WorkerId> {
         self.down = true;
         let alive = |worker: &&Worker| worker.is_alive();
         let ids: Vec<WorkerId> =
             self.workers.values().filter(alive).map(|worker| worker.id.clone()).collect();
         for id in &ids {
-            self.begin_end(id, Reason::Told, now + drain, out);
+            self.begin_end(id, Reason::Told, until, out);
         }
-        self.wait_for_ends(token, now, ids.into_iter().collect());
-        self.answer_stops(out);
+        ids
     }
 
     fn wait_for_ends(

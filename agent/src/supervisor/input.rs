@@ -71,6 +71,8 @@ pub enum Ask {
         /// How long active requests may go on.
         drain: Duration,
     },
+    /// A keeper leaves, and needs nothing here any more.
+    Leave,
     /// The end of the agent, but of no worker.
     HandOver {
         /// How long active requests may go on.

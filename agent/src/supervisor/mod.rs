@@ -10,6 +10,7 @@ pub mod worker;
 
 mod ending;
 mod handover;
+mod lease;
 mod requests;
 mod spawning;
 #[cfg(test)]
@@ -64,6 +65,8 @@ pub struct Supervisor {
     revision: u64,
     connections: usize,
     idle_since: Moment,
+    /// Since when no keeper is connected.
+    alone_since: Moment,
     last_input: Moment,
     down: bool,
     handover: Option<Handover>,
@@ -83,6 +86,7 @@ impl Supervisor {
             revision: 0,
             connections: 0,
             idle_since: Moment::ZERO,
+            alone_since: Moment::ZERO,
             last_input: Moment::ZERO,
             down: false,
             handover: None,
@@ -144,6 +148,7 @@ impl Supervisor {
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),
+            Ask::Leave => self.leave_hive(token, now, out),
             Ask::HandOver { drain } => self.hand_over(token, now + drain, out),
         }
     }
@@ -161,6 +166,8 @@ impl Supervisor {
         if absent < self.timings.stale / 2 {
             return;
         }
+        // Keepers may have come and gone unheard.
+        self.alone_since = now;
         for worker in self.workers.values_mut() {
             worker.heard = worker.heard.max(now);
             worker.progressed = worker.progressed.max(now);
@@ -222,6 +229,7 @@ impl Supervisor {
             self.finish_draining(id, now, out);
             self.publish(id, now, out);
         }
+        self.watch_lease(now, out);
         self.answer_cancels(now, out);
         self.finish_handover(now, out);
         self.forget_old(out);

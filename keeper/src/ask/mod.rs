@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::interrupt::{Interrupts, Stops};
 use crate::link::client::{Ask, Client};
+use crate::link::voice::{self, Hearing};
 use crate::link::way::Way;
 use crate::ssh::client::patience::Deadline;
 use view::View;
@@ -36,6 +37,8 @@ pub struct Wish {
     pub keep_alive_s: Option<i64>,
     /// The request itself.
     pub ask: Ask,
+    /// Whether the keeper needs the hive no more after this.
+    pub is_last: bool,
 }
 
 /// Where a request went.
@@ -72,6 +75,8 @@ pub trait Audience {
     fn absent(&mut self, hive: &HiveName, why: &Fault);
     /// All slots are taken and the queue is full; the request is sent again after `pause`.
     fn retries(&mut self, why: &Fault, pause: Duration);
+    /// The hive has been silent for so long, and nothing is given up yet; or it is heard again.
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>);
     /// The worker is not ready yet; called again with every news of it.
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration);
     /// The request has a worker, and the worker took it.
@@ -102,15 +107,21 @@ pub async fn answer(
         () = interrupts.next() => Err(Failure::interrupted()),
         () = passed(wish.ask.deadline) => Err(too_late().into()),
     };
+    let client = sent.take();
     if let Err(failure) = &outcome
         && must_be_cancelled(failure)
-        && let Some(client) = sent.take()
+        && let Some(client) = &client
     {
         tokio::select! {
             // When nothing acknowledges, the closing connection cancels it as well.
             _ = tokio::time::timeout(timings.cancel_ack, client.cancel(wish.ask.id)) => {}
             () = interrupts.next() => {}
         }
+    }
+    if wish.is_last
+        && let Some(client) = client
+    {
+        client.leave().await;
     }
     outcome
 }
@@ -161,15 +172,23 @@ async fn placed_and_answered(
         let (placed, client) = view.ready_worker(wish, audience).await?;
         *sent.borrow_mut() = Some(client.clone());
         let began = Instant::now();
-        match client.generate(&placed.worker.id, &wish.ask).await {
+        let asked = client.generate(&placed.worker.id, &wish.ask);
+        match watched(&client, timings, audience, asked).await {
             Ok(mut generation) => {
                 audience.placed(&placed).await?;
                 let mut ending = Ending::default();
-                while let Some(chunk) = generation.next().await? {
-                    ending.take(&chunk, began);
-                    audience.chunk(&chunk).await?;
+                let mut hearing = client.hearing();
+                loop {
+                    tokio::select! {
+                        biased;
+                        chunk = generation.next() => {
+                            let Some(chunk) = chunk? else { return Ok(ending) };
+                            ending.take(&chunk, began);
+                            audience.chunk(&chunk).await?;
+                        }
+                        now = voice::turn(&mut hearing) => told(&client, now, timings, audience),
+                    }
                 }
-                return Ok(ending);
             }
             Err(fault) if attempt < MAX_PLACEMENTS && is_gone(&fault, placed.reused) => {
                 tracing::info!(attempt, code = fault.code.as_str(), "placing again");
@@ -185,6 +204,33 @@ async fn placed_and_answered(
             }
             Err(fault) => return Err(fault.into()),
         }
+    }
+}
+
+/// What `work` comes to; a silence of its hive is told meanwhile.
+async fn watched<T>(
+    client: &Client,
+    timings: &Timings,
+    audience: &mut impl Audience,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut hearing = client.hearing();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            now = voice::turn(&mut hearing) => told(client, now, timings, audience),
+        }
+    }
+}
+
+/// Says that a hive fell silent, or is heard again.
+fn told(client: &Client, now: Hearing, timings: &Timings, audience: &mut impl Audience) {
+    match now {
+        Hearing::Heard => audience.silent(client.hive(), None),
+        Hearing::Silent => audience.silent(client.hive(), Some(timings.stale)),
+        // The request fails, and says why.
+        Hearing::Dead => {}
     }
 }
 
