@@ -44,6 +44,12 @@ pub fn break_a_closed_stdout() -> io::Result<()> {
     Ok(())
 }
 
+/// What this machine calls itself, where it says so.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Waits until the process ends; at once when there is none.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
 use crate::model_ref::ModelRef;
 
 /// `[agent]` of `config.toml`.
@@ -17,6 +18,8 @@ pub struct AgentSettings {
     pub threads: Option<u32>,
     /// Bytes of host memory that no worker may claim.
     pub reserve_ram_bytes: u64,
+    /// Requests that may wait at one worker; one more is `QUEUE_FULL`.
+    pub max_queue: usize,
 }
 
 impl Default for AgentSettings {
@@ -26,6 +29,7 @@ impl Default for AgentSettings {
             keep_alive_s: 30 * 60,
             threads: None,
             reserve_ram_bytes: 2 * 1024 * 1024 * 1024,
+            max_queue: limits::MAX_QUEUE,
         }
     }
 }
@@ -47,6 +51,9 @@ impl AgentSettings {
         }
         if self.threads.is_some_and(|n| n == 0 || n > 1024) {
             return Err("agent.threads is a number from 1 to 1024");
+        }
+        if !(1..=limits::MAX_QUEUE).contains(&self.max_queue) {
+            return Err("agent.max_queue is a number from 1 to 512");
         }
         if self.model_roots.iter().any(|root| !root.starts_with('/')) {
             return Err("agent.model_roots has absolute paths only");

@@ -6,6 +6,7 @@ mod exchange;
 mod generate;
 mod limits;
 mod relay;
+mod requests;
 mod workers;
 
 pub mod server;
@@ -28,6 +29,7 @@ use self::limits::Refusals;
 use crate::dirs::Dirs;
 use crate::executor::Handle;
 use crate::inventory::Inventory;
+use crate::journal::Journal;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::supervisor::{Answer, Ask};
@@ -47,6 +49,8 @@ pub struct Hive {
     pub dirs: Dirs,
     /// What this agent was started with.
     pub settings: Settings,
+    /// What became of each request.
+    pub journal: Arc<Journal>,
     started: Instant,
     refusals: Mutex<Refusals>,
 }
@@ -66,6 +70,7 @@ impl Hive {
             hello,
             store: Arc::new(store),
             inventory,
+            journal: Journal::open(&dirs.log),
             dirs,
             settings,
             started: Instant::now(),
@@ -88,7 +93,8 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKER_STOP, post(workers::stop))
         .route(routes::WORKER_CHAT, post(generate::chat))
         .route(routes::WORKER_COMPLETE, post(generate::complete))
-        .route(routes::REQUEST_CANCEL, post(generate::cancel))
+        .route(routes::REQUESTS, get(requests::list))
+        .route(routes::REQUEST_CANCEL, post(requests::cancel))
         .route(routes::DOWN, post(workers::down))
         .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))
