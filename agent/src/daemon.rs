@@ -5,21 +5,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use wire::hello::{Hello, Role, agent_protocol};
-use wire::{BuildId, Code, Fault, layout};
+use wire::{BuildId, Code, Fault, layout, limits};
 
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::Inventory;
+use crate::rotating::Rotating;
 use crate::session::{self, Hive, server};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::supervisor::{Ask, Supervisor};
-
-/// Daily log files that are kept.
-const KEPT_LOGS: usize = 7;
 
 /// Runs until it is told to end or nobody needs it.
 ///
@@ -30,7 +27,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     dirs.prepare()?;
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
-    let _log = open_log(&dirs.log)?;
+    let _log = open_log(dirs.agent_log())?;
     let timings = settings.timings.clone();
     let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
     let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
@@ -101,19 +98,13 @@ fn lock(path: &Path) -> Result<File, Fault> {
     }
 }
 
-/// Logs go to daily files of JSON lines; the guard writes what is buffered when it is dropped.
-fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
-    let appender = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("agent")
-        .filename_suffix("jsonl")
-        .max_log_files(KEPT_LOGS)
-        .build(dir)
-        .map_err(|error| {
-            let message = format!("the agent cannot open its log in {}", dir.display());
-            Fault::new(Code::AgentFailed, message).caused_by(&error)
-        })?;
-    let (writer, guard) = tracing_appender::non_blocking(appender);
+/// Logs are JSON lines in two files of a bound; the guard writes what is buffered when it is dropped.
+fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
+    let file = Rotating::open(path.clone(), limits::MAX_LOG_BYTES).map_err(|error| {
+        let message = format!("the agent cannot open its log {}", path.display());
+        Fault::new(Code::AgentFailed, message).caused_by(&error)
+    })?;
+    let (writer, guard) = file.in_background();
     let subscriber = tracing_subscriber::fmt()
         .json()
         .with_max_level(tracing::Level::INFO)

@@ -111,6 +111,11 @@ impl Dirs {
         Ok(())
     }
 
+    /// What the agent records.
+    pub fn agent_log(&self) -> PathBuf {
+        self.log.join("agent.jsonl")
+    }
+
     /// The content-addressed store of models.
     pub fn models(&self) -> PathBuf {
         self.data.join("models")

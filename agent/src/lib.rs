@@ -18,6 +18,7 @@ mod settings;
 mod start;
 mod store;
 mod supervisor;
+mod tail;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -42,7 +42,8 @@ impl Reading {
         let Some(json) = self.line.strip_prefix(b"data: ") else { return };
         if json.starts_with(b"{\"error\"") {
             let error = serde_json::from_slice::<ErrorEnvelope>(json);
-            let unreadable = |_| Fault::new(Code::ProtocolError, "the worker's fault is unreadable");
+            let unreadable =
+                |_| Fault::new(Code::ProtocolError, "the worker's fault is unreadable");
             self.fault = Some(error.map_or_else(unreadable, |envelope| envelope.error));
             return;
         }

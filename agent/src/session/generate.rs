@@ -143,11 +143,7 @@ async fn answer(
 }
 
 /// Waits for the request's slot, and passes the worker's answer on.
-async fn proxy(
-    hive: &Arc<Hive>,
-    call: Call,
-    trace: &mut Option<Trace>,
-) -> Result<Response, Fault> {
+async fn proxy(hive: &Arc<Hive>, call: Call, trace: &mut Option<Trace>) -> Result<Response, Fault> {
     let model = requests::model_of(hive, &call.worker).await;
     if let Some(trace) = trace {
         trace.queued(model);

@@ -4,7 +4,9 @@ mod doctor;
 mod events;
 mod exchange;
 mod generate;
+mod greeting;
 mod limits;
+mod logs;
 mod relay;
 mod requests;
 mod workers;
@@ -21,6 +23,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 use wire::hello::Hello;
 use wire::{Code, Fault, routes};
 
@@ -51,6 +54,8 @@ pub struct Hive {
     pub settings: Settings,
     /// What became of each request.
     pub journal: Arc<Journal>,
+    /// Places for those who read logs.
+    log_streams: Arc<Semaphore>,
     started: Instant,
     refusals: Mutex<Refusals>,
 }
@@ -71,6 +76,7 @@ impl Hive {
             store: Arc::new(store),
             inventory,
             journal: Journal::open(&dirs.log),
+            log_streams: Arc::new(Semaphore::new(wire::limits::MAX_LOG_STREAMS)),
             dirs,
             settings,
             started: Instant::now(),
@@ -95,6 +101,8 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKER_COMPLETE, post(generate::complete))
         .route(routes::REQUESTS, get(requests::list))
         .route(routes::REQUEST_CANCEL, post(requests::cancel))
+        .route(routes::LOGS, get(logs::agent))
+        .route(routes::WORKER_LOGS, get(logs::worker))
         .route(routes::DOWN, post(workers::down))
         .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))

@@ -47,10 +47,7 @@ pub(super) async fn cancel(
 }
 
 /// Learns the models of the hive's workers, so that entries can name them.
-pub(super) async fn model_of(
-    hive: &Arc<Hive>,
-    worker: &wire::WorkerId,
-) -> Option<wire::ModelRef> {
+pub(super) async fn model_of(hive: &Arc<Hive>, worker: &wire::WorkerId) -> Option<wire::ModelRef> {
     if let Some(model) = hive.journal.model_of(worker) {
         return Some(model);
     }

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
+use super::greeting::Greeting;
 use crate::executor::Handle;
 use crate::supervisor::{Client, Input};
 
@@ -128,6 +129,7 @@ async fn connection(
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
+    let stream = Greeting::within(HEAD_TIME, stream);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(client);

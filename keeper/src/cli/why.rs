@@ -324,10 +324,7 @@ mod tests {
         assert_eq!(by(EndedBy::Client, None), "its client left");
         let cancelled = by(EndedBy::Client, Some(Code::Cancelled));
         assert_eq!(cancelled, "cancelled by its client (CANCELLED)");
-        assert_eq!(
-            by(EndedBy::Agent, Some(Code::QueueFull)),
-            "the agent ended it (QUEUE_FULL)"
-        );
+        assert_eq!(by(EndedBy::Agent, Some(Code::QueueFull)), "the agent ended it (QUEUE_FULL)");
         assert!(by(EndedBy::Deadline, Some(Code::DeadlineExceeded)).contains("deadline passed"));
     }
 

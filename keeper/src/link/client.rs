@@ -20,7 +20,7 @@ use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopReque
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
-use super::streams::Events;
+use super::streams::{Events, Lines};
 use super::{Opened, doctor, named};
 
 /// A connection to one hive's agent. Clones share the connection.
@@ -174,6 +174,17 @@ impl Client {
     pub async fn requests(&self, prefix: Option<&RequestPrefix>) -> Result<Vec<Entry>, Fault> {
         let query = prefix.map(|prefix| format!("?id={prefix}")).unwrap_or_default();
         self.get(&format!("{}{query}", routes::REQUESTS)).await
+    }
+
+    /// The last `lines` of a log, and with `follow` what comes after them, too. `route` is
+    /// [`routes::LOGS`] or that of a worker.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent without the route, `WORKER_NOT_FOUND` for a worker without a log.
+    pub async fn logs(&self, route: &str, lines: u32, follow: bool) -> Result<Lines, Fault> {
+        let path = format!("{route}?lines={lines}&follow={}", u8::from(follow));
+        let response = self.send(self.request(Method::GET, &path, Bytes::new())?).await?;
+        Ok(Lines::new(response.into_body(), self.peer.clone()))
     }
 
     /// Stops one worker and waits for its end.
