@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use wire::hello::{Hello, Role, agent_protocol};
 use wire::settings::Lifetime;
-use wire::{BuildId, Code, Fault, layout};
+use wire::{BuildId, Code, Fault, layout, limits};
 
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
@@ -17,15 +16,13 @@ use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::Inventory;
 use crate::peaks::Peaks;
 use crate::platform;
+use crate::rotating::Rotating;
 use crate::scope::Scopes;
 use crate::session::{self, Hive, server};
 use crate::settings::Settings;
 use crate::shortage;
 use crate::store::Store;
 use crate::supervisor::{Ask, Supervisor};
-
-/// Daily log files that are kept.
-const KEPT_LOGS: usize = 7;
 
 /// Runs until it is told to end or nobody needs it.
 ///
@@ -37,7 +34,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     dirs.prepare()?;
     platform::be_spared();
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
-    let _log = open_log(&dirs.log)?;
+    let _log = open_log(dirs.agent_log())?;
     let timings = settings.timings.clone();
     let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
     let scopes = Scopes::look().await;
@@ -121,19 +118,13 @@ fn lock(path: &Path) -> Result<File, Fault> {
     }
 }
 
-/// Logs go to daily files of JSON lines; the guard writes what is buffered when it is dropped.
-fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
-    let appender = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("agent")
-        .filename_suffix("jsonl")
-        .max_log_files(KEPT_LOGS)
-        .build(dir)
-        .map_err(|error| {
-            let message = format!("the agent cannot open its log in {}", dir.display());
-            Fault::new(Code::AgentFailed, message).caused_by(&error)
-        })?;
-    let (writer, guard) = tracing_appender::non_blocking(appender);
+/// Logs are JSON lines in two files of a bound; the guard writes what is buffered when it is dropped.
+fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
+    let file = Rotating::open(path.clone(), limits::MAX_LOG_BYTES).map_err(|error| {
+        let message = format!("the agent cannot open its log {}", path.display());
+        Fault::new(Code::AgentFailed, message).caused_by(&error)
+    })?;
+    let (writer, guard) = file.in_background();
     let subscriber = tracing_subscriber::fmt()
         .json()
         .with_max_level(tracing::Level::INFO)

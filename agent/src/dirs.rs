@@ -121,6 +121,11 @@ impl Dirs {
         self.log.with_file_name("peaks.json")
     }
 
+    /// What the agent records.
+    pub fn agent_log(&self) -> PathBuf {
+        self.log.join("agent.jsonl")
+    }
+
     /// The content-addressed store of models.
     pub fn models(&self) -> PathBuf {
         self.data.join("models")

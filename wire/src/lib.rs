@@ -13,6 +13,7 @@ pub mod guard;
 pub mod hello;
 pub mod ids;
 pub mod inspection;
+pub mod journal;
 pub mod layout;
 pub mod limits;
 pub mod marker;

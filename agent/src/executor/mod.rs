@@ -22,7 +22,7 @@ use self::memory::{Account, Returned};
 use self::process::Setup;
 use crate::platform;
 use crate::supervisor::effect::Start;
-use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
+use crate::supervisor::{Answer, Ask, Client, Effect, End, Input, Supervisor, Token};
 
 /// Messages that may wait for the supervisor; beyond that, senders wait.
 const INPUT_BACKLOG: usize = 1024;
@@ -128,19 +128,32 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn slot(&self, worker: WorkerId, request: RequestId) -> Result<Slot, Fault> {
+    pub async fn slot(
+        &self,
+        worker: WorkerId,
+        request: RequestId,
+        client: Client,
+    ) -> Result<Slot, Fault> {
         let token = self.token();
         let (reply, answered) = oneshot::channel();
         let (revoke, revoked) = oneshot::channel();
         let message = Message {
             reply: Some((token, reply)),
             revoke: Some((token, revoke)),
-            ..Message::tell(Input::Ask(token, Ask::Slot { worker, request }))
+            ..Message::tell(Input::Ask(token, Ask::Slot { worker, request, client }))
         };
         self.send(message).await?;
         let slot = Slot { handle: self.clone(), token, done: false, revoked };
         settle(answered.await.map_err(|_gone| gone())?)?;
         Ok(slot)
+    }
+
+    /// How many requests are served before one that waits; nothing when it does not wait.
+    pub async fn ahead(&self, request: RequestId) -> Option<u64> {
+        match self.ask(Ask::Ahead(request)).await {
+            Ok(Answer::Ahead(ahead)) => ahead,
+            _ => None,
+        }
     }
 
     async fn send(&self, message: Message) -> Result<(), Fault> {

@@ -16,6 +16,11 @@ pub type Moment = Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// Whose a request is: one connection to the agent, counted from its start. Those who wait for a
+/// worker take turns by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u64);
+
 /// A worker that somebody wants, with everything that was found out about its model.
 #[derive(Debug, Clone)]
 pub struct SpawnAsk {
@@ -56,7 +61,11 @@ pub enum Ask {
         worker: WorkerId,
         /// Which request.
         request: RequestId,
+        /// Whose.
+        client: Client,
     },
+    /// How many are served before a request that waits.
+    Ahead(RequestId),
     /// The end of one request.
     Cancel(RequestId),
     /// The end of one worker.

@@ -27,7 +27,8 @@ use wire::{Code, Fault, RequestId, Timings, WorkerId};
 
 pub use effect::{Answer, Effect};
 use handover::Handover;
-pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+pub use input::{Ask, Client, End, Input, Moment, SpawnAsk, Token};
+use queue::Ticket;
 pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
 
@@ -144,7 +145,13 @@ impl Supervisor {
                 let answer = self.spawn(*ask, now, out);
                 out.push(Effect::Reply(token, answer));
             }
-            Ask::Slot { worker, request } => self.take_slot(token, &worker, request, now, out),
+            Ask::Slot { worker, request, client } => {
+                self.take_slot(&worker, Ticket { token, request, client }, now, out);
+            }
+            Ask::Ahead(request) => {
+                let ahead = self.workers.values().find_map(|worker| worker.queue.ahead(request));
+                out.push(Effect::Reply(token, Answer::Ahead(ahead)));
+            }
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),

@@ -112,7 +112,8 @@ impl Hive {
 
     fn slot(&mut self, id: &WorkerId) -> (Token, RequestId) {
         let request = RequestId::random();
-        (self.ask(Ask::Slot { worker: id.clone(), request }), request)
+        let client = Client::default();
+        (self.ask(Ask::Slot { worker: id.clone(), request, client }), request)
     }
 
     /// Lets time pass in ticks, while every engine keeps its heartbeat.

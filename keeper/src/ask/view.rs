@@ -134,7 +134,8 @@ impl<'a> View<'a> {
             }
         };
         let worker = self.routable(&mut chosen, &id, audience).await?;
-        Ok((Placed { hive, worker, reused, why }, chosen.client))
+        let request = wish.ask.id;
+        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
     }
 
     async fn spawn(

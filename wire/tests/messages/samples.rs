@@ -86,6 +86,8 @@ pub fn all() -> Vec<Sample> {
         sample("guard_record_least", least_guard_record()),
         sample("containment", containment()),
         sample("exit_record", exit_record()),
+        sample("journal_entry", crate::journal::ended()),
+        sample("journal_entry_least", crate::journal::begun()),
         sample("chat_request", chat_request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
