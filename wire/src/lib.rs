@@ -11,6 +11,7 @@ pub mod generate;
 pub mod gguf;
 pub mod guard;
 pub mod hello;
+pub mod hugging_face;
 pub mod ids;
 pub mod inspection;
 pub mod journal;
