@@ -290,6 +290,23 @@ async fn ahead(client: &Client, id: &RequestPrefix) -> Option<u64> {
     client.requests(Some(id)).await.ok()?.first()?.ahead
 }
 
+/// What `work` comes to; a silence of its hive is told meanwhile.
+async fn watched<T>(
+    client: &Client,
+    timings: &Timings,
+    audience: &mut impl Audience,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut hearing = client.hearing();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            now = voice::turn(&mut hearing) => told(client, now, timings, audience),
+        }
+    }
+}
+
 /// Says that a hive fell silent, or is heard again.
 fn told(client: &Client, now: Hearing, timings: &Timings, audience: &mut impl Audience) {
     match now {
