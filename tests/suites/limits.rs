@@ -168,7 +168,8 @@ fn oom_score(pid: i32) -> i32 {
 
 /// Makes every hierarchy of control groups one that nobody can write to.
 const READ_ONLY_GROUPS: &str = "grep -E ' cgroup2? ' /proc/self/mounts | cut -d' ' -f2 | \
-    while read -r dir; do mount --bind \"$dir\" \"$dir\" && mount -o remount,bind,ro \"$dir\"; done";
+    while read -r dir; do \
+    mount --bind \"$dir\" \"$dir\" && mount -o remount,bind,ro \"$dir\"; done";
 
 #[test]
 fn without_control_groups_a_worker_is_bound_by_its_own_data_and_still_named() {

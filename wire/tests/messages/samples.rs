@@ -1,5 +1,7 @@
 //! One value of every message and of every variant, by the name of its golden file.
 
+mod bounds;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::device::{Backend, DeviceInfo};
 use wire::doctor::{Check, Verdict};
-use wire::event::{Event, Resource, Snapshot, Warning};
+use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, CompletionRequest, Delta,
@@ -17,7 +19,7 @@ use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
 use wire::hello::{Hello, ProtocolRange, Role};
-use wire::memory::{Containment, Limit, LimitBy, MemoryBack, MemoryUse, Wanted};
+use wire::memory::{MemoryBack, MemoryUse};
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
@@ -84,7 +86,7 @@ pub fn all() -> Vec<Sample> {
         sample("guard_spec", guard_spec()),
         sample("guard_record", guard_record()),
         sample("guard_record_least", least_guard_record()),
-        sample("containment", containment()),
+        sample("containment", bounds::containment()),
         sample("exit_record", exit_record()),
         sample("journal_entry", crate::journal::ended()),
         sample("journal_entry_least", crate::journal::begun()),
@@ -113,12 +115,12 @@ pub fn events() -> Vec<Event> {
             hello: hello(),
             devices: devices(),
             workers: workers(),
-            warnings: warnings(),
+            warnings: bounds::warnings(),
         }),
         Event::Worker { revision: 42, worker: worker(WorkerState::Ready) },
         Event::WorkerGone { revision: 43, id: id() },
         Event::Telemetry { devices: devices(), workers: workers() },
-        Event::Warnings { warnings: warnings() },
+        Event::Warnings { warnings: bounds::warnings() },
         Event::Heartbeat { revision: 43 },
     ]
 }
@@ -272,23 +274,8 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         queued: 2,
         memory_bytes: Some(1 << 30),
         unload_in_s: Some(1799),
-        limit: Some(limit()),
+        limit: Some(bounds::limit()),
     }
-}
-
-fn limit() -> Limit {
-    Limit { bytes: Some(5 << 30), by: LimitBy::Cgroup2, cpu_percent: Some(250) }
-}
-
-fn warnings() -> Vec<Warning> {
-    let (free_bytes, reserve_bytes) = (1 << 30, 2 << 30);
-    let short = |resource, path| Warning { resource, free_bytes, reserve_bytes, path };
-    vec![short(Resource::Memory, None), short(Resource::Disk, Some("/data".into()))]
-}
-
-fn containment() -> Containment {
-    let (by, why) = (LimitBy::Rlimit, vec!["no control group may be made".into()]);
-    Containment { by, why, hint: Some("sudo true".into()) }
 }
 
 fn cpu() -> DeviceInfo {
@@ -359,11 +346,7 @@ fn guard_spec() -> GuardSpec {
         spec: spec(),
         model_ctx: 131_072,
         need_bytes: 3_221_225_472,
-        wanted: Wanted {
-            memory_bytes: Some(5 << 30),
-            data_bytes: Some(8 << 30),
-            cpu_percent: Some(250),
-        },
+        wanted: bounds::wanted(),
         engine: EngineCommand {
             program: "/opt/rbee".into(),
             args: vec!["worker".into(), "serve".into()],
@@ -382,7 +365,7 @@ fn guard_record() -> GuardRecord {
         guard: ProcessIdentity { pid: 4242, start_time: 987_654 },
         engine: ProcessIdentity { pid: 4243, start_time: 987_655 },
         boot: Some("0f2a9b1c-6d1e-4b0e-9f57-2f5f6f6c8a11".into()),
-        limit: Some(limit()),
+        limit: Some(bounds::limit()),
         groups: vec!["/sys/fs/cgroup/rbee-a".into()],
     }
 }

@@ -16,8 +16,6 @@ const PREFIX: &str = "rbee-";
 const LEAF: &str = "rbee-agent";
 /// Microseconds in which the processors' share is counted, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
-/// Looks at a version 2 group before it is taken for busy: another guard may be leaving it.
-const ATTEMPTS: usize = 3;
 
 /// What a group shall bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,15 +188,12 @@ impl Group {
         if !has_word(&controllers(base), "memory") {
             return Err(io::Error::other("it has no memory controller"));
         }
-        let mut outcome = Err(io::Error::other("it could not be looked at"));
-        for _ in 0..ATTEMPTS {
-            outcome = enable(base, "memory").and_then(|()| Self::below(base, name, bounds));
-            if outcome.is_ok() {
-                return outcome;
-            }
+        let lock = lock(base)?;
+        let made = enable(base, "memory").and_then(|()| Self::below(base, name, bounds));
+        if made.is_err() {
+            give_back(base, &lock);
         }
-        give_back(base);
-        outcome
+        made
     }
 
     /// A group below `base`, whose children have controllers already.
@@ -276,7 +271,8 @@ impl Group {
             _ => Ok(()),
         })?;
         if let (LimitBy::Cgroup2, Some(base)) = (self.by, self.memory.parent()) {
-            give_back(base);
+            // Without the lock another guard may be making its group: it will give back.
+            let _unlocked = lock(base).map(|lock| give_back(base, &lock));
         }
         Ok(())
     }
@@ -351,9 +347,17 @@ fn enable(base: &Path, controller: &str) -> io::Result<()> {
     })
 }
 
+/// Keeps the guards of one group from giving controllers to its children and taking them away at
+/// the same time; held until it is dropped.
+fn lock(base: &Path) -> io::Result<File> {
+    let file = File::open(base.join("cgroup.subtree_control"))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
 /// Takes the leaf away again when `base` has no other group of ours: what was there before us is
 /// there after us.
-fn give_back(base: &Path) {
+fn give_back(base: &Path, _held: &File) {
     let ours = |entry: std::fs::DirEntry| {
         entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX) && name != LEAF)
     };
