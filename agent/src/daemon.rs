@@ -118,7 +118,7 @@ fn lock(path: &Path) -> Result<File, Fault> {
     }
 }
 
-/// Logs are JSON lines in two files of a bound; the guard writes what is buffered when it is dropped.
+/// Logs are JSON lines in two files of a bound; the guard writes what is left when it is dropped.
 fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
     let file = Rotating::open(path.clone(), limits::MAX_LOG_BYTES).map_err(|error| {
         let message = format!("the agent cannot open its log {}", path.display());

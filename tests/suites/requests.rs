@@ -71,10 +71,16 @@ fn begun(sandbox: &Sandbox, args: &[&str]) -> Child {
 #[test]
 fn a_deadline_ends_an_answer_in_time_and_what_came_is_kept() {
     let sandbox = warm("");
-    let asked = Instant::now();
-    let ended = sandbox.rbee(&long(&["--deadline", "700ms"])).expect_code(124);
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
-    assert!(ended.stdout.len() > 10, "what came is kept: {}", ended.stdout);
+    // The first one in which a busy machine gets as far as a few tokens.
+    let ended = [500, 1000, 2000, 4000].into_iter().find_map(|ms| {
+        let asked = Instant::now();
+        let deadline = format!("--deadline={ms}ms");
+        let ended = sandbox.rbee(&[&LONG[..], &[&deadline, QUESTION]].concat()).expect_code(124);
+        println!("a deadline of {ms} ms ended it after {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_millis(ms + 3000), "{:?}", asked.elapsed());
+        (ended.stdout.len() > 10).then_some((ended, ms))
+    });
+    let (ended, ms) = ended.expect("what came is kept");
     assert!(ended.stderr.contains("/partial/"), "{}", ended.stderr);
     assert!(ended.stderr.contains("hint: rbee why "), "{}", ended.stderr);
     let entry = why(&sandbox);
@@ -88,8 +94,8 @@ fn a_deadline_ends_an_answer_in_time_and_what_came_is_kept() {
     let line = log.lines().filter(|line| line.contains("request received")).last().expect("a line");
     let line: Value = serde_json::from_str(line).expect("JSON");
     let at_worker = line["fields"]["deadline_ms"].as_u64().expect("what was left at the worker");
-    println!("700 ms at the keeper, {left} ms at the agent, {at_worker} ms at the worker");
-    assert!(left <= 700 && at_worker <= left, "each hop sends on what remains");
+    println!("{ms} ms at the keeper, {left} ms at the agent, {at_worker} ms at the worker");
+    assert!(left <= ms && at_worker <= left, "each hop sends on what remains");
     let _ = sandbox.wait_for_state("ready");
 }
 
@@ -109,7 +115,7 @@ fn a_request_whose_deadline_passes_in_the_queue_is_never_begun() {
     wait_until("the slot is taken", PATIENCE, || {
         (sandbox.workers()[0]["active"] == 1).then_some(())
     });
-    let ended = sandbox.rbee(&["run", "-m", "demo", "--deadline", "600ms", QUESTION]);
+    let ended = sandbox.rbee(&["run", "-m", "demo", "--deadline", "3s", QUESTION]);
     let ended = ended.expect_code(124);
     assert_eq!(ended.stdout, "");
     let entry = why(&sandbox);
@@ -122,12 +128,12 @@ fn a_request_whose_deadline_passes_in_the_queue_is_never_begun() {
 
 #[test]
 fn an_engine_that_stands_still_stalls_its_request() {
-    let sandbox = warm("[timings]\ntoken_stall_ms = 700\nstale_ms = 120000\n");
+    let sandbox = warm("[timings]\ntoken_stall_ms = 2000\nstale_ms = 120000\n");
     let child = begun(&sandbox, &long(&[]));
     procs::signal(sandbox.pid_of(Role::Engine), Signal::STOP);
     let ended = sandbox::finish(child).expect_code(124);
     procs::signal(sandbox.pid_of(Role::Engine), Signal::CONT);
-    assert!(ended.stderr.contains("sent nothing for 0.7 s"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent nothing for 2 s"), "{}", ended.stderr);
     let entry = why(&sandbox);
     assert_eq!((&entry["ended_by"], &entry["code"]), (&"agent".into(), &"STALLED".into()));
     let _ = sandbox.wait_for_state("ready");
@@ -323,7 +329,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn what_breaks_the_protocol_is_closed_costs_nothing_and_harms_nobody() {
-    let sandbox = warm("[timings]\nheartbeat_ms = 500\nstale_ms = 3000\n");
+    let sandbox = warm("");
     let (agent, engine) = (sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Engine));
     let workers = sandbox.home().join(".local/state/rbee/run/w");
     let dir = std::fs::read_dir(workers).expect("workers").flatten().next().expect("a worker");

@@ -219,6 +219,7 @@ async fn placed_and_answered(
         let view = View::open(ways, timings, wish, audience).await?;
         let (placed, client) = view.ready_worker(wish, audience).await?;
         *sent.borrow_mut() = Some(client.clone());
+        tracing::info!(hive = %placed.hive, worker = %placed.worker.id, "request placed");
         let began = Instant::now();
         match begun(&client, &placed, wish, timings, audience).await {
             Ok(mut generation) => {
