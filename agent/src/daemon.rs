@@ -46,7 +46,13 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let hive = Hive::new(handle.clone(), hello(build, &settings), (dirs, store), Inventory::look(), settings);
+    let hive = Hive::new(
+        handle.clone(),
+        hello(build, &settings),
+        (dirs, store),
+        Inventory::look(),
+        settings,
+    );
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
@@ -127,7 +133,7 @@ fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, F
     Ok(guard)
 }
 
-/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent is in a session of its own.
+/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has a session of its own.
 fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -82,7 +82,9 @@ impl World {
         assert!(self.watcher.is_alive(), "the keeper that watches has ended");
         for hive in &self.hives {
             let what = format!("no part without its other on {}", hive.name);
-            wait_until(&what, GRACE, || misfit(&procs::inmates(&hive.namespace)).is_none().then_some(()));
+            wait_until(&what, GRACE, || {
+                misfit(&procs::inmates(&hive.namespace)).is_none().then_some(())
+            });
         }
     }
 
