@@ -71,7 +71,7 @@ fn with_every_core_busy_heartbeats_hold_and_requests_complete() {
     let sandbox = Sandbox::new();
     let text = greedy(&sandbox);
     let watcher = Watcher::start(sandbox.command(&["ps", "--watch", "--json"]));
-    let online = watcher.until("local", "online", Instant::now() - PATIENCE, PATIENCE);
+    let online = watcher.online("local", PATIENCE);
     let busy = Busy::all_cores();
     let (began, mut answers) = (Instant::now(), 0);
     while began.elapsed() < time(15, 60) {

@@ -99,8 +99,7 @@ impl World {
     pub fn make(length: &Length) -> Option<Self> {
         let timings = length.timings();
         let waits = toml::to_string(&timings).expect("TOML");
-        let hives: String =
-            HIVES.iter().map(|hive| format!("[hives.{hive}]\naddress = \"{hive}\"\n")).collect();
+        let hives = HIVES.map(|hive| format!("[hives.{hive}]\naddress = \"{hive}\"\n")).concat();
         let fleet =
             Fleet::up(&HIVES.map(|hive| (hive, "")), &format!("{hives}[timings]\n{waits}"))?;
         let dir = tempfile::tempdir().expect("a directory");
