@@ -21,6 +21,7 @@ struct Change {
 #[derive(Debug)]
 pub struct Watcher {
     child: Child,
+    began: Instant,
     changes: Arc<Mutex<Vec<Change>>>,
 }
 
@@ -30,6 +31,7 @@ impl Watcher {
     /// # Panics
     /// When it does not start.
     pub fn start(mut command: Command) -> Self {
+        let began = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn().expect("a keeper");
         let changes = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -37,17 +39,21 @@ impl Watcher {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
-                let (Some(hive), Some(standing)) =
-                    (line["hive"].as_str(), line["standing"].as_str())
+                let (Some(hive), Some(standing)) = (text(&line, "hive"), text(&line, "standing"))
                 else {
                     continue;
                 };
-                let (hive, standing) = (hive.to_owned(), standing.to_owned());
                 let change = Change { hive, standing, at: Instant::now() };
                 heard.lock().unwrap_or_else(PoisonError::into_inner).push(change);
             }
         });
-        Self { child, changes }
+        Self { child, began, changes }
+    }
+
+    /// Waits until a hive is online for the first time; when it was.
+    #[track_caller]
+    pub fn online(&self, hive: &str, bound: Duration) -> Instant {
+        self.until(hive, "online", self.began, bound)
     }
 
     /// How a hive stands.
@@ -87,6 +93,10 @@ impl Watcher {
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+}
+
+fn text(line: &Value, key: &str) -> Option<String> {
+    Some(line.get(key)?.as_str()?.to_owned())
 }
 
 impl Drop for Watcher {

@@ -49,7 +49,7 @@ fn heartbeats_hold_on_a_narrow_line_while_tokens_flow_at_full_speed() {
     let _ = fleet.add("a");
     let whole = fleet.rbee(&endless("1200")).expect_code(0).stdout;
     let watcher = fleet.watch(4 * PATIENCE);
-    let began = watcher.until("a", "online", Instant::now() - PATIENCE, PATIENCE);
+    let began = watcher.online("a", PATIENCE);
     fleet.lab.delay("a", Cable { delay_ms: 20, kbit: 80, ..Cable::default() });
     // Two answers want far more than 10 KB/s for as long as they last.
     let asked = Instant::now();
@@ -87,7 +87,7 @@ fn a_suspended_keeper_reconnects_by_itself() {
     fleet.configure_host("a", SHORTER);
     let text = greedy(&fleet);
     let watcher = fleet.watch(4 * PATIENCE);
-    let _ = watcher.until("a", "online", Instant::now() - PATIENCE, PATIENCE);
+    let _ = watcher.online("a", PATIENCE);
     fleet.lab.freeze("keeper");
     let frozen = Instant::now();
     // Longer than the hive holds a connection, and than the keeper would.
@@ -107,7 +107,7 @@ fn a_host_key_that_changes_while_a_hive_is_watched_is_refused_and_never_tried_ag
     let Some(fleet) = Fleet::up(&[("a", "")], &hive) else { return };
     let _ = greedy(&fleet);
     let mut watcher = fleet.watch(4 * PATIENCE);
-    let _ = watcher.until("a", "online", Instant::now() - PATIENCE, PATIENCE);
+    let _ = watcher.online("a", PATIENCE);
     fleet.lab.sshd("a", "cut");
     let renew = "rm /etc/ssh/lab_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/lab_key";
     let _ = fleet.lab.exec("a", &["sh", "-c", renew]).expect_code(0);
@@ -154,7 +154,7 @@ fn an_ephemeral_hive_over_ssh_outlives_a_short_cut_and_ends_after_its_keeper() {
     fleet.configure_host("a", &format!("[timings]\nlease_ms = {}\n", 2 * LEASE.as_millis()));
     let watcher = fleet.watch(4 * PATIENCE);
     let child = streaming(fleet.spawn(&endless("1900")));
-    let _ = watcher.until("a", "online", Instant::now() - PATIENCE, PATIENCE);
+    let _ = watcher.online("a", PATIENCE);
     let engine = fleet.pid("a", "worker serve");
     let _ = finish(child).expect_code(0);
     // The line is cut for longer than the agent waits for its keeper, and shorter than the lease.
@@ -256,7 +256,7 @@ fn a_signal_to_any_part_ends_it_on_one_path_and_in_time() {
             let _ = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
             procs::signal(sandbox.pid_of(role), signal);
             let began = Instant::now();
-            let left = if role == Role::Agent { 0 } else { 1 };
+            let left = usize::from(role != Role::Agent);
             wait_until("what belongs to it has ended", PATIENCE, || {
                 (sandbox.processes().len() == left).then_some(())
             });

@@ -9,8 +9,10 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -69,7 +71,7 @@ fn with_every_core_busy_heartbeats_hold_and_requests_complete() {
     let sandbox = Sandbox::new();
     let text = greedy(&sandbox);
     let watcher = Watcher::start(sandbox.command(&["ps", "--watch", "--json"]));
-    let online = watcher.until("local", "online", Instant::now() - PATIENCE, PATIENCE);
+    let online = watcher.online("local", PATIENCE);
     let busy = Busy::all_cores();
     let (began, mut answers) = (Instant::now(), 0);
     while began.elapsed() < time(15, 60) {
@@ -153,7 +155,8 @@ fn a_spike_of_requests_is_answered_or_refused_and_leaves_nothing_behind() {
 fn generating_without_end_takes_no_more_memory() {
     let sandbox = Sandbox::new();
     let _ = greedy(&sandbox);
-    let pids = [sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Guard), sandbox.pid_of(Role::Engine)];
+    let pids =
+        [sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Guard), sandbox.pid_of(Role::Engine)];
     let all = time(20, 600);
     let (began, mut warm, mut answers) = (Instant::now(), None, 0);
     while began.elapsed() < all {
@@ -189,17 +192,48 @@ fn much_memory() -> usize {
     if is_long() { nine_tenths } else { nine_tenths.min(1 << 30) }
 }
 
+/// Opens a thousand connections to the agent of a host, as its own user, and says so.
+const CROWD: &str = r#"
+import resource, socket, sys
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+crowd = [socket.socket(socket.AF_UNIX) for _ in range(1000)]
+for one in crowd:
+    one.connect("/home/rbee/.local/state/rbee/run/agent.sock")
+print("ready", flush=True)
+sys.stdin.read()
+"#;
+
+/// The crowd of a host; it leaves when it is dropped.
+struct Crowd(Child);
+
+impl Crowd {
+    fn come(fleet: &Fleet, host: &str) -> Self {
+        let python = ["exec", host, "setpriv", "--reuid=rbee", "--clear-groups", "python3", "-c"];
+        let mut command = fleet.lab.command(&[&python[..], &[CROWD]].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("a crowd");
+        let mut ready = [0; 5];
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("it came");
+        Self(child)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn everything_short_at_once_and_then_everything_is_as_before() {
     let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
-    allow_descriptors(4096);
     let _ = fleet.add("a");
     let ask = ["run", "-m", "demo", "--temperature", "0", QUESTION];
     let text = fleet.rbee(&ask).expect_code(0).stdout;
     let inmates = procs::inmates(&fleet.lab.namespace("a"));
     let agent = inmates.iter().find(|one| one.role == Role::Agent).expect("an agent").pid;
     let before = held(agent);
-    let socket = format!("/proc/{agent}/root/home/rbee/.local/state/rbee/run/agent.sock");
     let began = Instant::now();
     // One after the other, and at last all together.
     for what in ["cores", "memory", "disk", "descriptors and connections", "all"] {
@@ -209,9 +243,12 @@ fn everything_short_at_once_and_then_everything_is_as_before() {
         if is("disk") {
             fleet.lab.fill_disk("a");
         }
-        let crowd: Vec<_> = (0..if is("descriptors and connections") { 1000 } else { 0 })
-            .map(|_| UnixStream::connect(&socket))
-            .collect();
+        let crowd = is("descriptors and connections").then(|| Crowd::come(&fleet, "a"));
+        if crowd.is_some() {
+            wait_until("they are all there", PATIENCE, || {
+                (procs::descriptors(agent) > 900).then_some(())
+            });
+        }
         let asked = Instant::now();
         let said = fleet.rbee(&ask);
         eprintln!("short of {what}: exit code {:?} after {:?}", said.code, asked.elapsed());

@@ -332,9 +332,8 @@ impl Executor {
             Effect::Kill(id) => {
                 let (known, dir) = (self.records.get(&id).cloned(), self.setup.dir(&id));
                 tokio::spawn(async move {
-                    let read = move || {
-                        known.or_else(|| process::read(&dir, wire::guard::files::RECORD))
-                    };
+                    let read =
+                        move || known.or_else(|| process::read(&dir, wire::guard::files::RECORD));
                     if let Ok(Some(record)) = tokio::task::spawn_blocking(read).await {
                         process::kill(&record, STOP_MARGIN).await;
                     }

@@ -144,8 +144,8 @@ mod tests {
 
     fn hive(address: &str) -> HiveSettings {
         let (identity, jump) = (None, Vec::new());
-    let lifetime = wire::settings::Lifetime::Persistent;
-    HiveSettings { address: address.parse().unwrap(), identity, jump, lifetime }
+        let lifetime = wire::settings::Lifetime::Persistent;
+        HiveSettings { address: address.parse().unwrap(), identity, jump, lifetime }
     }
 
     fn name(text: &str) -> HiveName {

@@ -272,12 +272,11 @@ impl Remote {
         sent: Option<Running>,
     ) -> Result<wire::hello::Started, Fault> {
         let digest = &installed.digest;
-        let running = match sent {
-            Some(running) => running,
-            None => {
-                let from = installed.destination(self.lifetime);
-                start::start(host, &from, digest).await?
-            }
+        let running = if let Some(running) = sent {
+            running
+        } else {
+            let from = installed.destination(self.lifetime);
+            start::start(host, &from, digest).await?
         };
         start::answered(running, seen, digest, self.agent_start).await
     }

@@ -63,16 +63,13 @@ impl World {
         }
         let seen = self.watcher.first(name, "unreachable", ill.since);
         let bound = self.timings.stale + SLACK;
-        match seen {
-            Some(seen) => {
-                let took = seen.saturating_duration_since(ill.since);
-                assert!(took <= bound, "{name} was seen to be silent only after {took:?}");
-                self.tally.took("a cut line until it was shown", took);
-            }
-            None => {
-                let time = ill.since.elapsed();
-                assert!(time <= bound, "{name} was silent for {time:?}, and nobody noticed");
-            }
+        if let Some(seen) = seen {
+            let took = seen.saturating_duration_since(ill.since);
+            assert!(took <= bound, "{name} was seen to be silent only after {took:?}");
+            self.tally.took("a cut line until it was shown", took);
+        } else {
+            let time = ill.since.elapsed();
+            assert!(time <= bound, "{name} was silent for {time:?}, and nobody noticed");
         }
     }
 
@@ -82,7 +79,9 @@ impl World {
         assert!(self.watcher.is_alive(), "the keeper that watches has ended");
         for hive in &self.hives {
             let what = format!("no part without its other on {}", hive.name);
-            wait_until(&what, GRACE, || misfit(&procs::inmates(&hive.namespace)).is_none().then_some(()));
+            wait_until(&what, GRACE, || {
+                misfit(&procs::inmates(&hive.namespace)).is_none().then_some(())
+            });
         }
     }
 
@@ -178,10 +177,10 @@ impl World {
     fn sample(&mut self) {
         let steady = procs::inmates(&self.hives[STEADY].namespace);
         let agent = steady.iter().find(|one| one.role == Role::Agent).map(|one| one.pid);
-        let watches = |one: &&Inmate| one.args.iter().any(|arg| arg == "--watch");
-        let keeper = procs::inmates(&self.keeper);
-        let watcher = keeper.iter().find(watches).map(|one| one.pid);
-        for (whose, pid) in [("the steady agent", agent), ("the keeper that watches", watcher)] {
+        let is_watching = |one: &&Inmate| one.args.iter().any(|arg| arg == "--watch");
+        let keepers = procs::inmates(&self.keeper);
+        let keeper = keepers.iter().find(is_watching).map(|one| one.pid);
+        for (whose, pid) in [("the steady agent", agent), ("the keeper that watches", keeper)] {
             let pid = pid.expect("it runs");
             let bytes = procs::resident_bytes(pid).expect("it has memory");
             let descriptors = procs::descriptors(pid);

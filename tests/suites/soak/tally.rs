@@ -89,7 +89,8 @@ impl Tally {
     pub fn report(&self, length: &Length) -> String {
         let mut out = format!("soak: {length}\n  done: ");
         let counted = |out: &mut String, counts: &mut dyn Iterator<Item = (String, u64)>| {
-            let parts: Vec<String> = counts.map(|(name, count)| format!("{name} {count}")).collect();
+            let parts: Vec<String> =
+                counts.map(|(name, count)| format!("{name} {count}")).collect();
             out.push_str(&parts.join(", "));
         };
         let actions = self.actions.iter().map(|(name, count)| ((*name).to_owned(), *count));
@@ -156,7 +157,8 @@ fn slope(points: &[(f64, f64)]) -> f64 {
 
 #[test]
 fn a_line_has_its_slope() {
-    let points: Vec<(f64, f64)> = (0..9).map(|n| (f64::from(n), 3.0 * f64::from(n) + 1.0)).collect();
+    let points: Vec<(f64, f64)> =
+        (0..9).map(|n| (f64::from(n), 3.0 * f64::from(n) + 1.0)).collect();
     assert!((slope(&points) - 3.0).abs() < 1e-9);
     assert!(slope(&[(1.0, 7.0)]).abs() < 1e-9);
 }

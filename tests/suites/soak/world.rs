@@ -16,8 +16,8 @@ use wire::Timings;
 
 use super::plan::{Action, Ailment, HIVES, Length};
 use super::request::{Answer, Answers, MOST_TOKENS, Meddling, QUESTIONS, Question, Request};
-use rbee_tests::watcher::Watcher;
 use super::tally::Tally;
+use rbee_tests::watcher::Watcher;
 
 /// Bytes that no worker but the demo's may claim: more than any machine has, so that another model
 /// is always refused, and the refusal says what is promised.
@@ -99,15 +99,13 @@ impl World {
     pub fn make(length: &Length) -> Option<Self> {
         let timings = length.timings();
         let waits = toml::to_string(&timings).expect("TOML");
-        let hives: String =
-            HIVES.iter().map(|hive| format!("[hives.{hive}]\naddress = \"{hive}\"\n")).collect();
+        let hives = HIVES.map(|hive| format!("[hives.{hive}]\naddress = \"{hive}\"\n")).concat();
         let fleet =
             Fleet::up(&HIVES.map(|hive| (hive, "")), &format!("{hives}[timings]\n{waits}"))?;
         let dir = tempfile::tempdir().expect("a directory");
         let model = dir.path().join("refused.gguf");
         synthetic::write(&model, &synthetic::TINY).expect("a model");
-        let config =
-            format!("[agent]\nreserve_ram_bytes = {RESERVE_BYTES}\n[timings]\n{waits}");
+        let config = format!("[agent]\nreserve_ram_bytes = {RESERVE_BYTES}\n[timings]\n{waits}");
         let hive = |name: &'static str| {
             fleet.configure_host(name, &config);
             fleet.give(name, &model, REFUSED);
@@ -280,15 +278,7 @@ impl World {
         let reader = std::thread::spawn(move || (finish(child), Instant::now()));
         let (number, began) = (self.numbers, Instant::now());
         let meddled = None;
-        self.requests.push(Request {
-            number,
-            hive,
-            question,
-            calm_since,
-            began,
-            meddled,
-            reader,
-        });
+        self.requests.push(Request { number, hive, question, calm_since, began, meddled, reader });
     }
 
     fn meddle(&mut self, what: Meddling, signal: Signal) {
@@ -455,7 +445,8 @@ impl World {
         let homes = HIVES.map(|hive| (hive, "/home/rbee/.local/state")).into_iter();
         for (machine, state) in homes.chain([("keeper", "/home/keeper/.local/state")]) {
             let Ok(file) = File::create(dir.join(format!("{machine}.tar"))) else { continue };
-            let args = ["exec", machine, "tar", "-C", state, "--exclude=*.sock", "-cf", "-", "rbee"];
+            let args =
+                ["exec", machine, "tar", "-C", state, "--exclude=*.sock", "-cf", "-", "rbee"];
             let mut command = self.fleet.lab.command(&args);
             let _ = command.stdout(file).stderr(Stdio::null()).status();
         }
