@@ -3,6 +3,7 @@
 //! Linux, by `/proc` (proc(5)). Another system is a second version of this file.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal};
@@ -101,16 +102,15 @@ pub fn be_spared() {
 /// How much later the kernel shall end the agent and its guards (-1000 to 0).
 const AGENT_OOM_SCORE: &str = "-500";
 
-/// Removes control groups that a guard made and did not live to remove. Only empty ones can be.
-pub fn remove_groups(dirs: &[String]) {
-    for dir in dirs.iter().map(Path::new) {
-        let is_ours = dir
-            .file_name()
-            .is_some_and(|name| name.as_encoded_bytes().starts_with(GROUP_PREFIX.as_bytes()));
-        if is_ours && dir.join("cgroup.procs").exists() {
-            let _busy = std::fs::remove_dir(dir);
-        }
-    }
+/// Removes control groups that a guard made and did not live to remove. Only empty ones can be:
+/// whether none of them is left.
+pub fn remove_groups(dirs: &[String]) -> bool {
+    let is_left = |dir: &&Path| {
+        let name = dir.file_name().map(OsStr::as_encoded_bytes);
+        let is_ours = name.is_some_and(|name| name.starts_with(GROUP_PREFIX.as_bytes()));
+        is_ours && dir.join("cgroup.procs").exists() && std::fs::remove_dir(dir).is_err()
+    };
+    dirs.iter().map(Path::new).filter(is_left).count() == 0
 }
 
 /// The beginning of every name of a control group of ours.

@@ -285,8 +285,9 @@ fn with_a_full_disk_workers_answer_ends_are_known_and_new_ones_are_refused_with_
     assert_eq!(error["details"]["required_bytes"], 1024 * 1024, "{error}");
     assert!(error["details"]["available_bytes"].as_u64().expect("bytes") < 1 << 18, "{error}");
     assert!(text(&error["hints"][0]).starts_with("df -h /"), "{error}");
-    let said = run(&["ps"]).expect_code(0).stderr;
-    assert!(said.contains("disk space at"), "{said}");
+    wait_until("ps warns", PATIENCE, || {
+        run(&["ps"]).expect_code(0).stderr.contains("disk space at").then_some(())
+    });
     std::fs::remove_file(&filler).expect("it was there");
     let _ = run(&["run", "-m", "demo", QUESTION]).expect_code(0);
     assert_eq!(sandbox.pid_of(Role::Agent), agent, "the agent has lived through it");

@@ -8,7 +8,6 @@ use wire::guard::{GuardSpec, RECORD_VERSION, files};
 use super::Handle;
 use super::guard;
 use super::process::{self, Place};
-use crate::platform;
 use crate::supervisor::{End, Input};
 
 /// How long a guard that is alive may take to say who it is.
@@ -57,7 +56,6 @@ async fn adopt(dir: &Path, handle: &Handle) {
             Some(_) => {
                 if let Some(record) = place.record() {
                     process::kill(&record, KILL_TIME).await;
-                    platform::remove_groups(&record.groups);
                 }
                 End::Unseen { stderr_tail: place.stderr_tail() }
             }
@@ -65,6 +63,9 @@ async fn adopt(dir: &Path, handle: &Handle) {
         },
     };
     tracing::info!(%worker, ?end, "a worker of an earlier agent has ended");
+    if let Some(record) = place.record() {
+        process::remove_groups(&record);
+    }
     place.remove();
     handle.tell(Input::Adopted(Box::new(spec))).await;
     handle.tell(Input::Ended { worker, end: Box::new(end) }).await;

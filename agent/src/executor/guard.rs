@@ -41,7 +41,7 @@ pub async fn tend(place: Place, mut child: Option<Child>, inputs: Inputs) {
     let end = follow(&place, &mut child, &inputs).await;
     if let Some(record) = read_record(&place).await {
         process::wait_gone(record.guard, EXIT_TIME).await;
-        platform::remove_groups(&record.groups);
+        process::remove_groups(&record);
     }
     if let Some(mut child) = child {
         // Reaped, so that no zombie stays; a guard that hangs is reaped by tokio later.

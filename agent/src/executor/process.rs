@@ -25,6 +25,9 @@ use crate::supervisor::effect::Start;
 /// How often a process that should end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long the processes of a control group that was left may take to go.
+const GROUP_TIME: Duration = Duration::from_secs(10);
+
 /// What every worker of this agent is started with.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -260,6 +263,26 @@ pub async fn wait_gone(process: ProcessIdentity, limit: Duration) -> bool {
         }
     };
     tokio::time::timeout(limit, gone).await.is_ok()
+}
+
+/// Removes the control groups that a guard left, once the last thread in them is gone: a process
+/// whose leader is a zombie may have others for a moment.
+pub fn remove_groups(record: &GuardRecord) {
+    if platform::remove_groups(&record.groups) {
+        return;
+    }
+    let groups = record.groups.clone();
+    tokio::spawn(async move {
+        let gone = async {
+            let mut look = tokio::time::interval(LOOK_AGAIN);
+            while !platform::remove_groups(&groups) {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(GROUP_TIME, gone).await.is_err() {
+            tracing::warn!(?groups, "control groups could not be removed");
+        }
+    });
 }
 
 /// Kills what a record names, its engine's whole group first, and waits for its end.

@@ -156,7 +156,9 @@ impl Watch {
         };
         let gave_up = exit == Exit::Signal(SIGABRT) && allocation_failure(stderr_tail).is_some();
         let whole = bounds.group.as_ref().filter(|_| killed).and_then(Group::peak_bytes);
-        let peak_bytes = self.peak_bytes.max(whole.unwrap_or(0));
+        // The kernel counts in batches, and so a little beyond the limit.
+        let most = bounds.limit.bytes.filter(|_| whole.is_some()).unwrap_or(u64::MAX);
+        let peak_bytes = self.peak_bytes.max(whole.unwrap_or(0)).min(most);
         MemoryUse {
             peak_bytes: (peak_bytes > 0).then_some(peak_bytes),
             out_of_memory: killed || gave_up,
@@ -173,6 +175,9 @@ fn allocation_failure(stderr_tail: &str) -> Option<&str> {
 /// Why an engine ended that ran out of memory, with what helps.
 pub fn fault(spec: &GuardSpec, limit: Limit, memory: MemoryUse, stderr_tail: &str) -> Fault {
     let mib = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |n| (n >> 20).to_string());
+    let refused = allocation_failure(stderr_tail);
+    // Behind a group's limit stands the one of data: who was refused more has met that.
+    let limit = if refused.is_some() { without_group(spec) } else { limit };
     let by = limit.by.as_str();
     let (had, may) = (mib(memory.peak_bytes), mib(limit.bytes));
     let is_own_limit = |peak: u64, bytes: u64| peak >= bytes - bytes / 10;
@@ -188,7 +193,7 @@ pub fn fault(spec: &GuardSpec, limit: Limit, memory: MemoryUse, stderr_tail: &st
         .detail("limit_bytes", limit.bytes)
         .detail("limit_by", by)
         .detail("peak_bytes", memory.peak_bytes);
-    let fault = match allocation_failure(stderr_tail) {
+    let fault = match refused {
         Some(line) => fault.cause(line),
         None => fault,
     };
