@@ -15,6 +15,7 @@ use wire::event::Event;
 use wire::fault::ErrorEnvelope;
 use wire::guard::{EngineCommand, ExitRecord, GuardSpec, RECORD_VERSION, files};
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::journal::Entry;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, SpawnReply, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId, layout, routes};
@@ -489,4 +490,54 @@ async fn a_keeper_that_only_listens_is_kept() {
     let hello =
         keeper.sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
     assert_eq!(hello.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_keeper_with_many_requests_lets_another_one_in_between() {
+    let agent = Agent::start(&patient());
+    let (id, listener) = agent.worker().await;
+    let (greedy, modest) = (Keeper::connect(&agent).await, Keeper::connect(&agent).await);
+    let path = routes::with_id(routes::WORKER_CHAT, &id);
+    let ask = |keeper: &Keeper| {
+        let request = RequestId::random();
+        let mut chat = request_for(Method::POST, &path, CHAT);
+        let value = request.to_string().parse().unwrap();
+        chat.headers_mut().insert(routes::REQUEST_HEADER, value);
+        let mut sender = keeper.sender.clone();
+        tokio::spawn(async move { drop(sender.send_request(chat).await) });
+        request
+    };
+    let queued = async |count: u32| {
+        let waits = async {
+            loop {
+                let all: Vec<WorkerInfo> =
+                    client::get(&agent.socket, routes::WORKERS_LIST).await.unwrap();
+                if (all[0].active, all[0].queued) == (1, count) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, waits).await.expect("as many wait");
+    };
+    let mut asked = vec![ask(&greedy)];
+    for count in 1..=3 {
+        queued(count - 1).await;
+        asked.push(ask(&greedy));
+    }
+    queued(3).await;
+    let late = ask(&modest);
+    queued(4).await;
+    let path = format!("{}?id={late}", routes::REQUESTS);
+    let entries: Vec<Entry> = client::get(&agent.socket, &path).await.unwrap();
+    assert_eq!((entries[0].ahead, entries[0].slot_ms), (Some(1), None));
+    let mut served = Vec::new();
+    for _ in 0..5 {
+        let (mut engine, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut engine).await;
+        let id = request.split("x-rbee-request: ").nth(1).unwrap();
+        served.push(id.split('\r').next().unwrap().parse::<RequestId>().unwrap());
+        let answer = [HEAD, &chunk("data: [DONE]\n\n"), "0\r\n\r\n"].concat();
+        engine.write_all(answer.as_bytes()).await.unwrap();
+    }
+    assert_eq!(served, [asked[0], asked[1], late, asked[2], asked[3]]);
 }
