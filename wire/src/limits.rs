@@ -163,6 +163,15 @@ pub const TEMPLATE_STACK_BYTES: usize = 512 * 1024 * 1024;
 /// Bytes of data that a CPU worker may take beyond twice the need that it was admitted with. A chat
 /// template can double a text with every step: this is where it ends, and the worker with it.
 pub const WORKER_DATA_SLACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Hundredths of one processor that a worker may be given: a thousand processors.
+pub const MAX_CPU_PERCENT: u32 = 102_400;
+/// Bytes that must be free on the disk of a worker's directory before it is started: its spec, its
+/// records, both files of its engine's stderr, and as much again for its neighbours'.
+pub const WORKER_DISK_BYTES: u64 = 1024 * 1024;
+/// Models whose measured memory a hive remembers.
+pub const MAX_REMEMBERED_PEAKS: usize = 256;
+/// Bytes of the file of measured memory: a line of at most a kilobyte for each.
+pub const MAX_PEAKS_BYTES: u64 = 256 * 1024;
 /// Nesting of a chat template's calls and values.
 pub const MAX_TEMPLATE_DEPTH: usize = 64;
 /// Bytes of each file of messages and tools that a template is tried with.

@@ -32,6 +32,8 @@ pub const DOWN: &str = "/v1/down";
 /// Agent: [`crate::worker::StopRequest`]; then the agent ends and its workers stay, for the next
 /// agent to adopt.
 pub const HANDOVER: &str = "/v1/handover";
+/// Agent: this keeper needs it no more. An ephemeral agent that nobody else is connected to ends.
+pub const LEAVE: &str = "/v1/leave";
 
 /// Agent: `[Check]` of [`crate::doctor`].
 pub const DOCTOR: &str = "/v1/doctor";

@@ -8,6 +8,7 @@ use wire::guard::{GuardSpec, RECORD_VERSION, files};
 use super::Handle;
 use super::guard;
 use super::process::{self, Place};
+use crate::platform;
 use crate::supervisor::{End, Input};
 
 /// How long a guard that is alive may take to say who it is.
@@ -32,6 +33,11 @@ pub async fn adopt_all(workers_dir: &Path, handle: &Handle) -> std::io::Result<(
 async fn adopt(dir: &Path, handle: &Handle) {
     let spec = process::read::<GuardSpec>(dir, files::SPEC).filter(|spec| is_of(spec, dir));
     let Some(spec) = spec else {
+        if tokio::net::UnixStream::connect(dir.join(files::GUARD_SOCKET)).await.is_ok() {
+            // Another build's, and alive: that build's agent will know it.
+            tracing::warn!(dir = %dir.display(), "leaving a worker whose spec cannot be read");
+            return;
+        }
         tracing::warn!(dir = %dir.display(), "removing a worker's directory without a spec");
         let _left = std::fs::remove_dir_all(dir);
         return;
@@ -51,6 +57,7 @@ async fn adopt(dir: &Path, handle: &Handle) {
             Some(_) => {
                 if let Some(record) = place.record() {
                     process::kill(&record, KILL_TIME).await;
+                    platform::remove_groups(&record.groups);
                 }
                 End::Unseen { stderr_tail: place.stderr_tail() }
             }

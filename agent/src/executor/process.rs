@@ -3,18 +3,23 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
 };
+use wire::memory::Wanted;
 use wire::{RequestId, Timings, WorkerId, layout, limits, ndjson, text};
 
+use crate::admission;
+use crate::peaks::Peaks;
 use crate::platform;
 use crate::rotating;
+use crate::scope::Scopes;
 use crate::supervisor::effect::Start;
 
 /// How often a process that should end is looked at.
@@ -31,6 +36,14 @@ pub struct Setup {
     pub timings: Timings,
     /// Threads of a CPU worker; absent: one for each core.
     pub threads: Option<u32>,
+    /// Where guards are started.
+    pub scopes: Scopes,
+    /// Bytes that a worker may take beyond what follows from its need.
+    pub margin_bytes: u64,
+    /// Hundredths of one processor that a worker may use; absent: all.
+    pub cpu_percent: Option<u32>,
+    /// What models took beyond their needs.
+    pub peaks: Arc<Peaks>,
 }
 
 /// One worker's directory.
@@ -63,9 +76,7 @@ impl Setup {
         option("--device", spec.device.to_string());
         option("--heartbeat-ms", self.timings.heartbeat.as_millis().to_string());
         option("--patience-ms", self.timings.token_stall.as_millis().to_string());
-        let data = start.need_bytes.saturating_mul(2);
-        let data = data.saturating_add(limits::WORKER_DATA_SLACK_BYTES);
-        option("--data-limit-bytes", data.to_string());
+        option("--data-limit-bytes", data_bytes(start).to_string());
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string());
         }
@@ -85,6 +96,11 @@ impl Setup {
             spec: start.spec.clone(),
             model_ctx: start.model_ctx,
             need_bytes: start.need_bytes,
+            wanted: Wanted {
+                memory_bytes: Some(admission::limit_bytes(start.need_bytes, self.margin_bytes)),
+                data_bytes: Some(data_bytes(start)),
+                cpu_percent: self.cpu_percent,
+            },
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };
@@ -92,7 +108,9 @@ impl Setup {
         tokio::task::spawn_blocking(move || write_spec(&dir, &guard))
             .await
             .map_err(io::Error::other)??;
-        let child = Command::new(&self.program)
+        let child = self
+            .scopes
+            .command(&self.program)
             .args(["worker", "guard", "--dir"])
             .arg(&place.dir)
             .stdin(Stdio::null())
@@ -103,9 +121,18 @@ impl Setup {
     }
 }
 
+/// Bytes of data beyond which an engine's allocations fail: the bound where no control group is,
+/// and behind one for what is asked for and never touched.
+fn data_bytes(start: &Start) -> u64 {
+    start.need_bytes.saturating_mul(2).saturating_add(limits::WORKER_DATA_SLACK_BYTES)
+}
+
 fn write_spec(dir: &Path, spec: &GuardSpec) -> io::Result<()> {
     std::fs::create_dir(dir)?;
-    write_new(&dir.join(files::SPEC), spec)
+    write_new(&dir.join(files::SPEC), spec).inspect_err(|_| {
+        // Half of a directory would be a worker to the next agent.
+        let _left = std::fs::remove_dir_all(dir);
+    })
 }
 
 fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
@@ -262,6 +289,8 @@ mod tests {
             guard: me,
             engine: me,
             boot: boot.map(str::to_owned),
+            limit: None,
+            groups: Vec::new(),
         };
         let place = Place {
             id: "demo-0".parse().unwrap(),

@@ -6,7 +6,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::Sleep;
 
 /// Bytes by which it is known which protocol is spoken: those of HTTP/2's preface (RFC 9113,
@@ -15,20 +14,20 @@ const GREETING_BYTES: usize = 24;
 
 /// The stream of a client.
 #[derive(Debug)]
-pub struct Greeting {
-    stream: UnixStream,
+pub struct Greeting<S> {
+    stream: S,
     missing: usize,
     limit: Pin<Box<Sleep>>,
 }
 
-impl Greeting {
+impl<S> Greeting<S> {
     /// Gives `stream` so long for its greeting.
-    pub fn within(limit: Duration, stream: UnixStream) -> Self {
+    pub fn within(limit: Duration, stream: S) -> Self {
         Self { stream, missing: GREETING_BYTES, limit: Box::pin(tokio::time::sleep(limit)) }
     }
 }
 
-impl AsyncRead for Greeting {
+impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -44,7 +43,7 @@ impl AsyncRead for Greeting {
     }
 }
 
-impl AsyncWrite for Greeting {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -9,6 +9,7 @@ mod limits;
 mod logs;
 mod relay;
 mod requests;
+mod voice;
 mod workers;
 
 pub mod server;
@@ -104,6 +105,7 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::LOGS, get(logs::agent))
         .route(routes::WORKER_LOGS, get(logs::worker))
         .route(routes::DOWN, post(workers::down))
+        .route(routes::LEAVE, post(workers::leave))
         .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))
         .fallback(no_route)

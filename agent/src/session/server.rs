@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
 use super::greeting::Greeting;
+use super::voice;
 use crate::executor::Handle;
 use crate::supervisor::{Client, Input};
 
@@ -48,14 +49,15 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 struct Pulse {
     /// Silence after which the keeper is asked for a sign of life.
     interval: Duration,
-    /// How long it may take to give one. Both together are less than [`Timings::stale`].
+    /// Silence after which it is gone. Any byte of it breaks the silence: on a slow line its answer
+    /// may wait behind what it is sent.
     patience: Duration,
 }
 
 impl Pulse {
     fn of(timings: &Timings) -> Self {
         let interval = timings.heartbeat.min(timings.stale / 3);
-        Self { interval, patience: timings.stale / 2 }
+        Self { interval, patience: timings.stale }
     }
 }
 
@@ -124,11 +126,12 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(pulse.interval)
-        .keep_alive_timeout(pulse.patience)
+        .keep_alive_timeout(Duration::from_millis(limits::MAX_WAIT_MS))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
+    let (stream, ear) = voice::listen(stream);
     let stream = Greeting::within(HEAD_TIME, stream);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
@@ -139,6 +142,10 @@ async fn connection(
     tokio::pin!(serving);
     let mut closing = handle.closing();
     tokio::select! {
+        () = ear.until_gone(pulse.patience) => {
+            tracing::info!("a keeper that said nothing any more was let go");
+            return;
+        }
         ended = serving.as_mut() => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended with an error");

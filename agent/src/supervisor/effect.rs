@@ -28,6 +28,8 @@ pub enum Answer {
     Cancelled,
     /// To `Stop` and `Down`.
     Stopped(StopReply),
+    /// To `Leave`.
+    Left,
     /// To `HandOver`.
     HandedOver(HandoverReply),
     /// No.

@@ -10,6 +10,7 @@ pub mod worker;
 
 mod ending;
 mod handover;
+mod lease;
 mod requests;
 mod spawning;
 #[cfg(test)]
@@ -65,6 +66,8 @@ pub struct Supervisor {
     revision: u64,
     connections: usize,
     idle_since: Moment,
+    /// Since when no keeper is connected.
+    alone_since: Moment,
     last_input: Moment,
     down: bool,
     handover: Option<Handover>,
@@ -84,6 +87,7 @@ impl Supervisor {
             revision: 0,
             connections: 0,
             idle_since: Moment::ZERO,
+            alone_since: Moment::ZERO,
             last_input: Moment::ZERO,
             down: false,
             handover: None,
@@ -107,12 +111,31 @@ impl Supervisor {
                     worker.memory_bytes = Some(bytes);
                 }
             }
+            Input::Limited { worker, limit } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.limit = Some(limit);
+                }
+            }
+            Input::Returned { worker, back } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.returned = Some(back);
+                }
+            }
             Input::Connected => self.connections += 1,
             Input::Disconnected => self.connections = self.connections.saturating_sub(1),
             Input::Tick => self.tick(now, &mut out),
         }
         self.settle(now, &mut out);
         out
+    }
+
+    /// Whether nothing is on its way that a tick could move on within a second.
+    pub fn is_calm(&self) -> bool {
+        let calm = |worker: &Worker| matches!(worker.life, Life::Serving | Life::Finished(_));
+        self.stops.is_empty()
+            && self.cancels.is_empty()
+            && self.handover.is_none()
+            && self.workers.values().all(calm)
     }
 
     fn answer(&mut self, token: Token, ask: Ask, now: Moment, out: &mut Vec<Effect>) {
@@ -132,6 +155,7 @@ impl Supervisor {
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),
+            Ask::Leave => self.leave_hive(token, now, out),
             Ask::HandOver { drain } => self.hand_over(token, now + drain, out),
         }
     }
@@ -149,6 +173,8 @@ impl Supervisor {
         if absent < self.timings.stale / 2 {
             return;
         }
+        // Keepers may have come and gone unheard.
+        self.alone_since = now;
         for worker in self.workers.values_mut() {
             worker.heard = worker.heard.max(now);
             worker.progressed = worker.progressed.max(now);
@@ -210,6 +236,7 @@ impl Supervisor {
             self.finish_draining(id, now, out);
             self.publish(id, now, out);
         }
+        self.watch_lease(now, out);
         self.answer_cancels(now, out);
         self.finish_handover(now, out);
         self.forget_old(out);
@@ -250,6 +277,6 @@ impl Supervisor {
 }
 
 fn same_but_telemetry(a: &WorkerInfo, b: &WorkerInfo) -> bool {
-    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued)
-        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued)
+    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued, a.limit)
+        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued, b.limit)
 }

@@ -82,11 +82,15 @@ impl Supervisor {
             return Err(Fault::new(Code::QueueFull, message)
                 .hint("rbee ps  # then `rbee worker stop ID` ends one"));
         }
+        if let Some(obstacle) = ask.obstacle {
+            return Err(obstacle);
+        }
         let promised = self.workers.values().map(Worker::reserved_bytes);
         let memory = Memory {
             available_bytes: ask.available_bytes,
             promised_bytes: promised.fold(0, u64::saturating_add),
             reserve_bytes: self.settings.reserve_for(&ask.model),
+            overrun_bytes: ask.overrun_bytes,
         };
         let admitted = admission::decide(&ask.shape, ask.ctx_size, SLOTS, memory)?;
         let id = self.free_id(&ask.model, ask.seed)?;

@@ -1,6 +1,7 @@
 //! One worker as the supervisor knows it.
 
 use wire::WorkerId;
+use wire::memory::{Limit, MemoryBack};
 use wire::worker::{Exit, WorkerInfo, WorkerSpec, WorkerState};
 
 use super::input::Moment;
@@ -74,6 +75,10 @@ pub struct Worker {
     pub pid: Option<u32>,
     /// Resident bytes of it.
     pub memory_bytes: Option<u64>,
+    /// What bounds it.
+    pub limit: Option<Limit>,
+    /// What came back of its memory.
+    pub returned: Option<MemoryBack>,
     /// When its engine last said anything.
     pub heard: Moment,
     /// When its load last got further.
@@ -111,6 +116,8 @@ impl Worker {
             stale: false,
             pid: None,
             memory_bytes: None,
+            limit: None,
+            returned: None,
             heard: now,
             progressed: now,
             engine_active: 0,
@@ -184,6 +191,7 @@ impl Worker {
             queued: count(self.queue.queued()),
             memory_bytes: self.memory_bytes.filter(|_| alive),
             unload_in_s: self.unload_at().map(|at| at.saturating_sub(now).as_secs()),
+            limit: self.limit,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::fleet::place::Want;
 use crate::interrupt::{Interrupts, Stops};
 use crate::link::client::{Ask, Client};
 use crate::link::generation::Generation;
+use crate::link::voice::{self, Hearing};
 use crate::link::way::Way;
 use crate::ssh::client::patience::Deadline;
 use view::View;
@@ -48,6 +49,8 @@ pub struct Wish {
     pub keep_alive_s: Option<i64>,
     /// The request itself.
     pub ask: Ask,
+    /// Whether the keeper needs the hive no more after this.
+    pub is_last: bool,
 }
 
 /// Where a request went.
@@ -86,6 +89,8 @@ pub trait Audience {
     fn absent(&mut self, hive: &HiveName, why: &Fault);
     /// All slots are taken and the queue is full; the request is sent again after `pause`.
     fn retries(&mut self, why: &Fault, pause: Duration);
+    /// The hive has been silent for so long, and nothing is given up yet; or it is heard again.
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>);
     /// Whether somebody looks at [`Self::queued`].
     fn watches_the_queue(&self) -> bool {
         false
@@ -123,17 +128,29 @@ pub async fn answer(
         () = interrupts.next() => Err(Failure::interrupted()),
         () = passed(wish.ask.deadline) => Err(too_late().into()),
     };
-    let Err(failure) = outcome else { return outcome };
-    tracing::info!(request = %id, code = failure.fault.code.as_str(), "request failed");
-    let Some(client) = sent.take() else { return Err(failure) };
-    if must_be_cancelled(&failure) {
+    if let Err(failure) = &outcome {
+        tracing::info!(request = %id, code = failure.fault.code.as_str(), "request failed");
+    }
+    let client = sent.take();
+    if let Err(failure) = &outcome
+        && must_be_cancelled(failure)
+        && let Some(client) = &client
+    {
         tokio::select! {
             // When nothing acknowledges, the closing connection cancels it as well.
             _ = tokio::time::timeout(timings.cancel_ack, client.cancel(id)) => {}
             () = interrupts.next() => {}
         }
     }
-    Err(explained(failure, id))
+    if wish.is_last
+        && let Some(client) = &client
+    {
+        client.leave().await;
+    }
+    match (outcome, client) {
+        (Err(failure), Some(_asked)) => Err(explained(failure, id)),
+        (outcome, _) => outcome,
+    }
 }
 
 /// A failure of a request that a hive was asked: its id, and the way to look at it where that may
@@ -204,15 +221,22 @@ async fn placed_and_answered(
         *sent.borrow_mut() = Some(client.clone());
         tracing::info!(hive = %placed.hive, worker = %placed.worker.id, "request placed");
         let began = Instant::now();
-        match begun(&client, &placed, wish, audience).await {
+        match begun(&client, &placed, wish, timings, audience).await {
             Ok(mut generation) => {
                 audience.placed(&placed).await?;
                 let mut ending = Ending::default();
-                while let Some(chunk) = generation.next().await? {
-                    ending.take(&chunk, began);
-                    audience.chunk(&chunk).await?;
+                let mut hearing = client.hearing();
+                loop {
+                    tokio::select! {
+                        biased;
+                        chunk = generation.next() => {
+                            let Some(chunk) = chunk? else { return Ok(ending) };
+                            ending.take(&chunk, began);
+                            audience.chunk(&chunk).await?;
+                        }
+                        now = voice::turn(&mut hearing) => told(&client, now, timings, audience),
+                    }
                 }
-                return Ok(ending);
             }
             Err(fault) if attempt < MAX_PLACEMENTS && is_gone(&fault, placed.reused) => {
                 tracing::info!(attempt, code = fault.code.as_str(), "placing again");
@@ -234,36 +258,63 @@ async fn placed_and_answered(
     }
 }
 
-/// Sends the request and waits until its stream begins; meanwhile says how many are before it.
+/// Sends the request and waits until its stream begins; meanwhile tells of a silence of its hive,
+/// and how many are before the request.
 async fn begun(
     client: &Client,
     placed: &Placed,
     wish: &Wish,
+    timings: &Timings,
     audience: &mut impl Audience,
 ) -> Result<Generation, Fault> {
     let answer = client.generate(&placed.worker.id, &wish.ask);
-    if !audience.watches_the_queue() {
-        return answer.await;
-    }
     tokio::pin!(answer);
     let (began, id) = (Instant::now(), RequestPrefix::from(wish.ask.id));
+    let mut hearing = client.hearing();
     loop {
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            () = tokio::time::sleep(LOOK_AT_QUEUE) => {}
-        }
-        tokio::select! {
-            biased;
-            answer = &mut answer => return answer,
-            entries = client.requests(Some(&id)) => {
-                // An agent that keeps no journal says nothing.
-                let ahead = entries.ok().and_then(|entries| entries.first()?.ahead);
+            now = voice::turn(&mut hearing) => told(client, now, timings, audience),
+            ahead = ahead(client, &id), if audience.watches_the_queue() => {
                 if let Some(ahead) = ahead {
                     audience.queued(ahead, began.elapsed());
                 }
             }
         }
+    }
+}
+
+/// After a while, how many are before a request; nothing from an agent that keeps no journal.
+async fn ahead(client: &Client, id: &RequestPrefix) -> Option<u64> {
+    tokio::time::sleep(LOOK_AT_QUEUE).await;
+    client.requests(Some(id)).await.ok()?.first()?.ahead
+}
+
+/// What `work` comes to; a silence of its hive is told meanwhile.
+async fn watched<T>(
+    client: &Client,
+    timings: &Timings,
+    audience: &mut impl Audience,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut hearing = client.hearing();
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            now = voice::turn(&mut hearing) => told(client, now, timings, audience),
+        }
+    }
+}
+
+/// Says that a hive fell silent, or is heard again.
+fn told(client: &Client, now: Hearing, timings: &Timings, audience: &mut impl Audience) {
+    match now {
+        Hearing::Heard => audience.silent(client.hive(), None),
+        Hearing::Silent => audience.silent(client.hive(), Some(timings.stale)),
+        // The request fails, and says why.
+        Hearing::Dead => {}
     }
 }
 

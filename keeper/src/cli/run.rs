@@ -94,7 +94,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     args.model.explain_the_default(context);
     let deadline = args.deadline.and_then(|time| began.checked_add(time));
     let ask = Ask { id: RequestId::random(), prompt, sampling, deadline };
-    let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask };
+    let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask, is_last: true };
     block_on(answer(args, context, &ways, &wish))
 }
 

@@ -10,6 +10,7 @@ use wire::{Fault, HiveName, RequestId, text};
 use crate::ask::{Audience, Ending, Placed};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::link;
 use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
 use crate::output::progress::Progress;
@@ -209,6 +210,15 @@ impl Audience for Teller<'_> {
         }
         let (why, pause) = (text::for_terminal(&why.message), pause.as_secs());
         self.context.note(&format!("{why}; trying again in {pause} s"));
+    }
+
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>) {
+        self.clear_progress();
+        let whose = link::named(hive);
+        self.context.note(&match since {
+            Some(time) => format!("{whose} has been silent for {} s; waiting", time.as_secs_f32()),
+            None => format!("{whose} is heard again"),
+        });
     }
 
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration) {
