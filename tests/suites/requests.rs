@@ -398,6 +398,43 @@ fn a_thousand_control_requests_in_a_minute_are_quick_while_a_worker_computes() {
     let _ = busy.wait();
 }
 
+#[test]
+fn of_a_hundred_requests_at_once_the_broken_half_is_refused_by_code_and_nobody_panics() {
+    let sandbox = warm("");
+    let (agent, engine) = (sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Engine));
+    let path = chat_route(&sandbox);
+    let broken: [&[u8]; 5] = [
+        b"",
+        b"{",
+        b"{\"messages\":[]}",
+        b"{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"temperature\":7}",
+        b"{\"messages\":7}",
+    ];
+    let answers: Vec<(usize, http::Response)> = std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let (sandbox, path) = (&sandbox, &path);
+            let body = if n % 2 == 0 { chat(2) } else { broken[n / 2 % 5].to_vec() };
+            let answer = http::request(&sandbox.agent_socket(), "POST", path, &body);
+            (n, answer.expect("an answer"))
+        };
+        let threads: Vec<_> = (0..100).map(|n| scope.spawn(move || ask(n))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    for (n, answer) in answers {
+        if n % 2 == 0 {
+            assert!(answer.status == 200 && answer.body.ends_with(b"[DONE]\n\n"), "{answer:?}");
+            continue;
+        }
+        let code = answer.error_code();
+        assert!(["INVALID_ARGUMENT", "RATE_LIMITED"].contains(&code.as_str()), "{answer:?}");
+        let id = answer.json()["error"]["correlation_id"].as_str().map(str::len);
+        assert_eq!(id, Some(36), "each failure has its id: {answer:?}");
+    }
+    assert_eq!((sandbox.pid_of(Role::Agent), sandbox.pid_of(Role::Engine)), (agent, engine));
+    let log = sandbox.rbee(&["hive", "logs", "local", "-n", "1000"]).expect_code(0).stdout;
+    assert!(!log.contains("panicked"), "{log}");
+}
+
 /// Chats at once: `RBEE_CHATS=1000` for the full number, on 3 workers instead of 2.
 fn chats() -> (usize, usize) {
     let asked = std::env::var_os("RBEE_CHATS").and_then(|count| count.to_str()?.parse().ok());

@@ -29,6 +29,19 @@ pub enum EndedBy {
     Unknown,
 }
 
+impl EndedBy {
+    /// The word in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Client => "client",
+            Self::Deadline => "deadline",
+            Self::Agent => "agent",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// One request as its hive saw it. Times named `…_ms` are milliseconds after it was received.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {

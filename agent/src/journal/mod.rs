@@ -231,7 +231,8 @@ impl Trace {
             slot_ms = entry.slot_ms, first_token_ms = entry.first_token_ms,
             prompt_tokens = entry.prompt_tokens, completion_tokens = entry.completion_tokens,
             finish_reason = entry.finish_reason.map(wire::generate::FinishReason::as_str),
-            code = entry.code.as_ref().map(Code::as_str), by = ?entry.ended_by, "request ended"
+            code = entry.code.as_ref().map(Code::as_str), by = entry.ended_by.map(EndedBy::as_str),
+            "request ended"
         );
         self.journal.write(&entry);
     }

@@ -212,6 +212,9 @@ fn one(Seen { hive, entry }: &Seen) -> String {
     for (ms, what) in steps(entry) {
         let _ = writeln!(text, "{:>8} {what}", format!("+{}", span(ms)));
     }
+    if entry.ended_ms.is_none() {
+        text.push_str("it goes on\n");
+    }
     if let Some(timings) = &entry.timings {
         let (queue, prefill, decode) = (timings.queue_ms, timings.prefill_ms, timings.decode_ms);
         let _ = writeln!(
