@@ -133,7 +133,7 @@ fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, F
     Ok(guard)
 }
 
-/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has a session of its own.
+/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has its own session.
 fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
