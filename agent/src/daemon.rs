@@ -135,7 +135,7 @@ fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard
     Ok(guard)
 }
 
-/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has a session of its own.
+/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has its own session.
 fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

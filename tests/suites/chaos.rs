@@ -64,6 +64,54 @@ fn heartbeats_hold_on_a_narrow_line_while_tokens_flow_at_full_speed() {
 }
 
 #[test]
+fn heartbeats_hold_on_a_narrow_line_while_a_program_is_sent() {
+    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", "")], "") else { return };
+    let _ = fleet.add("a");
+    give_another_build(&fleet);
+    let watcher = fleet.watch(4 * PATIENCE);
+    let online = watcher.online("a", PATIENCE);
+    fleet.lab.delay("a", Cable { delay_ms: 20, kbit: 80, ..Cable::default() });
+    let mut upload = fleet.lab.keeper_spawn(&["bin/other", "hive", "install", "a"]);
+    let began = Instant::now();
+    wait_until("it sends for a while", PATIENCE, || {
+        let time = began.elapsed();
+        (time > Duration::from_secs(25)).then_some(())
+    });
+    assert!(matches!(upload.try_wait(), Ok(None)), "it is still being sent");
+    assert_eq!(watcher.lapses("a", online), 0, "it was heard all the time");
+    eprintln!("heartbeats held for {:?} beside an upload at 10 KB/s", began.elapsed());
+    fleet.lab.delay("a", Cable::default());
+    let _ = finish(upload).expect_code(0);
+    let _ = fleet.rbee(&["down"]).expect_code(0);
+}
+
+#[test]
+fn down_ends_in_time_although_a_hive_is_cut_off_and_another_does_not_react() {
+    let names = ["a", "b", "c"];
+    let hives = names.map(|name| format!("[hives.{name}]\naddress = \"{name}\"\n")).concat();
+    let Some(fleet) = Fleet::up(&names.map(|name| (name, "")), &hives) else { return };
+    for name in names {
+        let _ = fleet.rbee(&["run", "-m", "demo", "--hive", name, QUESTION]).expect_code(0);
+    }
+    fleet.lab.cut("b");
+    let frozen = fleet.signal("STOP", "c", "agent serve");
+    let began = Instant::now();
+    let down = fleet.rbee(&["down"]).expect_code(10);
+    let took = began.elapsed();
+    eprintln!("down with one hive cut off and one frozen took {took:?}");
+    assert!(took < Duration::from_secs(33), "{took:?}");
+    for told in ["of the hive a has ended", &format!("process {frozen}"), "without the hive b"] {
+        assert!(down.stderr.contains(told), "{told}: {}", down.stderr);
+    }
+    for name in ["a", "c"] {
+        assert_eq!(fleet.processes(name), Vec::<String>::new());
+    }
+    fleet.lab.heal("b");
+    let _ = fleet.rbee(&["down"]).expect_code(0);
+    assert_eq!(fleet.processes("b"), Vec::<String>::new());
+}
+
+#[test]
 fn a_line_that_is_silent_for_a_moment_ends_no_answer() {
     let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
     let _ = fleet.add("a");
@@ -219,13 +267,19 @@ fn two_keepers_of_two_builds_share_a_hive_and_neither_harms_the_others_worker() 
     wait_until_empty(&sandbox, "down by a keeper of another build", killed, PATIENCE);
 }
 
-#[test]
-fn two_builds_over_ssh_stay_installed_side_by_side_and_use_one_agent() {
-    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", "")], "") else { return };
+/// Gives the keeper another build as `bin/other`; its id.
+fn give_another_build(fleet: &Fleet) -> String {
     let dir = tempfile::tempdir().expect("a directory");
     let other = another_build(dir.path());
     fleet.write("bin/other", &std::fs::read(&other).expect("the program"));
     let _ = fleet.lab.keeper(&["chmod", "755", "bin/other"]).expect_code(0);
+    build_of(&other)
+}
+
+#[test]
+fn two_builds_over_ssh_stay_installed_side_by_side_and_use_one_agent() {
+    let Some(fleet) = Fleet::up_with_disks("512m", &[("a", "")], "") else { return };
+    let other = give_another_build(&fleet);
     let _ = fleet.add("a");
     let ask = ["run", "-m", "demo", "--json", "--temperature", "0", QUESTION];
     let by_other = |args: &[&str]| fleet.lab.keeper(&[&["bin/other"], args].concat());
@@ -241,7 +295,7 @@ fn two_builds_over_ssh_stay_installed_side_by_side_and_use_one_agent() {
     assert_eq!(fleet.pid("a", "agent serve"), next);
     assert_eq!(fleet.pid("a", "worker serve"), engine);
     let files = fleet.lab.files("a");
-    for build in [build_of(&program()), build_of(&other)] {
+    for build in [build_of(&program()), other] {
         assert!(files.iter().any(|path| path.contains(&build)), "{build} is there: {files:?}");
     }
     let _ = by_other(&["down"]).expect_code(0);

@@ -103,6 +103,8 @@ impl World {
         if self.tally.calms().is_multiple_of(CALMS_BETWEEN_STOPS) {
             self.check_the_ledger();
         }
+        let (minutes, steps) = (self.elapsed().as_secs_f64() / 60.0, self.steps);
+        eprintln!("{minutes:6.1} min, step {steps}: {} answers, all is well", self.tally.answers());
         let grown = self.tally.grown();
         assert!(grown.is_none(), "{grown:?}");
     }

@@ -28,12 +28,13 @@ fn what_is_asked_killed_cut_and_stopped_at_random_leaves_nothing_and_loses_nothi
     let Some(mut world) = World::make(&length) else { return };
     eprintln!("soak: {length}");
     world.learn();
-    let mut calm_at = plan::STEPS_BETWEEN_CALMS;
+    let steps = length.steps_between_calms();
+    let mut calm_at = steps;
     while world.elapsed() < length.time {
         world.step();
         if world.steps >= calm_at {
             world.calm();
-            calm_at = world.steps + plan::STEPS_BETWEEN_CALMS;
+            calm_at = world.steps + steps;
         }
     }
     world.calm();

@@ -11,8 +11,8 @@ use wire::Timings;
 
 /// What says how long: `minutes=60 seed=7 scale=1`, in any order; scripts/soak writes it.
 const VARIABLE: &str = "RBEE_SOAK";
-/// Steps after which everything is healed and looked at.
-pub const STEPS_BETWEEN_CALMS: u64 = 25;
+/// Steps after which everything is healed and looked at; fewer when there is little time.
+const STEPS_BETWEEN_CALMS: [u64; 2] = [25, 7];
 /// The hives. The agent of the last one is never killed and never told to end before the end: its
 /// memory is what must not grow.
 pub const HIVES: [&str; 3] = ["a", "b", "c"];
@@ -68,6 +68,12 @@ impl Length {
             }
         }
         serde_json::from_value(table).expect("timings")
+    }
+
+    /// Steps after which everything is healed and looked at.
+    pub fn steps_between_calms(&self) -> u64 {
+        let [many, few] = STEPS_BETWEEN_CALMS;
+        if self.time < Duration::from_secs(5 * 60) { few } else { many }
     }
 
     /// A time of the soak's own, as short as the product's waits.

@@ -13,7 +13,7 @@ const GROWTH_DESCRIPTORS: f64 = 6.0;
 /// Of its samples, this part is warm-up.
 const WARM_UP: usize = 3;
 /// Fewer samples than this say nothing of a slope.
-const FEWEST_SAMPLES: usize = 6;
+const FEWEST_SAMPLES: usize = 4;
 
 /// One look at a process.
 #[derive(Debug, Clone, Copy)]
