@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::hello::{Hello, Role, agent_protocol};
 use wire::settings::Lifetime;
-use wire::{BuildId, Code, Fault, layout, limits};
+use wire::{BuildId, Code, Fault, RequestId, layout, limits};
 
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
@@ -36,7 +36,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
     let _log = open_log(dirs.agent_log())?;
     let timings = settings.timings.clone();
-    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
     let scopes = Scopes::look().await;
     tracing::info!(systemd = scopes.is_there(), "scopes of the user's own manager");
     let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings, scopes)?);
@@ -66,6 +66,12 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _gone = std::fs::remove_file(&socket);
     tracing::info!("agent ends");
     Ok(())
+}
+
+/// A random number, out of a random UUID.
+fn seed() -> u64 {
+    let id = RequestId::random().to_string().replace('-', "");
+    id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }
 
 fn cannot(what: &str, error: &std::io::Error) -> Fault {

@@ -59,6 +59,12 @@ pub struct GuardSpec {
     /// What its engine shall be bound by, as far as the machine lets its guard do it.
     #[serde(default)]
     pub wanted: Wanted,
+    /// How often the worker was started before this time.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The model's file, for another start; empty when an older agent wrote this.
+    #[serde(default)]
+    pub model_path: String,
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.

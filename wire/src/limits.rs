@@ -90,6 +90,17 @@ pub const MAX_WORKERS: usize = 256;
 /// Finished workers that a hive remembers, so that their cause of death can be asked for.
 pub const MAX_FINISHED_WORKERS: usize = 64;
 
+/// Times in a row that a worker which ended by itself is started again.
+pub const MAX_RESTART_ATTEMPTS: u32 = 3;
+/// Failures of one model on one device, within `breaker_window`, after which it is not started
+/// again until somebody says so.
+pub const BREAKER_FAILURES: usize = 5;
+/// Models and devices whose failures are counted at once: as many as workers can have failed.
+pub const MAX_BREAKERS: usize = MAX_WORKERS + MAX_FINISHED_WORKERS;
+/// Bytes of what a worker's last process wrote at its end that every picture of it repeats: all
+/// workers of a hive must fit one message.
+pub const MAX_LAST_WORDS_BYTES: usize = 1024;
+
 /// Bytes of an engine's stderr that its guard keeps on disk.
 pub const MAX_STDERR_FILE_BYTES: u64 = 256 * 1024;
 /// Bytes of an engine's stderr that travel in an exit record.

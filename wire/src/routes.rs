@@ -14,6 +14,9 @@ pub const WORKERS_LIST: &str = "/v1/workers/list";
 pub const WORKERS_SPAWN: &str = "/v1/workers/spawn";
 /// Agent: [`crate::worker::StopRequest`] for one worker; `{id}` is its id.
 pub const WORKER_STOP: &str = "/v1/workers/{id}/stop";
+/// Agent: [`crate::worker::StopRequest`] for one worker, which is then started again with the same
+/// spec; answers with a [`crate::worker::SpawnReply`] once it is. Closes its model's breaker.
+pub const WORKER_RESTART: &str = "/v1/workers/{id}/restart";
 /// Agent: a chat for one worker; OpenAI's request with rbee's sampling fields.
 pub const WORKER_CHAT: &str = "/v1/workers/{id}/chat/completions";
 /// Agent: a raw prompt for one worker.

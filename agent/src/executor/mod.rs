@@ -20,6 +20,7 @@ use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
 use self::memory::{Account, Returned};
 use self::process::Setup;
+use crate::inventory;
 use crate::platform;
 use crate::supervisor::effect::Start;
 use crate::supervisor::{Answer, Ask, Client, Effect, End, Input, Supervisor, Token};
@@ -53,7 +54,11 @@ impl Message {
 
     /// A guard's engine runs, and these are the processes.
     pub fn running(record: GuardRecord) -> Self {
-        let input = Input::Running { worker: record.id.clone(), pid: record.engine.pid };
+        let input = Input::Running {
+            worker: record.id.clone(),
+            pid: record.engine.pid,
+            started_unix_s: platform::started_unix_s(record.engine),
+        };
         Self { record: Some(record), ..Self::tell(input) }
     }
 }
@@ -328,6 +333,13 @@ impl Executor {
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
                 tokio::spawn(guard::stop(socket, process, limit));
+            }
+            Effect::Measure(worker) => {
+                let inputs = self.handle.inputs();
+                tokio::spawn(async move {
+                    let available_bytes = inventory::available_bytes();
+                    guard::tell(&inputs, Input::Free { worker, available_bytes }).await;
+                });
             }
             Effect::Kill(id) => {
                 let (known, dir) = (self.records.get(&id).cloned(), self.setup.dir(&id));

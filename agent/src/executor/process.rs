@@ -104,6 +104,8 @@ impl Setup {
                 data_bytes: Some(data_bytes(start)),
                 cpu_percent: self.cpu_percent,
             },
+            restarts: start.restarts,
+            model_path: start.path.clone(),
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };

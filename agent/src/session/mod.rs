@@ -98,6 +98,7 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKERS_LIST, get(workers::list))
         .route(routes::WORKERS_SPAWN, post(workers::spawn))
         .route(routes::WORKER_STOP, post(workers::stop))
+        .route(routes::WORKER_RESTART, post(workers::restart))
         .route(routes::WORKER_CHAT, post(generate::chat))
         .route(routes::WORKER_COMPLETE, post(generate::complete))
         .route(routes::REQUESTS, get(requests::list))

@@ -64,7 +64,7 @@ impl Agent {
             cpu_percent: None,
             peaks: Arc::default(),
         };
-        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0);
         let (executor, handle) = Executor::new(supervisor, setup);
         tokio::spawn(executor.run());
         let hello = Hello {
@@ -130,6 +130,8 @@ impl Agent {
             model_ctx: 512,
             need_bytes: 0,
             wanted: Wanted::default(),
+            restarts: 0,
+            model_path: String::new(),
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),
         };

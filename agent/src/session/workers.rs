@@ -137,6 +137,20 @@ pub(super) async fn stop(
     stopped(hive.handle.ask(Ask::Stop { worker, drain }).await?)
 }
 
+pub(super) async fn restart(
+    State(hive): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let worker = worker_id(&id)?;
+    let drain = drain(body, &headers, hive.settings.timings.drain).await?;
+    match hive.handle.ask(Ask::Restart { worker, drain }).await? {
+        Answer::Spawned(reply) => json(&*reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
 pub(super) async fn down(
     State(hive): Shared,
     headers: HeaderMap,

@@ -75,6 +75,13 @@ pub enum Ask {
         /// How long its active requests may go on.
         drain: Duration,
     },
+    /// The end of one worker's process, and another one in its place.
+    Restart {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long its active requests may go on.
+        drain: Duration,
+    },
     /// The end of all workers and of the agent.
     Down {
         /// How long active requests may go on.
@@ -126,6 +133,8 @@ pub enum Input {
         worker: WorkerId,
         /// The engine's process.
         pid: u32,
+        /// When it began, in seconds of Unix time, where the system says so.
+        started_unix_s: Option<u64>,
     },
     /// An engine said how it is.
     Engine {
@@ -154,6 +163,13 @@ pub enum Input {
         worker: WorkerId,
         /// How much.
         back: MemoryBack,
+    },
+    /// The answer to [`super::Effect::Measure`].
+    Free {
+        /// Which worker shall be started again.
+        worker: WorkerId,
+        /// Bytes of host memory that are free now; absent when the system does not say.
+        available_bytes: Option<u64>,
     },
     /// What the operating system says of an engine's memory.
     Memory {

@@ -212,7 +212,13 @@ impl Queue {
         self.active.iter().map(|bearer| bearer.ticket)
     }
 
-    /// Forgets every slot: the engine is gone.
+    /// Takes every slot back, for the engine is gone; who waits goes on waiting.
+    pub fn free_slots(&mut self) {
+        self.active.clear();
+        self.releasing.clear();
+    }
+
+    /// Forgets every request: the engine is gone for good.
     pub fn clear(&mut self) {
         self.active.clear();
         self.releasing.clear();

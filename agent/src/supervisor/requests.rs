@@ -120,7 +120,7 @@ pub(super) fn refuse(token: Token, fault: Fault) -> Effect {
     Effect::Reply(token, Answer::Refused(Box::new(fault)))
 }
 
-fn not_routable(worker: &Worker, now: Moment) -> Fault {
+pub(super) fn not_routable(worker: &Worker, now: Moment) -> Fault {
     let id = &worker.id;
     match &worker.life {
         Life::Finished(WorkerState::Crashed { exit, stderr_tail }) => {
@@ -134,7 +134,7 @@ fn not_routable(worker: &Worker, now: Moment) -> Fault {
             Fault::new(Code::ShuttingDown, format!("worker {id} is being stopped"))
                 .hint("rbee run  # starts a worker for the model again")
         }
-        Life::Starting | Life::Loading { .. } | Life::Serving => {
+        Life::Starting | Life::Loading { .. } | Life::Serving | Life::Restarting { .. } => {
             let state = worker.info(now).state.name();
             Fault::new(Code::WorkerNotReady, format!("worker {id} is {state}, not ready"))
                 .detail("state", state)

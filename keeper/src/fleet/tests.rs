@@ -25,6 +25,7 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
         memory_bytes: None,
         unload_in_s: None,
         limit: None,
+        supervision: wire::worker::Supervision::default(),
     }
 }
 

@@ -223,6 +223,16 @@ impl Client {
         self.post(&routes::with_id(routes::WORKER_STOP, id), &stop).await
     }
 
+    /// Starts one worker again with the same spec, once its active requests had their time, and
+    /// waits until its next process has been asked for.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND` for an id that the hive does not know, `INSUFFICIENT_RAM` when it does
+    /// not fit any more.
+    pub async fn restart(&self, id: &WorkerId, stop: StopRequest) -> Result<SpawnReply, Fault> {
+        self.post(&routes::with_id(routes::WORKER_RESTART, id), &stop).await
+    }
+
     /// Stops all workers and the agent.
     ///
     /// # Errors
