@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How long things may take. In the configuration each is `<field>_ms`; all are milliseconds there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct Timings {
     /// A guard that hears no agent for this long ends its engine.
     #[serde(rename = "orphan_timeout_ms", with = "millis")]
     pub orphan_timeout: Duration,
+    /// An ephemeral agent without a keeper for this long ends, and its workers with it.
+    #[serde(rename = "lease_ms", with = "millis")]
+    pub lease: Duration,
     /// An agent with no worker and no connection for this long exits.
     #[serde(rename = "idle_exit_ms", with = "millis")]
     pub idle_exit: Duration,
@@ -98,9 +101,23 @@ impl Default for Timings {
             breaker_window: secs(5 * 60),
             cancel_ack: secs(5),
             orphan_timeout: secs(5 * 60),
+            lease: secs(30),
             idle_exit: secs(15 * 60),
         }
     }
+}
+
+/// Reads the times of a record that any build may have written: what this one does not know is left
+/// out, while a person's configuration is refused for it.
+///
+/// # Errors
+/// Those of the format, and for a time that is none.
+pub fn of_any_build<'de, D: Deserializer<'de>>(from: D) -> Result<Timings, D::Error> {
+    use serde::de::Error;
+    let mut table = serde_json::Map::deserialize(from)?;
+    let known = serde_json::to_value(Timings::default()).map_err(D::Error::custom)?;
+    table.retain(|name, _| known.get(name).is_some());
+    serde_json::from_value(table.into()).map_err(D::Error::custom)
 }
 
 /// `Duration` as whole milliseconds. Zero is refused: a wait of nothing is a defect, not a setting.

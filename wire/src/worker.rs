@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::fault::Code;
 use crate::ids::WorkerId;
+use crate::limits;
+use crate::memory::{Limit, MemoryBack};
 use crate::model_ref::ModelRef;
 
 /// Where a worker is in its life. Serialized as an object tagged `state`.
@@ -131,6 +133,13 @@ pub struct WorkerSpec {
     pub keep_alive_s: i64,
 }
 
+impl WorkerSpec {
+    /// Half of its context, when a worker can be started with that: what takes less memory.
+    pub fn smaller_ctx_size(&self) -> Option<u32> {
+        Some(self.ctx_size / 2).filter(|ctx| *ctx >= limits::MIN_CTX_SIZE)
+    }
+}
+
 /// How a worker's process ended before the one that it has now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastEnd {
@@ -188,6 +197,9 @@ pub struct WorkerInfo {
     /// Seconds until it is unloaded, while it idles with a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unload_in_s: Option<u64>,
+    /// What bounds its memory, once its guard has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// What its hive did to keep it running.
     #[serde(flatten)]
     pub supervision: Supervision,
@@ -243,6 +255,9 @@ pub struct StoppedWorker {
     pub killed: bool,
     /// Milliseconds from the request to the end.
     pub took_ms: u64,
+    /// What of its memory came back, where that could be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryBack>,
 }
 
 /// The reply to a [`StopRequest`].
@@ -283,6 +298,7 @@ mod tests {
             queued: 2,
             memory_bytes: None,
             unload_in_s: None,
+            limit: None,
             supervision: Supervision { restarts: 3, ..Supervision::default() },
         };
         let json = serde_json::to_string(&info).unwrap();

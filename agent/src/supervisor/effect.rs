@@ -22,10 +22,14 @@ pub enum Answer {
     Spawned(Box<SpawnReply>),
     /// To `Slot`: it is yours until you leave.
     Granted,
+    /// To `Ahead`: nothing when the request does not wait.
+    Ahead(Option<u64>),
     /// To `Cancel`: the request holds no slot.
     Cancelled,
     /// To `Stop` and `Down`.
     Stopped(StopReply),
+    /// To `Leave`.
+    Left,
     /// To `HandOver`.
     HandedOver(HandoverReply),
     /// No.

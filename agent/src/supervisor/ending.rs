@@ -32,7 +32,8 @@ impl Supervisor {
         if !worker.is_alive() {
             let exit = worker.exit.unwrap_or(Exit::Unseen);
             let (is_kept, left) = (worker.is_kept(), worker.left);
-            let stopped = StoppedWorker { id: id.clone(), exit, killed: false, took_ms: 0 };
+            let (id_of, killed, took_ms) = (id.clone(), false, 0);
+            let stopped = StoppedWorker { id: id_of, exit, killed, took_ms, memory: None };
             let reply = StopReply { stopped: vec![stopped], left: Vec::new() };
             out.push(Effect::Reply(token, Answer::Stopped(reply)));
             if is_kept {
@@ -55,16 +56,22 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
+        let ids = self.begin_down(now + drain, out);
+        self.wait_for_ends(token, now, ids.into_iter().collect());
+        self.answer_stops(out);
+    }
+
+    /// Takes nothing new and ends every worker; the agent follows when the last one has ended.
+    pub(super) fn begin_down(&mut self, until: Moment, out: &mut Vec<Effect>) -> Vec<WorkerId> {
         self.down = true;
         let alive = |worker: &&Worker| worker.is_alive();
         let ids: Vec<WorkerId> =
             self.workers.values().filter(alive).map(|worker| worker.id.clone()).collect();
         for id in &ids {
-            self.begin_end(id, Reason::Told, now + drain, out);
+            self.begin_end(id, Reason::Told, until, out);
         }
         self.give_up_restarts(out);
-        self.wait_for_ends(token, now, ids.into_iter().collect());
-        self.answer_stops(out);
+        ids
     }
 
     fn wait_for_ends(
@@ -147,10 +154,7 @@ impl Supervisor {
         let state = final_state(worker, end);
         let fault = match &state {
             WorkerState::Crashed { exit, stderr_tail } => crashed(id, *exit, stderr_tail),
-            WorkerState::Failed { why, code } => Fault::new(
-                code.clone().unwrap_or(Code::WorkerCrashed),
-                format!("worker {id} failed: {why}"),
-            ),
+            WorkerState::Failed { why, code } => failed(id, why, code.clone(), end),
             _ => Fault::new(Code::ShuttingDown, format!("worker {id} was stopped")),
         };
         for ticket in worker.queue.bearers() {
@@ -204,11 +208,13 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
+        let memory = self.workers.get(id).and_then(|worker| worker.returned);
         for stop in &mut self.stops {
             if stop.pending.remove(id) {
                 let took = now.saturating_sub(stop.since).as_millis();
                 let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-                stop.stopped.push(StoppedWorker { id: id.clone(), exit, killed, took_ms });
+                let id = id.clone();
+                stop.stopped.push(StoppedWorker { id, exit, killed, took_ms, memory });
             }
         }
         self.answer_stops(out);
@@ -319,6 +325,19 @@ impl Supervisor {
             out.push(Effect::Publish(event));
         }
     }
+}
+
+/// The fault of a worker that failed, with what its own last word says beyond the sentence.
+fn failed(id: &WorkerId, why: &str, code: Option<Code>, end: &End) -> Fault {
+    let code = code.unwrap_or(Code::WorkerCrashed);
+    let fault = Fault::new(code, format!("worker {id} failed: {why}"));
+    let said = match end {
+        End::Recorded(record) => record.fault.as_ref().filter(|said| said.code == fault.code),
+        _ => None,
+    };
+    let Some(said) = said else { return fault };
+    let (details, hints, causes) = (said.details.clone(), said.hints.clone(), said.causes.clone());
+    Fault { details, hints, causes, ..fault }
 }
 
 /// What a worker is once its engine has ended, by what was wanted and what was seen.

@@ -10,6 +10,7 @@ pub mod worker;
 
 mod ending;
 mod handover;
+mod lease;
 mod requests;
 mod restarts;
 mod spawning;
@@ -28,7 +29,8 @@ use wire::{Code, Fault, RequestId, Timings, WorkerId};
 use effect::Start;
 pub use effect::{Answer, Effect};
 use handover::Handover;
-pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+pub use input::{Ask, Client, End, Input, Moment, SpawnAsk, Token};
+use queue::Ticket;
 use restarts::{Breakers, Dice, RestartWaiter};
 pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
@@ -70,6 +72,8 @@ pub struct Supervisor {
     revision: u64,
     connections: usize,
     idle_since: Moment,
+    /// Since when no keeper is connected.
+    alone_since: Moment,
     last_input: Moment,
     down: bool,
     handover: Option<Handover>,
@@ -92,6 +96,7 @@ impl Supervisor {
             revision: 0,
             connections: 0,
             idle_since: Moment::ZERO,
+            alone_since: Moment::ZERO,
             last_input: Moment::ZERO,
             down: false,
             handover: None,
@@ -120,12 +125,31 @@ impl Supervisor {
                     worker.memory_bytes = Some(bytes);
                 }
             }
+            Input::Limited { worker, limit } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.limit = Some(limit);
+                }
+            }
+            Input::Returned { worker, back } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.returned = Some(back);
+                }
+            }
             Input::Connected => self.connections += 1,
             Input::Disconnected => self.connections = self.connections.saturating_sub(1),
             Input::Tick => self.tick(now, &mut out),
         }
         self.settle(now, &mut out);
         out
+    }
+
+    /// Whether nothing is on its way that a tick could move on within a second.
+    pub fn is_calm(&self) -> bool {
+        let calm = |worker: &Worker| matches!(worker.life, Life::Serving | Life::Finished(_));
+        self.stops.is_empty()
+            && self.cancels.is_empty()
+            && self.handover.is_none()
+            && self.workers.values().all(calm)
     }
 
     fn answer(&mut self, token: Token, ask: Ask, now: Moment, out: &mut Vec<Effect>) {
@@ -135,11 +159,18 @@ impl Supervisor {
                 let answer = self.spawn(*ask, now, out);
                 out.push(Effect::Reply(token, answer));
             }
-            Ask::Slot { worker, request } => self.take_slot(token, &worker, request, now, out),
+            Ask::Slot { worker, request, client } => {
+                self.take_slot(&worker, Ticket { token, request, client }, now, out);
+            }
+            Ask::Ahead(request) => {
+                let ahead = self.workers.values().find_map(|worker| worker.queue.ahead(request));
+                out.push(Effect::Reply(token, Answer::Ahead(ahead)));
+            }
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
             Ask::Restart { worker, drain } => self.restart(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),
+            Ask::Leave => self.leave_hive(token, now, out),
             Ask::HandOver { drain } => self.hand_over(token, now + drain, out),
         }
     }
@@ -157,6 +188,8 @@ impl Supervisor {
         if absent < self.timings.stale / 2 {
             return;
         }
+        // Keepers may have come and gone unheard.
+        self.alone_since = now;
         for worker in self.workers.values_mut() {
             worker.heard = worker.heard.max(now);
             worker.progressed = worker.progressed.max(now);
@@ -223,6 +256,7 @@ impl Supervisor {
             self.end_pause(id, now, out);
             self.publish(id, now, out);
         }
+        self.watch_lease(now, out);
         self.answer_cancels(now, out);
         self.answer_restarts(now, out);
         self.finish_handover(now, out);
@@ -265,6 +299,6 @@ impl Supervisor {
 
 fn same_but_telemetry(a: &WorkerInfo, b: &WorkerInfo) -> bool {
     let past = |of: &WorkerInfo| (of.supervision.restarts, of.supervision.started_unix_s);
-    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued, past(a))
-        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued, past(b))
+    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued, a.limit, past(a))
+        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued, b.limit, past(b))
 }

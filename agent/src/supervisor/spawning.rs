@@ -84,7 +84,11 @@ impl Supervisor {
         out: &mut Vec<Effect>,
     ) -> Result<SpawnReply, Fault> {
         self.check_room()?;
+        if let Some(obstacle) = ask.obstacle {
+            return Err(obstacle);
+        }
         let memory = self.memory(ask.available_bytes, &ask.model);
+        let memory = Memory { overrun_bytes: ask.overrun_bytes, ..memory };
         let admitted = admission::decide(&ask.shape, ask.ctx_size, SLOTS, memory)?;
         let id = self.free_id(&ask.model, ask.seed)?;
         let spec = WorkerSpec {
@@ -120,6 +124,7 @@ impl Supervisor {
             available_bytes,
             promised_bytes: promised.fold(0, u64::saturating_add),
             reserve_bytes: self.settings.reserve_for(model),
+            overrun_bytes: 0,
         }
     }
 

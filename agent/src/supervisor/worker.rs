@@ -1,6 +1,7 @@
 //! One worker as the supervisor knows it.
 
 use wire::WorkerId;
+use wire::memory::{Limit, MemoryBack};
 use wire::worker::{Exit, LastEnd, Supervision, WorkerInfo, WorkerSpec, WorkerState};
 
 use super::effect::Start;
@@ -102,6 +103,10 @@ pub struct Worker {
     pub pid: Option<u32>,
     /// Resident bytes of it.
     pub memory_bytes: Option<u64>,
+    /// What bounds it.
+    pub limit: Option<Limit>,
+    /// What came back of its memory.
+    pub returned: Option<MemoryBack>,
     /// When its engine last said anything.
     pub heard: Moment,
     /// When its load last got further.
@@ -142,6 +147,8 @@ impl Worker {
             stale: false,
             pid: None,
             memory_bytes: None,
+            limit: None,
+            returned: None,
             heard: now,
             progressed: now,
             engine_active: 0,
@@ -179,6 +186,7 @@ impl Worker {
         self.life = Life::Starting;
         (self.reason, self.exit, self.stale, self.left) = (None, None, false, false);
         (self.pid, self.started_unix_s, self.memory_bytes) = (None, None, None);
+        (self.limit, self.returned) = (None, None);
         (self.heard, self.progressed, self.idle_since) = (now, now, now);
         (self.engine_active, self.serving_since) = (0, None);
     }
@@ -247,6 +255,7 @@ impl Worker {
             queued: count(self.queue.queued()),
             memory_bytes: self.memory_bytes.filter(|_| alive),
             unload_in_s: self.unload_at().map(|at| at.saturating_sub(now).as_secs()),
+            limit: self.limit,
             supervision: self.supervision(now),
         }
     }

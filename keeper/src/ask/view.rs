@@ -7,9 +7,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use wire::event::{Event, Snapshot};
 use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
-use wire::{Code, Fault, HiveName, Timings, WorkerId};
+use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId};
 
-use super::{Audience, Placed};
+use super::{Audience, Placed, watched};
 use crate::failure::Failure;
 use crate::fleet::place::{Placement, Want, place, takes_it_at_once};
 use crate::fleet::{Fleet, Moment, Picture};
@@ -115,6 +115,7 @@ impl<'a> View<'a> {
         mut self,
         want: &Want,
         keep_alive_s: Option<i64>,
+        request: RequestId,
         audience: &mut impl Audience,
     ) -> Result<(Placed, Client), Failure> {
         let placement = place(&self.fleet, want, self.now(), self.timings.stale)?;
@@ -136,8 +137,8 @@ impl<'a> View<'a> {
                 (hive, id, reused, why)
             }
         };
-        let worker = routable(&mut self.fleet, &mut chosen, &id, self.began, audience).await?;
-        Ok((Placed { hive, worker, reused, why }, chosen.client))
+        let worker = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await?;
+        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
     }
 
     async fn spawn(
@@ -167,13 +168,14 @@ impl<'a> View<'a> {
 pub async fn ready(
     client: Client,
     id: &WorkerId,
+    timings: &Timings,
     audience: &mut impl Audience,
 ) -> Result<WorkerInfo, Fault> {
-    let (mut fleet, began) = (Fleet::default(), Instant::now());
+    let mut fleet = Fleet::default();
     let mut events = client.events().await?;
     let snapshot = events.snapshot().await?;
     fleet.update(client.hive(), Event::Snapshot(snapshot), Moment::ZERO);
-    routable(&mut fleet, &mut Reached { client, events }, id, began, audience).await
+    routable(&mut fleet, &mut Reached { client, events }, id, timings, audience).await
 }
 
 /// Follows the events until the worker takes requests or never will.
@@ -181,9 +183,10 @@ async fn routable(
     fleet: &mut Fleet,
     chosen: &mut Reached,
     id: &WorkerId,
-    began: Instant,
+    timings: &Timings,
     audience: &mut impl Audience,
 ) -> Result<WorkerInfo, Fault> {
+    let began = Instant::now();
     let Reached { client, events } = chosen;
     loop {
         let worker = fleet.worker(client.hive(), id).ok_or_else(|| gone(id))?;
@@ -194,7 +197,8 @@ async fn routable(
             return Err(fault);
         }
         audience.waits(worker, began.elapsed());
-        let Some(event) = events.next().await? else { return Err(events.ended()) };
+        let event = watched(client, timings, audience, events.next()).await?;
+        let Some(event) = event else { return Err(events.ended()) };
         if fleet.update(client.hive(), event, began.elapsed()) == Picture::Torn {
             *events = client.events().await?;
         }
@@ -225,7 +229,15 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
     let fault = match &worker.state {
         WorkerState::Failed { why, code } => {
             let code = code.clone().unwrap_or(Code::WorkerCrashed);
-            Fault::new(code, why).hint(hint_after_failure(worker))
+            let hint = hint_after_failure(worker, &code);
+            let fault = Fault::new(code, why).hint(hint);
+            let limit = worker.limit.filter(|_| fault.code == Code::OutOfMemory);
+            match limit {
+                Some(limit) => {
+                    fault.detail("limit_bytes", limit.bytes).detail("limit_by", limit.by.as_str())
+                }
+                None => fault,
+            }
         }
         WorkerState::Crashed { exit, stderr_tail } => {
             let message = format!("the worker {id} ended with {exit} while it loaded its model");
@@ -243,7 +255,13 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
     Some(fault.detail("worker", id.as_str()))
 }
 
-fn hint_after_failure(worker: &WorkerInfo) -> String {
+fn hint_after_failure(worker: &WorkerInfo, code: &Code) -> String {
+    if *code == Code::OutOfMemory
+        && let Some(ctx) = worker.spec.smaller_ctx_size()
+    {
+        let model = shell_word(&worker.spec.model.to_string());
+        return format!("rbee run -m {model} --ctx-size {ctx} \"…\"");
+    }
     match &worker.spec.model {
         wire::ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
         _ => "rbee worker list --all".to_owned(),
@@ -254,6 +272,7 @@ fn hint_after_failure(worker: &WorkerInfo) -> String {
 mod tests {
     use super::*;
     use crate::fleet::tests::worker;
+    use wire::memory::{Limit, LimitBy};
     use wire::worker::Exit;
 
     #[test]
@@ -265,6 +284,16 @@ mod tests {
         assert_eq!(failed(Some(Code::ModelCorrupt)).code, Code::ModelCorrupt);
         assert_eq!(failed(None).code, Code::WorkerCrashed);
         assert!(!failed(None).hints.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_ran_out_of_memory_is_told_with_its_limit_and_a_smaller_context() {
+        let state = WorkerState::Failed { why: "too much".into(), code: Some(Code::OutOfMemory) };
+        let limit = Limit { bytes: Some(5 << 20), by: LimitBy::Cgroup2, cpu_percent: None };
+        let fault = why_never(&WorkerInfo { limit: Some(limit), ..worker("a-1", state) }).unwrap();
+        assert_eq!(fault.code, Code::OutOfMemory);
+        assert_eq!(fault.details["limit_bytes"], 5 << 20);
+        assert!(fault.hints[0].contains("-m demo --ctx-size 1024"), "{:?}", fault.hints);
     }
 
     #[test]

@@ -103,7 +103,7 @@ async fn restart_each(
         let client = client.ok_or_else(|| link::no_agent(link::Transport::hive(way)))?;
         let reply = client.restart(id, request).await?;
         let mut teller = Teller::new(context, Form::default()).map_err(|failure| failure.fault)?;
-        let worker = ask::ready(client, &reply.worker.id, &mut teller).await;
+        let worker = ask::ready(client, &reply.worker.id, timings, &mut teller).await;
         teller.clear_progress();
         Ok((link::Transport::hive(way).clone(), worker?))
     });
