@@ -335,10 +335,16 @@ impl Executor {
                 tokio::spawn(guard::stop(socket, process, limit));
             }
             Effect::Measure(worker) => {
-                let inputs = self.handle.inputs();
+                let (inputs, setup) = (self.handle.inputs(), Arc::clone(&self.setup));
                 tokio::spawn(async move {
-                    let available_bytes = inventory::available_bytes();
-                    guard::tell(&inputs, Input::Free { worker, available_bytes }).await;
+                    let look = move || {
+                        let obstacle = inventory::full_disk(&setup.workers_dir).map(Box::new);
+                        (inventory::available_bytes(), obstacle)
+                    };
+                    let looked = tokio::task::spawn_blocking(look).await;
+                    let (available_bytes, obstacle) = looked.unwrap_or_default();
+                    let free = Input::Free { worker, available_bytes, obstacle };
+                    guard::tell(&inputs, free).await;
                 });
             }
             Effect::Kill(id) => {

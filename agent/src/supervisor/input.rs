@@ -170,6 +170,8 @@ pub enum Input {
         worker: WorkerId,
         /// Bytes of host memory that are free now; absent when the system does not say.
         available_bytes: Option<u64>,
+        /// Why none can be started now, whatever it needs.
+        obstacle: Option<Box<Fault>>,
     },
     /// What the operating system says of an engine's memory.
     Memory {

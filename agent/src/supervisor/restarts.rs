@@ -185,19 +185,21 @@ impl Supervisor {
         }
     }
 
-    /// Starts a worker again, if it is still wanted and fits what is free now.
+    /// Starts a worker again, if it is still wanted and fits what is free now: that many bytes, or
+    /// nothing can be started.
     pub(super) fn start_again(
         &mut self,
         id: &WorkerId,
-        available_bytes: Option<u64>,
+        room: Result<u64, Fault>,
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
         let Some(worker) = self.workers.get(id) else { return };
         let Life::Restarting { measuring: true, .. } = worker.life else { return };
         let spec = &worker.spec;
-        let admitted = self.breakers.check(&spec.model, spec.device).and_then(|()| {
-            let memory = self.memory(available_bytes.unwrap_or(0), &spec.model);
+        let closed = self.breakers.check(&spec.model, spec.device);
+        let admitted = closed.and(room).and_then(|available_bytes| {
+            let memory = self.memory(available_bytes, &spec.model);
             if worker.need_bytes <= memory.free_bytes() {
                 Ok(())
             } else {

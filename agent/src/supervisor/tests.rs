@@ -47,7 +47,8 @@ impl Hive {
         for effect in effects.clone() {
             if let Effect::Measure(worker) = effect {
                 let available_bytes = self.available_bytes;
-                effects.extend(self.feed(Input::Free { worker, available_bytes }));
+                let free = Input::Free { worker, available_bytes, obstacle: None };
+                effects.extend(self.feed(free));
             }
         }
         effects

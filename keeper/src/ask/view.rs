@@ -121,7 +121,7 @@ impl<'a> View<'a> {
         let placement = place(&self.fleet, want, self.now(), self.timings.stale)?;
         self.reached.retain(|reached| reached.client.hive() == placement.hive());
         let mut chosen = self.reached.pop().ok_or_else(|| link::no_agent(placement.hive()))?;
-        let (hive, id, reused, why) = match placement {
+        let (hive, id, mut reused, why) = match placement {
             // What the person says of `keep_alive` must reach the worker that is there, too.
             Placement::Use { hive, worker, why } if keep_alive_s.is_none() => {
                 (hive, worker, true, why)
@@ -137,8 +137,14 @@ impl<'a> View<'a> {
                 (hive, id, reused, why)
             }
         };
-        let worker = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await?;
-        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
+        let mut found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
+        if reused && found.as_ref().is_err_and(had_no_room) {
+            // It could not come back: a new one is refused with the figures of now, or fits.
+            let (id, there) = self.spawn(&chosen.client, want, want.device, keep_alive_s).await?;
+            reused = there;
+            found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
+        }
+        Ok((Placed { request, hive, worker: found?, reused, why }, chosen.client))
     }
 
     async fn spawn(
@@ -221,6 +227,11 @@ fn slow(hive: &HiveName, timings: &Timings) -> Fault {
 fn gone(id: &WorkerId) -> Fault {
     Fault::new(Code::WorkerNotFound, format!("the worker {id} was removed while it was needed"))
         .hint("rbee worker list --all")
+}
+
+/// Whether a worker ended because there was no room for another start of it.
+fn had_no_room(fault: &Fault) -> bool {
+    matches!(fault.code, Code::InsufficientRam | Code::InsufficientVram | Code::DiskFull)
 }
 
 /// The fault of a worker that will not take requests; none while it still may.
