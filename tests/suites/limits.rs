@@ -217,6 +217,7 @@ fn a_machine_whose_memory_is_full_ends_the_worker_and_never_the_agent() {
     let agent = sandbox.pid_of(Role::Agent);
     let error = out_of_memory(group.rbee(&sandbox, &words(&args)));
     assert!(text(&error["message"]).contains("the machine ran out of memory"), "{error}");
+    assert!(text(&error["hints"][0]).contains("rbee ps"), "{error}");
     let peak = error["details"]["peak_bytes"].as_u64().expect("a peak");
     assert!(peak < BYTES, "{peak}");
     assert_eq!(sandbox.pid_of(Role::Agent), agent);
