@@ -12,11 +12,22 @@ use wire::guard::ProcessIdentity;
 #[cfg(not(target_os = "linux"))]
 compile_error!("the agent's platform module knows Linux only");
 
+/// Ticks of a start time in one second: the kernel shows its users 100 of them on every
+/// architecture that this program is built for, whatever its own clock does (time(7)).
+const TICKS_PER_SECOND: u64 = 100;
+
 /// The process of `pid` as it is now, unless it is gone or a zombie.
 pub fn identity(pid: u32) -> Option<ProcessIdentity> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (state, start_time) = parse_stat(&stat)?;
     (state != 'Z' && state != 'X').then_some(ProcessIdentity { pid, start_time })
+}
+
+/// When a process began, in seconds of Unix time, by the start of the system.
+pub fn started_unix_s(process: ProcessIdentity) -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    boot.checked_add(process.start_time / TICKS_PER_SECOND)
 }
 
 /// Whether that very process still runs.
@@ -52,10 +63,19 @@ pub fn kill_group(leader: ProcessIdentity) {
 
 /// Kills one process, if it still is that very process.
 pub fn kill(process: ProcessIdentity) {
+    signal(process, Signal::KILL);
+}
+
+/// Asks one process for its end, if it still is that very process.
+pub fn terminate(process: ProcessIdentity) {
+    signal(process, Signal::TERM);
+}
+
+fn signal(process: ProcessIdentity, signal: Signal) {
     if is_alive(process)
         && let Some(pid) = raw_pid(process.pid)
     {
-        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+        let _gone = rustix::process::kill_process(pid, signal);
     }
 }
 

@@ -13,6 +13,7 @@ pub mod sandbox;
 pub mod synthetic;
 pub mod terminal;
 pub mod wait;
+pub mod watcher;
 
 pub use fleet::Fleet;
 pub use sandbox::{Finished, Sandbox};

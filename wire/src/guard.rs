@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Code, Fault};
 use crate::ids::{BuildId, WorkerId};
 use crate::memory::{Limit, MemoryUse, Wanted};
-use crate::timings::Timings;
+use crate::timings::{self, Timings};
 use crate::worker::{Exit, WorkerSpec};
 
 /// Version of every file in a worker's directory. Newer files are refused, older ones read.
@@ -59,9 +59,16 @@ pub struct GuardSpec {
     /// What its engine shall be bound by, as far as the machine lets its guard do it.
     #[serde(default)]
     pub wanted: Wanted,
+    /// How often the worker was started before this time.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The model's file, for another start; empty when an older agent wrote this.
+    #[serde(default)]
+    pub model_path: String,
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.
+    #[serde(deserialize_with = "timings::of_any_build")]
     pub timings: Timings,
 }
 

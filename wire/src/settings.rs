@@ -27,6 +27,32 @@ pub struct AgentSettings {
     /// Hundredths of one processor that a worker may use, 250 for two and a half; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_cpu_percent: Option<u32>,
+    /// Requests that may wait at one worker; one more is `QUEUE_FULL`.
+    pub max_queue: usize,
+    /// Whether agent and workers stay when the last keeper has gone.
+    pub lifetime: Lifetime,
+}
+
+/// How long a hive's agent and workers live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// Models stay loaded for whoever comes next.
+    #[default]
+    Persistent,
+    /// They end with the last keeper: at once when it says that it leaves, after `lease_ms` when it
+    /// was cut off.
+    Ephemeral,
+}
+
+impl Lifetime {
+    /// Its word, in configurations and among an agent's features.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Persistent => "persistent",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
 }
 
 impl Default for AgentSettings {
@@ -39,6 +65,8 @@ impl Default for AgentSettings {
             reserve_disk_bytes: None,
             worker_margin_bytes: 1024 * 1024 * 1024,
             worker_cpu_percent: None,
+            lifetime: Lifetime::Persistent,
+            max_queue: limits::MAX_QUEUE,
         }
     }
 }
@@ -69,6 +97,9 @@ impl AgentSettings {
         }
         if self.worker_cpu_percent.is_some_and(|n| n == 0 || n > limits::MAX_CPU_PERCENT) {
             return Err("agent.worker_cpu_percent is a number from 1 to 102400");
+        }
+        if !(1..=limits::MAX_QUEUE).contains(&self.max_queue) {
+            return Err("agent.max_queue is a number from 1 to 512");
         }
         if self.model_roots.iter().any(|root| !root.starts_with('/')) {
             return Err("agent.model_roots has absolute paths only");

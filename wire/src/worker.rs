@@ -42,6 +42,11 @@ pub enum WorkerState {
     },
     /// It is alive but silent; nothing is routed to it.
     Stale,
+    /// It ended by itself and is started again; [`Supervision::restart_in_ms`] says when.
+    Restarting {
+        /// The how manieth start in a row this will be; 0 when somebody asked for it.
+        attempt: u32,
+    },
     /// It could not start, or was given up.
     Failed {
         /// Why; untrusted text.
@@ -68,6 +73,7 @@ impl WorkerState {
             Self::Stopped => "stopped",
             Self::Crashed { .. } => "crashed",
             Self::Stale => "stale",
+            Self::Restarting { .. } => "restarting",
             Self::Failed { .. } => "failed",
             Self::Unknown => "unknown",
         }
@@ -85,7 +91,8 @@ impl WorkerState {
 
     /// Whether it will be routable if nothing goes wrong.
     pub fn is_promising(&self) -> bool {
-        matches!(self, Self::Starting | Self::Loading { .. }) || self.is_routable()
+        let comes = matches!(self, Self::Restarting { .. } | Self::Starting | Self::Loading { .. });
+        comes || self.is_routable()
     }
 }
 
@@ -133,6 +140,34 @@ impl WorkerSpec {
     }
 }
 
+/// How a worker's process ended before the one that it has now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastEnd {
+    /// The cause in a sentence; untrusted text.
+    pub cause: String,
+    /// The last lines that it wrote, at most [`crate::limits::MAX_LAST_WORDS_BYTES`] of them;
+    /// untrusted text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr_tail: String,
+}
+
+/// What a hive did to keep a worker running.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    /// When its process began, in seconds of Unix time; absent without a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_unix_s: Option<u64>,
+    /// How often it has been started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Milliseconds until it is started again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_in_ms: Option<u64>,
+    /// How its process before this one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<LastEnd>,
+}
+
 /// A worker as its hive sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerInfo {
@@ -165,6 +200,9 @@ pub struct WorkerInfo {
     /// What bounds its memory, once its guard has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    /// What its hive did to keep it running.
+    #[serde(flatten)]
+    pub supervision: Supervision,
 }
 
 /// `POST /v1/workers/spawn`: a worker for a model, started or found.
@@ -197,7 +235,7 @@ pub struct SpawnReply {
     pub revision: u64,
 }
 
-/// `POST /v1/workers/{id}/stop`, `POST /v1/down` and `POST /v1/handover`.
+/// `POST /v1/workers/{id}/stop`, `…/restart`, `POST /v1/down` and `POST /v1/handover`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
     /// Milliseconds that active requests get to finish; absent: the hive's `drain`, or
@@ -261,6 +299,7 @@ mod tests {
             memory_bytes: None,
             unload_in_s: None,
             limit: None,
+            supervision: Supervision { restarts: 3, ..Supervision::default() },
         };
         let json = serde_json::to_string(&info).unwrap();
         assert_eq!(serde_json::from_str::<WorkerInfo>(&json).unwrap(), info, "{json}");

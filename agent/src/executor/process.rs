@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
 };
 use wire::memory::Wanted;
-use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
+use wire::{RequestId, Timings, WorkerId, layout, limits, ndjson, text};
 
 use crate::admission;
 use crate::peaks::Peaks;
 use crate::platform;
+use crate::rotating;
+use crate::scope::Scopes;
 use crate::supervisor::effect::Start;
 
 /// How often a process that should end is looked at.
@@ -37,6 +39,8 @@ pub struct Setup {
     pub timings: Timings,
     /// Threads of a CPU worker; absent: one for each core.
     pub threads: Option<u32>,
+    /// Where guards are started.
+    pub scopes: Scopes,
     /// Bytes that a worker may take beyond what follows from its need.
     pub margin_bytes: u64,
     /// Hundredths of one processor that a worker may use; absent: all.
@@ -100,6 +104,8 @@ impl Setup {
                 data_bytes: Some(data_bytes(start)),
                 cpu_percent: self.cpu_percent,
             },
+            restarts: start.restarts,
+            model_path: start.path.clone(),
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };
@@ -107,7 +113,9 @@ impl Setup {
         tokio::task::spawn_blocking(move || write_spec(&dir, &guard))
             .await
             .map_err(io::Error::other)??;
-        let child = Command::new(&self.program)
+        let child = self
+            .scopes
+            .command(&self.program)
             .args(["worker", "guard", "--dir"])
             .arg(&place.dir)
             .stdin(Stdio::null())
@@ -176,8 +184,26 @@ impl Place {
         read(&self.dir, files::RECORD).filter(|record| self.owns(record))
     }
 
+    /// Keeps what the engine wrote, for [`limits::MAX_FINISHED_WORKERS`] ended workers.
+    fn keep_log(&self) -> io::Result<()> {
+        let runtime = self.dir.parent().and_then(Path::parent).and_then(Path::to_str);
+        let Some(runtime) = runtime else { return Ok(()) };
+        let log = PathBuf::from(layout::ended_log(runtime, &self.id));
+        let Some(ended) = log.parent() else { return Ok(()) };
+        std::fs::create_dir_all(ended)?;
+        forget_oldest(ended, 2 * limits::MAX_FINISHED_WORKERS - 2)?;
+        std::fs::rename(self.dir.join(files::STDERR), &log)?;
+        match std::fs::rename(self.dir.join(files::STDERR_OLDER), rotating::older(&log)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the directory. What cannot be removed is left for the next agent.
     pub fn remove(&self) {
+        if let Err(error) = self.keep_log() {
+            tracing::info!(worker = %self.id, %error, "a worker's log was not kept");
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.dir) {
             tracing::warn!(worker = %self.id, %error, "a worker's directory could not be removed");
         }
@@ -195,6 +221,17 @@ impl Place {
         let tail = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned();
         text::for_terminal(&tail)
     }
+}
+
+/// Removes the files of a directory that were written to longest ago, down to `most`.
+fn forget_oldest(dir: &Path, most: usize) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    files.sort();
+    let excess = files.len().saturating_sub(most);
+    files.iter().take(excess).try_for_each(|(_, path)| std::fs::remove_file(path))
 }
 
 /// Whether a record is of this run of the operating system, as far as both are known.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use wire::worker::StopRequest;
 use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, layout, limits, text};
@@ -137,6 +137,20 @@ pub(super) async fn stop(
     stopped(hive.handle.ask(Ask::Stop { worker, drain }).await?)
 }
 
+pub(super) async fn restart(
+    State(hive): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let worker = worker_id(&id)?;
+    let drain = drain(body, &headers, hive.settings.timings.drain).await?;
+    match hive.handle.ask(Ask::Restart { worker, drain }).await? {
+        Answer::Spawned(reply) => json(&*reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
 pub(super) async fn down(
     State(hive): Shared,
     headers: HeaderMap,
@@ -144,6 +158,13 @@ pub(super) async fn down(
 ) -> Result<Response, Refused> {
     let drain = drain(body, &headers, hive.settings.timings.down_drain).await?;
     stopped(hive.handle.ask(Ask::Down { drain }).await?)
+}
+
+pub(super) async fn leave(State(hive): Shared) -> Result<Response, Refused> {
+    match hive.handle.ask(Ask::Leave).await? {
+        Answer::Left => Ok(StatusCode::NO_CONTENT.into_response()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 pub(super) async fn hand_over(

@@ -16,6 +16,11 @@ pub type Moment = Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// Whose a request is: one connection to the agent, counted from its start. Those who wait for a
+/// worker take turns by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u64);
+
 /// A worker that somebody wants, with everything that was found out about its model.
 #[derive(Debug, Clone)]
 pub struct SpawnAsk {
@@ -56,11 +61,22 @@ pub enum Ask {
         worker: WorkerId,
         /// Which request.
         request: RequestId,
+        /// Whose.
+        client: Client,
     },
+    /// How many are served before a request that waits.
+    Ahead(RequestId),
     /// The end of one request.
     Cancel(RequestId),
     /// The end of one worker.
     Stop {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long its active requests may go on.
+        drain: Duration,
+    },
+    /// The end of one worker's process, and another one in its place.
+    Restart {
         /// Which worker.
         worker: WorkerId,
         /// How long its active requests may go on.
@@ -71,6 +87,8 @@ pub enum Ask {
         /// How long active requests may go on.
         drain: Duration,
     },
+    /// A keeper leaves, and needs nothing here any more.
+    Leave,
     /// The end of the agent, but of no worker.
     HandOver {
         /// How long active requests may go on.
@@ -116,6 +134,8 @@ pub enum Input {
         worker: WorkerId,
         /// The engine's process.
         pid: u32,
+        /// When it began, in seconds of Unix time, where the system says so.
+        started_unix_s: Option<u64>,
     },
     /// An engine said how it is.
     Engine {
@@ -144,6 +164,13 @@ pub enum Input {
         worker: WorkerId,
         /// How much.
         back: MemoryBack,
+    },
+    /// The answer to [`super::Effect::Measure`].
+    Free {
+        /// Which worker shall be started again.
+        worker: WorkerId,
+        /// Bytes of host memory that are free now; absent when the system does not say.
+        available_bytes: Option<u64>,
     },
     /// What the operating system says of an engine's memory.
     Memory {

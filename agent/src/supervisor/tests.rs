@@ -31,7 +31,7 @@ impl Hive {
     }
 
     fn with(timings: Timings, settings: AgentSettings) -> Self {
-        let supervisor = Supervisor::new(timings, settings);
+        let supervisor = Supervisor::new(timings, settings, 7);
         Self { supervisor, now: Moment::ZERO, next: 0, effects: Vec::new() }
     }
 
@@ -113,7 +113,8 @@ impl Hive {
 
     fn slot(&mut self, id: &WorkerId) -> (Token, RequestId) {
         let request = RequestId::random();
-        (self.ask(Ask::Slot { worker: id.clone(), request }), request)
+        let client = Client::default();
+        (self.ask(Ask::Slot { worker: id.clone(), request, client }), request)
     }
 
     /// Lets time pass in ticks, while every engine keeps its heartbeat.
@@ -370,7 +371,7 @@ fn handed_over(kept: &[&WorkerId]) -> Answer {
 fn a_handover_refuses_what_is_new_lets_run_what_runs_and_stops_no_worker() {
     let mut hive = Hive::new();
     let id = hive.serving();
-    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: id.clone(), pid: 7, started_unix_s: None });
     let (running, _) = hive.slot(&id);
     let (waiting, _) = hive.slot(&id);
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(30) });
@@ -391,12 +392,12 @@ fn a_handover_refuses_what_is_new_lets_run_what_runs_and_stops_no_worker() {
 fn a_handover_takes_back_what_outlasts_it_and_waits_for_a_guard_that_is_being_started() {
     let mut hive = Hive::new();
     let (busy, starting) = (hive.serving(), hive.spawned());
-    hive.feed(Input::Running { worker: busy.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: busy.clone(), pid: 7, started_unix_s: None });
     let (running, _) = hive.slot(&busy);
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(2) });
     hive.pass(Duration::from_secs(3));
     assert_eq!(hive.answer(handover), None, "nobody could find that guard yet");
-    hive.feed(Input::Running { worker: starting.clone(), pid: 8 });
+    hive.feed(Input::Running { worker: starting.clone(), pid: 8, started_unix_s: None });
     assert!(hive.wants(|e| matches!(e, Effect::Revoke { token, .. } if *token == running)));
     let mut both = [&busy, &starting];
     both.sort();
@@ -407,7 +408,7 @@ fn a_handover_takes_back_what_outlasts_it_and_waits_for_a_guard_that_is_being_st
 fn a_handover_keeps_no_worker_that_was_told_to_end() {
     let mut hive = Hive::new();
     let id = hive.serving();
-    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: id.clone(), pid: 7, started_unix_s: None });
     let (token, _) = hive.slot(&id);
     let stop = hive.ask(Ask::Stop { worker: id.clone(), drain: Duration::from_secs(600) });
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(1) });

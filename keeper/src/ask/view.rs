@@ -9,7 +9,7 @@ use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
 use wire::{Code, Fault, HiveName, Timings, WorkerId};
 
-use super::{Audience, Placed, Wish};
+use super::{Audience, Placed, Wish, watched};
 use crate::failure::Failure;
 use crate::fleet::place::{Placement, place, takes_it_at_once};
 use crate::fleet::{Fleet, Moment, Picture};
@@ -134,7 +134,8 @@ impl<'a> View<'a> {
             }
         };
         let worker = self.routable(&mut chosen, &id, audience).await?;
-        Ok((Placed { hive, worker, reused, why }, chosen.client))
+        let request = wish.ask.id;
+        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
     }
 
     async fn spawn(
@@ -172,7 +173,8 @@ impl<'a> View<'a> {
                 return Err(fault);
             }
             audience.waits(worker, self.began.elapsed());
-            let Some(event) = events.next().await? else { return Err(events.ended()) };
+            let event = watched(client, self.timings, audience, events.next()).await?;
+            let Some(event) = event else { return Err(events.ended()) };
             if self.fleet.update(client.hive(), event, self.began.elapsed()) == Picture::Torn {
                 *events = client.events().await?;
             }

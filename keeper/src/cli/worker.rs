@@ -1,5 +1,7 @@
 //! `rbee worker …`: the workers by their ids.
 
+mod logs;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -27,6 +29,7 @@ pub struct Args {
 enum Command {
     List(ListArgs),
     Stop(StopArgs),
+    Logs(logs::Args),
 }
 
 /// List the workers.
@@ -71,6 +74,7 @@ impl Args {
         match &self.command {
             Command::List(args) => args.json,
             Command::Stop(args) => args.json,
+            Command::Logs(_) => false,
         }
     }
 }
@@ -86,6 +90,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             ps::list(context, args.hive.as_ref(), args.json, show)
         }
         Command::Stop(args) => stop(args, context),
+        Command::Logs(args) => logs::run(args, context),
     }
 }
 

@@ -117,6 +117,7 @@ impl Hive {
                     if let Some(known) = self.workers.get_mut(&worker.id) {
                         known.memory_bytes = worker.memory_bytes;
                         known.unload_in_s = worker.unload_in_s;
+                        known.supervision.restart_in_ms = worker.supervision.restart_in_ms;
                     }
                 }
             }

@@ -84,6 +84,7 @@ fn state() -> impl Strategy<Value = WorkerState> {
             .prop_map(|(bytes_done, bytes_total)| S::Loading { bytes_done, bytes_total }),
         (exit(), text()).prop_map(|(exit, stderr_tail)| S::Crashed { exit, stderr_tail }),
         (text(), of(code())).prop_map(|(why, code)| S::Failed { why, code }),
+        any::<u32>().prop_map(|attempt| S::Restarting { attempt }),
     ]
 }
 
@@ -109,16 +110,29 @@ fn warning() -> impl Strategy<Value = Warning> {
 }
 
 prop_compose! {
+    fn supervision()(
+        restarts in any::<u32>(), times in any::<(Option<u64>, Option<u64>)>(),
+        last_end in of((text(), text())),
+    ) -> Supervision {
+        let (started_unix_s, restart_in_ms) = times;
+        let last_end = last_end.map(|(cause, stderr_tail)| LastEnd { cause, stderr_tail });
+        Supervision { started_unix_s, restarts, restart_in_ms, last_end }
+    }
+}
+
+prop_compose! {
     fn worker()(
         id in id(), model in model(), device in device(), state in state(),
         numbers in any::<(u32, u32, i64, u32, u32, u32)>(),
         optional in any::<(Option<u32>, Option<u64>, Option<u64>)>(), limit in of(limit()),
+        supervision in supervision(),
     ) -> WorkerInfo {
         let (ctx_size, slots, keep_alive_s, model_ctx, active, queued) = numbers;
         let (pid, memory_bytes, unload_in_s) = optional;
         let spec = WorkerSpec { model, device, ctx_size, slots, keep_alive_s };
         WorkerInfo {
             id, spec, state, pid, model_ctx, active, queued, memory_bytes, unload_in_s, limit,
+            supervision,
         }
     }
 }

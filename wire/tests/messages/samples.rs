@@ -24,8 +24,8 @@ use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
-    Exit, HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
-    WorkerInfo, WorkerSpec, WorkerState,
+    Exit, HandoverReply, LastEnd, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
+    Supervision, WorkerInfo, WorkerSpec, WorkerState,
 };
 use wire::{Code, Device, Fault, ModelRef, Timings};
 
@@ -88,6 +88,8 @@ pub fn all() -> Vec<Sample> {
         sample("guard_record_least", least_guard_record()),
         sample("containment", bounds::containment()),
         sample("exit_record", exit_record()),
+        sample("journal_entry", crate::journal::ended()),
+        sample("journal_entry_least", crate::journal::begun()),
         sample("chat_request", chat_request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
@@ -147,6 +149,7 @@ pub fn states() -> Vec<WorkerState> {
         WorkerState::Stopped,
         WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail: "one\ntwo\n".into() },
         WorkerState::Stale,
+        WorkerState::Restarting { attempt: 2 },
         WorkerState::Failed {
             why: "the model's file breaks its format".into(),
             code: Some(Code::ModelCorrupt),
@@ -165,6 +168,7 @@ pub fn state_name(state: &WorkerState) -> &'static str {
         WorkerState::Stopped => "worker_stopped",
         WorkerState::Crashed { .. } => "worker_crashed",
         WorkerState::Stale => "worker_stale",
+        WorkerState::Restarting { .. } => "worker_restarting",
         WorkerState::Failed { .. } => "worker_failed",
         WorkerState::Unknown => panic!("nobody sends what nobody knows"),
     }
@@ -261,6 +265,15 @@ fn spec() -> WorkerSpec {
     }
 }
 
+fn supervision() -> Supervision {
+    Supervision {
+        started_unix_s: Some(1_790_000_000),
+        restarts: 2,
+        restart_in_ms: Some(1750),
+        last_end: Some(LastEnd { cause: "signal 9".into(), stderr_tail: "one\ntwo\n".into() }),
+    }
+}
+
 pub fn worker(state: WorkerState) -> WorkerInfo {
     WorkerInfo {
         id: id(),
@@ -273,6 +286,7 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         memory_bytes: Some(1 << 30),
         unload_in_s: Some(1799),
         limit: Some(bounds::limit()),
+        supervision: supervision(),
     }
 }
 
@@ -345,6 +359,8 @@ fn guard_spec() -> GuardSpec {
         model_ctx: 131_072,
         need_bytes: 3_221_225_472,
         wanted: bounds::wanted(),
+        restarts: 2,
+        model_path: "/models/a.gguf".into(),
         engine: EngineCommand {
             program: "/opt/rbee".into(),
             args: vec!["worker".into(), "serve".into()],

@@ -114,6 +114,8 @@ pub fn spec(program: &str, args: &[&str]) -> GuardSpec {
         model_ctx: 2048,
         need_bytes: 0,
         wanted: Wanted::default(),
+        restarts: 0,
+        model_path: String::new(),
         engine: EngineCommand {
             program: program.to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
