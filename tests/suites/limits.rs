@@ -159,9 +159,9 @@ fn a_worker_lives_in_a_group_of_its_own_that_goes_with_it_however_it_ends() {
         wait_until(ends, PATIENCE, || groups.iter().all(gone).then_some(()));
         if ends != "stopped" {
             // It is started again, in a group of its new process.
+            wait_until("its next group", PATIENCE, || groups_of(&[&id]).pop());
             sandbox.wait_for_state("ready");
-            let again = groups_of(&[&id]);
-            assert!(!again.is_empty() && !again.iter().any(|group| groups.contains(group)));
+            assert!(!groups_of(&[&id]).iter().any(|group| groups.contains(group)));
             let _ = sandbox.rbee(&["worker", "stop", &id]).expect_code(0);
             assert_eq!(groups_of(&[&id]), Vec::<PathBuf>::new());
         }
