@@ -98,6 +98,7 @@ pub enum Ask {
 
 /// How an engine ended.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it travels in a box, and most are recorded")]
 pub enum End {
     /// Its guard recorded it.
     Recorded(ExitRecord),

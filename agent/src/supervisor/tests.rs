@@ -293,8 +293,8 @@ fn an_obstacle_keeps_new_workers_out_and_leaves_those_that_are_there() {
     let mut hive = Hive::new();
     let id = hive.serving();
     let full = |ask: &mut SpawnAsk| ask.obstacle = Some(Fault::new(Code::DiskFull, "full"));
-    let refused = hive.spawn(full);
-    assert_eq!(hive.refusal(refused).code, Code::DiskFull);
+    let kept_out = hive.spawn(full);
+    assert_eq!(hive.refusal(kept_out).code, Code::DiskFull);
     let reused = hive.spawn(|ask| {
         full(ask);
         ask.reuse = true;

@@ -189,6 +189,7 @@ impl Worker {
         (self.limit, self.returned) = (None, None);
         (self.heard, self.progressed, self.idle_since) = (now, now, now);
         (self.engine_active, self.serving_since) = (0, None);
+        (self.limit, self.returned) = (None, None);
     }
 
     /// Whether a request may be sent to it now.

@@ -142,16 +142,12 @@ pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<Seen>, Failure>
 
 async fn look_at(way: &Way, timings: &Timings) -> Result<Seen, Fault> {
     let hive = way.hive().clone();
-    match link::reach_running(way, timings).await? {
-        Some((_client, mut events)) => {
-            let Snapshot { workers, warnings, .. } = events.snapshot().await?;
-            Ok(Seen { hive, workers: Some(workers), orphans: false, warnings })
-        }
-        None => {
-            let orphans = way.has_orphans().await?;
-            Ok(Seen { hive, workers: None, orphans, warnings: Vec::new() })
-        }
+    if let Some((_client, mut events)) = link::reach_running(way, timings).await? {
+        let Snapshot { workers, warnings, .. } = events.snapshot().await?;
+        return Ok(Seen { hive, workers: Some(workers), orphans: false, warnings });
     }
+    let orphans = way.has_orphans().await?;
+    Ok(Seen { hive, workers: None, orphans, warnings: Vec::new() })
 }
 
 /// What runs short, and where.
