@@ -9,13 +9,19 @@ mod daemon;
 mod dirs;
 mod executor;
 mod inventory;
+mod journal;
 mod kill;
+mod peaks;
 mod platform;
+mod rotating;
+mod scope;
 mod session;
 mod settings;
+mod shortage;
 mod start;
 mod store;
 mod supervisor;
+mod tail;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,11 +31,12 @@ use wire::hello::{Bridge, Started};
 use wire::inspection::Weight;
 use wire::marker::Marker;
 use wire::tokens::Located;
-use wire::{BuildId, Code, Fault, ModelRef, layout, ndjson};
+use wire::{BuildId, Code, Device, Fault, ModelRef, layout, ndjson};
 
 use crate::admission::Memory;
 use crate::cli::{Args, Command, ServeArgs, StartArgs, WeighArgs};
 use crate::dirs::Dirs;
+use crate::peaks::Peaks;
 use crate::store::Store;
 
 /// Detail of the fault of a daemon that found another one running.
@@ -137,6 +144,7 @@ fn weigh(args: &WeighArgs) -> Result<(), Fault> {
         available_bytes: inventory::available_bytes().unwrap_or(u64::MAX),
         promised_bytes: 0,
         reserve_bytes: settings.agent.reserve_for(&args.model),
+        overrun_bytes: Peaks::open(dirs.peaks()).overrun_bytes(&args.model, Device::CPU),
     };
     let admitted = admission::decide(&model.shape, args.ctx_size, supervisor::SLOTS, memory)?;
     let line = ndjson::encode(&Weight {

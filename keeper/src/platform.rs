@@ -55,6 +55,12 @@ pub fn ignores(signal: rustix::process::Signal) -> bool {
     mask.checked_shr(bit).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// What this machine calls itself, where it says so.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Waits until the process ends; at once when there is none.
 ///
 /// # Errors

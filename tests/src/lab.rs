@@ -185,6 +185,12 @@ impl Lab {
         self.must(&["power-off", host]);
     }
 
+    /// The last login of its user ends, and with it everything that is not their manager's.
+    #[track_caller]
+    pub fn logout(&self, host: &str) {
+        self.must(&["logout", host]);
+    }
+
     /// Starts it again; returns when its sshd listens.
     #[track_caller]
     pub fn boot(&self, host: &str) {

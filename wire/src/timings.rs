@@ -54,6 +54,15 @@ pub struct Timings {
     /// Second step: SIGTERM to its process group; then SIGKILL.
     #[serde(rename = "stop_term_ms", with = "millis")]
     pub stop_term: Duration,
+    /// First pause before a worker that ended by itself is started again; it doubles from there.
+    #[serde(rename = "restart_first_ms", with = "millis")]
+    pub restart_first: Duration,
+    /// A worker that served this long begins to count its restarts anew.
+    #[serde(rename = "restart_reset_ms", with = "millis")]
+    pub restart_reset: Duration,
+    /// Failures of one model on one device within this time open its breaker.
+    #[serde(rename = "breaker_window_ms", with = "millis")]
+    pub breaker_window: Duration,
     /// How long a cancelled request may hold its slot before the keeper stops waiting for the ack.
     #[serde(rename = "cancel_ack_ms", with = "millis")]
     pub cancel_ack: Duration,
@@ -87,6 +96,9 @@ impl Default for Timings {
             down_drain: secs(5),
             stop_ask: secs(5),
             stop_term: secs(5),
+            restart_first: secs(1),
+            restart_reset: secs(5 * 60),
+            breaker_window: secs(5 * 60),
             cancel_ack: secs(5),
             orphan_timeout: secs(5 * 60),
             lease: secs(30),

@@ -63,6 +63,9 @@ async fn adopt(dir: &Path, handle: &Handle) {
         },
     };
     tracing::info!(%worker, ?end, "a worker of an earlier agent has ended");
+    if let Some(record) = place.record() {
+        process::remove_groups(&record);
+    }
     place.remove();
     handle.tell(Input::Adopted(Box::new(spec))).await;
     handle.tell(Input::Ended { worker, end: Box::new(end) }).await;

@@ -41,6 +41,7 @@ pub async fn tend(place: Place, mut child: Option<Child>, inputs: Inputs) {
     let end = follow(&place, &mut child, &inputs).await;
     if let Some(record) = read_record(&place).await {
         process::wait_gone(record.guard, EXIT_TIME).await;
+        process::remove_groups(&record);
     }
     if let Some(mut child) = child {
         // Reaped, so that no zombie stays; a guard that hangs is reaped by tokio later.
@@ -59,6 +60,10 @@ async fn follow(place: &Place, child: &mut Option<Child>, inputs: &Inputs) -> En
         while let Some(status) = values.next().await {
             match status {
                 GuardStatus::Running(record) if place.owns(&record) => {
+                    if let Some(limit) = record.limit {
+                        let worker = place.id.clone();
+                        tell(inputs, Input::Limited { worker, limit }).await;
+                    }
                     let _agent_ends = inputs.send(Message::running(record)).await;
                     engine.get_or_insert_with(|| Listener::start(place, inputs));
                 }

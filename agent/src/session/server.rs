@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -15,9 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
+use super::greeting::Greeting;
 use super::voice;
 use crate::executor::Handle;
-use crate::supervisor::Input;
+use crate::supervisor::{Client, Input};
 
 /// How long a client may take to send its request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -64,6 +67,7 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut closing = handle.closing();
     let mut connections = JoinSet::new();
+    let mut clients = (1..).map(Client);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -85,9 +89,10 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
         // One too many is closed at once: its client sees that, and those who are here stay.
         let Ok(permit) = Arc::clone(&free).try_acquire_owned() else { continue };
         let (router, handle) = (router.clone(), handle.clone());
+        let client = clients.next().unwrap_or_default();
         connections.spawn(async move {
             handle.tell(Input::Connected).await;
-            connection(stream, router, &handle, pulse).await;
+            connection(stream, (router, client), &handle, pulse).await;
             handle.tell(Input::Disconnected).await;
             drop(permit);
         });
@@ -102,7 +107,12 @@ fn is_own_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
 
-async fn connection(stream: UnixStream, router: Router, handle: &Handle, pulse: Pulse) {
+async fn connection(
+    stream: UnixStream,
+    (router, client): (Router, Client),
+    handle: &Handle,
+    pulse: Pulse,
+) {
     // Whoever connects and says nothing must not keep a place.
     if !matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(()))) {
         return;
@@ -121,8 +131,13 @@ async fn connection(stream: UnixStream, router: Router, handle: &Handle, pulse: 
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
-    let service = TowerToHyperService::new(router);
     let (stream, ear) = voice::listen(stream);
+    let stream = Greeting::within(HEAD_TIME, stream);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(client);
+        router.call(request)
+    });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let mut closing = handle.closing();

@@ -6,14 +6,18 @@ mod view;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use rand::RngExt;
+use tracing::Instrument;
 use wire::generate::{Chunk, FinishReason, GenerationTimings, Usage};
+use wire::journal::RequestPrefix;
 use wire::worker::WorkerInfo;
-use wire::{Code, Fault, HiveName, Timings};
+use wire::{Code, Fault, HiveName, RequestId, Timings, limits};
 
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::interrupt::{Interrupts, Stops};
 use crate::link::client::{Ask, Client};
+use crate::link::generation::Generation;
 use crate::link::voice::{self, Hearing};
 use crate::link::way::Way;
 use crate::ssh::client::patience::Deadline;
@@ -21,12 +25,20 @@ use view::View;
 
 /// How often a request is placed when the worker of its placement turns out to be gone.
 const MAX_PLACEMENTS: u32 = 3;
-/// How often a request is sent again to a queue that was full.
+/// How often a request without a deadline is sent again to a queue that was full.
 const MAX_RETRIES: u32 = 3;
 /// Shortest pause before a full queue is tried again; it doubles from there.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest pause that a hive can ask for.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_secs(limits::MAX_RETRY_AFTER_S);
+/// Part of a pause that is added at random, so that those who were told the same do not come back
+/// at the same moment.
+const RETRY_JITTER: f64 = 0.1;
+
+/// Between two looks at how many are before a request that waits.
+const LOOK_AT_QUEUE: Duration = Duration::from_secs(1);
+/// Digits of a request's id in a hint: among a thousand requests no two begin with the same.
+const SHOWN_DIGITS: usize = 8;
 
 /// What a person wants answered.
 #[derive(Debug, Clone)]
@@ -44,6 +56,8 @@ pub struct Wish {
 /// Where a request went.
 #[derive(Debug, Clone)]
 pub struct Placed {
+    /// Which request.
+    pub request: RequestId,
     /// Which hive.
     pub hive: HiveName,
     /// Which worker, as it was then.
@@ -77,6 +91,12 @@ pub trait Audience {
     fn retries(&mut self, why: &Fault, pause: Duration);
     /// The hive has been silent for so long, and nothing is given up yet; or it is heard again.
     fn silent(&mut self, hive: &HiveName, since: Option<Duration>);
+    /// Whether somebody looks at [`Self::queued`].
+    fn watches_the_queue(&self) -> bool {
+        false
+    }
+    /// So many are served before the request, which waits for a slot since `elapsed`.
+    fn queued(&mut self, _ahead: u64, _elapsed: Duration) {}
     /// The worker is not ready yet; called again with every news of it.
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration);
     /// The request has a worker, and the worker took it.
@@ -98,15 +118,19 @@ pub async fn answer(
     audience: &mut impl Audience,
     interrupts: &mut Interrupts,
 ) -> Result<Ending, Failure> {
-    let sent = RefCell::new(None);
+    let (sent, id) = (RefCell::new(None), wish.ask.id);
     let mut stops = Stops::listen()?;
+    let span = tracing::info_span!("request", request = %id);
     let outcome = tokio::select! {
-        outcome = placed_and_answered(ways, timings, wish, audience, &sent) => {
+        outcome = placed_and_answered(ways, timings, wish, audience, &sent).instrument(span) => {
             outcome.map_err(|failure| if stops.happened() { stopped(failure) } else { failure })
         }
         () = interrupts.next() => Err(Failure::interrupted()),
         () = passed(wish.ask.deadline) => Err(too_late().into()),
     };
+    if let Err(failure) = &outcome {
+        tracing::info!(request = %id, code = failure.fault.code.as_str(), "request failed");
+    }
     let client = sent.take();
     if let Err(failure) = &outcome
         && must_be_cancelled(failure)
@@ -114,16 +138,40 @@ pub async fn answer(
     {
         tokio::select! {
             // When nothing acknowledges, the closing connection cancels it as well.
-            _ = tokio::time::timeout(timings.cancel_ack, client.cancel(wish.ask.id)) => {}
+            _ = tokio::time::timeout(timings.cancel_ack, client.cancel(id)) => {}
             () = interrupts.next() => {}
         }
     }
     if wish.is_last
-        && let Some(client) = client
+        && let Some(client) = &client
     {
         client.leave().await;
     }
-    outcome
+    match (outcome, client) {
+        (Err(failure), Some(_asked)) => Err(explained(failure, id)),
+        (outcome, _) => outcome,
+    }
+}
+
+/// A failure of a request that a hive was asked: its id, and the way to look at it where that may
+/// tell more.
+fn explained(mut failure: Failure, id: RequestId) -> Failure {
+    failure.fault.correlation_id = Some(id);
+    let says_it_all = matches!(
+        failure.fault.code,
+        Code::InvalidArgument
+            | Code::TooLarge
+            | Code::ContextOverflow
+            | Code::TemplateFailed
+            | Code::Cancelled
+    );
+    if says_it_all { failure } else { failure.hint(why_command(id)) }
+}
+
+/// The command that shows where a request went.
+pub fn why_command(id: RequestId) -> String {
+    let id = id.to_string();
+    format!("rbee why {}", id.get(..SHOWN_DIGITS).unwrap_or(&id))
 }
 
 /// A hive gives up a request whose keeper does not answer it; one that is stopped cannot.
@@ -171,9 +219,9 @@ async fn placed_and_answered(
         let view = View::open(ways, timings, wish, audience).await?;
         let (placed, client) = view.ready_worker(wish, audience).await?;
         *sent.borrow_mut() = Some(client.clone());
+        tracing::info!(hive = %placed.hive, worker = %placed.worker.id, "request placed");
         let began = Instant::now();
-        let asked = client.generate(&placed.worker.id, &wish.ask);
-        match watched(&client, timings, audience, asked).await {
+        match begun(&client, &placed, wish, timings, audience).await {
             Ok(mut generation) => {
                 audience.placed(&placed).await?;
                 let mut ending = Ending::default();
@@ -194,9 +242,12 @@ async fn placed_and_answered(
                 tracing::info!(attempt, code = fault.code.as_str(), "placing again");
                 attempt += 1;
             }
-            Err(fault) if retries < MAX_RETRIES && fault.code == Code::QueueFull => {
+            Err(fault) if fault.code == Code::QueueFull => {
                 let pause = pause_before(&fault, retries);
-                retries += 1;
+                if !may_wait(pause, retries, wish.ask.deadline) {
+                    return Err(given_up(fault, pause, wish.ask.deadline).into());
+                }
+                retries = retries.saturating_add(1);
                 // The request is nowhere while it waits.
                 sent.take();
                 audience.retries(&fault, pause);
@@ -205,6 +256,39 @@ async fn placed_and_answered(
             Err(fault) => return Err(fault.into()),
         }
     }
+}
+
+/// Sends the request and waits until its stream begins; meanwhile tells of a silence of its hive,
+/// and how many are before the request.
+async fn begun(
+    client: &Client,
+    placed: &Placed,
+    wish: &Wish,
+    timings: &Timings,
+    audience: &mut impl Audience,
+) -> Result<Generation, Fault> {
+    let answer = client.generate(&placed.worker.id, &wish.ask);
+    tokio::pin!(answer);
+    let (began, id) = (Instant::now(), RequestPrefix::from(wish.ask.id));
+    let mut hearing = client.hearing();
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            now = voice::turn(&mut hearing) => told(client, now, timings, audience),
+            ahead = ahead(client, &id), if audience.watches_the_queue() => {
+                if let Some(ahead) = ahead {
+                    audience.queued(ahead, began.elapsed());
+                }
+            }
+        }
+    }
+}
+
+/// After a while, how many are before a request; nothing from an agent that keeps no journal.
+async fn ahead(client: &Client, id: &RequestPrefix) -> Option<u64> {
+    tokio::time::sleep(LOOK_AT_QUEUE).await;
+    client.requests(Some(id)).await.ok()?.first()?.ahead
 }
 
 /// What `work` comes to; a silence of its hive is told meanwhile.
@@ -237,8 +321,25 @@ fn told(client: &Client, now: Hearing, timings: &Timings, audience: &mut impl Au
 /// How long a full queue is left alone: as long as the hive said, and longer each time.
 fn pause_before(fault: &Fault, retries: u32) -> Duration {
     let told = fault.details.get("retry_after_s").and_then(serde_json::Value::as_u64);
-    let least = FIRST_RETRY.saturating_mul(1 << retries);
-    Duration::from_secs(told.unwrap_or(0)).max(least).min(LONGEST_RETRY)
+    let least = FIRST_RETRY.saturating_mul(1 << retries.min(MAX_RETRIES));
+    let pause = Duration::from_secs(told.unwrap_or(0)).max(least).min(LONGEST_RETRY);
+    pause.mul_f64(1.0 + rand::rng().random_range(0.0..RETRY_JITTER))
+}
+
+/// Whether a full queue is worth another try after `pause`: until the deadline where there is one.
+fn may_wait(pause: Duration, retries: u32, deadline: Option<Instant>) -> bool {
+    match deadline {
+        Some(deadline) => deadline.saturating_duration_since(Instant::now()) > pause,
+        None => retries < MAX_RETRIES,
+    }
+}
+
+/// The fault of a queue that stays full.
+fn given_up(fault: Fault, pause: Duration, deadline: Option<Instant>) -> Fault {
+    if deadline.is_none() {
+        return fault.hint("rbee run --deadline 10m \"…\"  # tries again for so long");
+    }
+    fault.cause(format!("it will have room in {} s, after the deadline", pause.as_secs()))
 }
 
 /// Whether a refusal only says that the picture was old: then nothing was computed yet and another
@@ -274,7 +375,28 @@ mod tests {
         let pauses: Vec<u64> = (0..3).map(|n| pause_before(&fault(1), n).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4]);
         assert_eq!(pause_before(&fault(7), 0).as_secs(), 7);
-        assert_eq!(pause_before(&fault(u64::MAX), 0), LONGEST_RETRY);
+        let longest = pause_before(&fault(u64::MAX), 0);
+        assert!((LONGEST_RETRY..LONGEST_RETRY * 2).contains(&longest), "{longest:?}");
+    }
+
+    #[test]
+    fn a_deadline_allows_as_many_tries_as_fit_and_none_that_does_not() {
+        let pause = Duration::from_secs(5);
+        let soon = Instant::now().checked_add(Duration::from_secs(1));
+        let late = Instant::now().checked_add(Duration::from_secs(600));
+        assert!(may_wait(pause, 99, late) && !may_wait(pause, 0, soon));
+        assert!(may_wait(pause, 0, None) && !may_wait(pause, MAX_RETRIES, None));
+        let told = given_up(Fault::new(Code::QueueFull, "full"), pause, soon);
+        assert!(told.causes[0].contains("after the deadline"), "{told:?}");
+    }
+
+    #[test]
+    fn a_failure_that_explains_itself_needs_no_look_at_the_hive() {
+        let id = RequestId::random();
+        let told = |code| explained(Fault::new(code, "x").into(), id).fault;
+        assert!(told(Code::WorkerCrashed).hints[0].starts_with("rbee why "));
+        assert!(told(Code::ContextOverflow).hints.is_empty());
+        assert_eq!(told(Code::ContextOverflow).correlation_id, Some(id));
     }
 
     #[test]

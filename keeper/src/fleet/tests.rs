@@ -24,6 +24,8 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
         queued: 0,
         memory_bytes: None,
         unload_in_s: None,
+        limit: None,
+        supervision: wire::worker::Supervision::default(),
     }
 }
 
@@ -46,6 +48,7 @@ pub fn snapshot(revision: u64, workers: Vec<WorkerInfo>) -> Event {
         },
         devices: vec![cpu],
         workers,
+        warnings: Vec::new(),
     })
 }
 

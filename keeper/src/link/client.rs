@@ -15,13 +15,14 @@ use wire::doctor::Check;
 use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
 use wire::hello::{Hello, agent_protocol};
+use wire::journal::{ClientName, Entry, RequestPrefix};
 use wire::sampling::SamplingFields;
 use wire::settings::Lifetime;
 use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest};
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
-use super::streams::Events;
+use super::streams::{Events, Lines};
 use super::voice::{self, Hearing};
 use super::{Opened, doctor, named};
 
@@ -172,6 +173,9 @@ impl Client {
         let headers = request.headers_mut();
         let id = header_value(&ask.id.to_string())?;
         headers.insert(routes::REQUEST_HEADER, id);
+        if let Some(name) = own_name() {
+            headers.insert(routes::CLIENT_HEADER, header_value(name.as_str())?);
+        }
         headers.insert(header::ACCEPT, http::HeaderValue::from_static(routes::EVENT_STREAM));
         if let Some(deadline) = ask.deadline {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
@@ -191,12 +195,42 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
+    /// What the hive remembers of the requests whose id begins so, or of all, newest first.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent that keeps no journal, and those of the connection.
+    pub async fn requests(&self, prefix: Option<&RequestPrefix>) -> Result<Vec<Entry>, Fault> {
+        let query = prefix.map(|prefix| format!("?id={prefix}")).unwrap_or_default();
+        self.get(&format!("{}{query}", routes::REQUESTS)).await
+    }
+
+    /// The last `lines` of a log, and with `follow` what comes after them, too. `route` is
+    /// [`routes::LOGS`] or that of a worker.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent without the route, `WORKER_NOT_FOUND` for a worker without a log.
+    pub async fn logs(&self, route: &str, lines: u32, follow: bool) -> Result<Lines, Fault> {
+        let path = format!("{route}?lines={lines}&follow={}", u8::from(follow));
+        let response = self.send(self.request(Method::GET, &path, Bytes::new())?).await?;
+        Ok(Lines::new(response.into_body(), self.peer.clone()))
+    }
+
     /// Stops one worker and waits for its end.
     ///
     /// # Errors
     /// `WORKER_NOT_FOUND` for an id that the hive does not know.
     pub async fn stop(&self, id: &WorkerId, stop: StopRequest) -> Result<StopReply, Fault> {
         self.post(&routes::with_id(routes::WORKER_STOP, id), &stop).await
+    }
+
+    /// Starts one worker again with the same spec, once its active requests had their time, and
+    /// waits until its next process has been asked for.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND` for an id that the hive does not know, `INSUFFICIENT_RAM` when it does
+    /// not fit any more.
+    pub async fn restart(&self, id: &WorkerId, stop: StopRequest) -> Result<SpawnReply, Fault> {
+        self.post(&routes::with_id(routes::WORKER_RESTART, id), &stop).await
     }
 
     /// Stops all workers and the agent.
@@ -302,6 +336,12 @@ impl Client {
 /// How long an agent may take to end after it said that it does.
 pub fn end_bound(timings: &Timings) -> Duration {
     timings.stop_ask.saturating_add(timings.stop_term)
+}
+
+/// What this program calls itself in a hive's journal: its machine and its process.
+fn own_name() -> Option<ClientName> {
+    let host = crate::platform::host_name().unwrap_or_else(|| "keeper".to_owned());
+    format!("{host}/{}", std::process::id()).parse().ok()
 }
 
 fn encode(value: &impl Serialize) -> Result<Bytes, Fault> {
