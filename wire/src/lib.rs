@@ -14,6 +14,7 @@ pub mod hello;
 pub mod hugging_face;
 pub mod ids;
 pub mod inspection;
+pub mod json;
 pub mod layout;
 pub mod limits;
 pub mod marker;

@@ -43,8 +43,8 @@ pub(super) async fn chat(
 ) -> Result<Response, Refused> {
     let mut call = call(&hive, &id, request, &headers)?;
     call.body = read_body(body, &headers, limits::MAX_GENERATE_BYTES).await?;
-    let ChatRequest { messages, sampling } = parse(&call.body)?;
-    check(&Prompt::Chat(messages), &sampling)?;
+    let (prompt, sampling) = parse::<ChatRequest>(&call.body)?.into_parts();
+    check(&prompt, &sampling)?;
     proxy(&hive, call).await
 }
 

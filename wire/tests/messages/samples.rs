@@ -11,12 +11,13 @@ use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, CompletionRequest, Delta,
-    FinishReason, GenerationTimings, Message, TokenLogprob, Usage,
+    FinishReason, FunctionCall, GenerationTimings, Message, TokenLogprob, ToolCall, Usage,
 };
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
 use wire::hello::{Hello, ProtocolRange, Role};
+use wire::json::Json;
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
@@ -85,8 +86,10 @@ pub fn all() -> Vec<Sample> {
         sample("guard_record_least", GuardRecord { boot: None, ..guard_record() }),
         sample("exit_record", exit_record()),
         sample("chat_request", chat_request()),
+        sample("chat_request_tools", tools_request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
+        sample("chunk_tools", tool_chunk()),
         sample("chunk_completion", completion_chunk()),
         sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
@@ -397,7 +400,35 @@ fn chat_request() -> ChatRequest {
         Message::new(ChatRole::Assistant, "A hive.\n\"Yes\" 🐝"),
         Message::new(ChatRole::User, "More."),
     ];
-    ChatRequest { messages, sampling: sampling() }
+    ChatRequest { messages, tools: None, sampling: sampling() }
+}
+
+fn tool_call() -> ToolCall {
+    let (name, arguments) = ("weather".to_owned(), "{\"city\":\"Köln\"}".to_owned());
+    let function = FunctionCall { name, arguments };
+    ToolCall { index: 0, id: "5f0c8a520".into(), kind: "function".into(), function }
+}
+
+fn tools_request() -> ChatRequest {
+    let called = Message {
+        tool_calls: vec![tool_call()],
+        ..Message::new(ChatRole::Assistant, String::new())
+    };
+    let told =
+        Message { tool_call_id: Some("5f0c8a520".into()), ..Message::new(ChatRole::Tool, "rain") };
+    let parameters = Json::object([("type", Json::text("object"))]);
+    let function = [("name", Json::text("weather")), ("parameters", parameters)];
+    let tool = [("function", Json::object(function)), ("type", Json::text("function"))];
+    let tools = Some(vec![Json::object(tool)]);
+    let asked = Message::new(ChatRole::User, "What is it like in Köln?");
+    let sampling = SamplingFields::default();
+    ChatRequest { messages: vec![asked, called, told], tools, sampling }
+}
+
+fn tool_chunk() -> Chunk {
+    let delta = Delta { tool_calls: vec![tool_call()], ..Delta::default() };
+    let choice = Choice { delta, token_ids: vec![7], ..Choice::default() };
+    chunk("chat.completion.chunk", choice)
 }
 
 fn completion_request() -> CompletionRequest {
@@ -410,7 +441,7 @@ fn chunk(object: &str, choice: Choice) -> Chunk {
 }
 
 fn first_chunk() -> Chunk {
-    let delta = Delta { content: "A".into(), reasoning_content: "hm".into() };
+    let delta = Delta { content: "A".into(), reasoning_content: "hm".into(), ..Delta::default() };
     let choice = Choice { delta, token_ids: vec![319], ..Choice::default() };
     chunk("chat.completion.chunk", choice)
 }
