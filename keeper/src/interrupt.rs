@@ -4,12 +4,17 @@ use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wire::{Code, Fault};
 
+use crate::platform;
+
 /// Signals that ask the program to end. From its making on they no longer end it by themselves.
 #[derive(Debug)]
 pub struct Interrupts {
     keyboard: Signal,
     /// Absent where a signal to end may end the program as it always does.
     terminate: Option<Signal>,
+    /// Sent when the terminal closes; absent too where somebody wants the program to outlive that
+    /// (`nohup`).
+    hangup: Option<Signal>,
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Fault> {
@@ -36,14 +41,24 @@ impl Stops {
     }
 }
 
+/// Waits for a signal; for one that is not listened to, for ever.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Interrupts {
-    /// Begins to listen to both.
+    /// Begins to listen to all of them.
     ///
     /// # Errors
     /// `INTERNAL` when the operating system refuses.
     pub fn listen() -> Result<Self, Fault> {
         let terminate = Some(listen(SignalKind::terminate())?);
-        Ok(Self { terminate, ..Self::listen_to_the_keyboard()? })
+        let is_wanted = !platform::ignores(rustix::process::Signal::HUP);
+        let hangup = is_wanted.then(|| listen(SignalKind::hangup())).transpose()?;
+        Ok(Self { terminate, hangup, ..Self::listen_to_the_keyboard()? })
     }
 
     /// Begins to listen to Ctrl-C alone: for a program that nobody could end while it waits for a
@@ -52,20 +67,15 @@ impl Interrupts {
     /// # Errors
     /// As [`Self::listen`].
     pub fn listen_to_the_keyboard() -> Result<Self, Fault> {
-        Ok(Self { keyboard: listen(SignalKind::interrupt())?, terminate: None })
+        Ok(Self { keyboard: listen(SignalKind::interrupt())?, terminate: None, hangup: None })
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
-        let terminated = async {
-            match &mut self.terminate {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             _ = self.keyboard.recv() => {}
-            _ = terminated => {}
+            () = received(self.terminate.as_mut()) => {}
+            () = received(self.hangup.as_mut()) => {}
         }
     }
 }

@@ -1,5 +1,8 @@
 //! One value of every message and of every variant, by the name of its golden file.
 
+mod bounds;
+mod tools;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -11,19 +14,19 @@ use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, CompletionRequest, Delta,
-    FinishReason, FunctionCall, GenerationTimings, Message, TokenLogprob, ToolCall, Usage,
+    FinishReason, GenerationTimings, Message, TokenLogprob, Usage,
 };
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
 use wire::hello::{Hello, ProtocolRange, Role};
-use wire::json::Json;
+use wire::memory::{MemoryBack, MemoryUse};
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
-    Exit, HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
-    WorkerInfo, WorkerSpec, WorkerState,
+    Exit, HandoverReply, LastEnd, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
+    Supervision, WorkerInfo, WorkerSpec, WorkerState,
 };
 use wire::{Code, Device, Fault, ModelRef, Timings};
 
@@ -83,13 +86,16 @@ pub fn all() -> Vec<Sample> {
         sample("handover_reply", HandoverReply { kept: vec![id()] }),
         sample("guard_spec", guard_spec()),
         sample("guard_record", guard_record()),
-        sample("guard_record_least", GuardRecord { boot: None, ..guard_record() }),
+        sample("guard_record_least", least_guard_record()),
+        sample("containment", bounds::containment()),
         sample("exit_record", exit_record()),
+        sample("journal_entry", crate::journal::ended()),
+        sample("journal_entry_least", crate::journal::begun()),
         sample("chat_request", chat_request()),
-        sample("chat_request_tools", tools_request()),
+        sample("chat_request_tools", tools::request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
-        sample("chunk_tools", tool_chunk()),
+        sample("chunk_tools", tools::chunk()),
         sample("chunk_completion", completion_chunk()),
         sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
@@ -112,10 +118,12 @@ pub fn events() -> Vec<Event> {
             hello: hello(),
             devices: devices(),
             workers: workers(),
+            warnings: bounds::warnings(),
         }),
         Event::Worker { revision: 42, worker: worker(WorkerState::Ready) },
         Event::WorkerGone { revision: 43, id: id() },
         Event::Telemetry { devices: devices(), workers: workers() },
+        Event::Warnings { warnings: bounds::warnings() },
         Event::Heartbeat { revision: 43 },
     ]
 }
@@ -127,6 +135,7 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Worker { .. } => "event_worker",
         Event::WorkerGone { .. } => "event_worker_gone",
         Event::Telemetry { .. } => "event_telemetry",
+        Event::Warnings { .. } => "event_warnings",
         Event::Heartbeat { .. } => "event_heartbeat",
         Event::Unknown => panic!("nobody sends what nobody knows"),
     }
@@ -143,6 +152,7 @@ pub fn states() -> Vec<WorkerState> {
         WorkerState::Stopped,
         WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail: "one\ntwo\n".into() },
         WorkerState::Stale,
+        WorkerState::Restarting { attempt: 2 },
         WorkerState::Failed {
             why: "the model's file breaks its format".into(),
             code: Some(Code::ModelCorrupt),
@@ -161,6 +171,7 @@ pub fn state_name(state: &WorkerState) -> &'static str {
         WorkerState::Stopped => "worker_stopped",
         WorkerState::Crashed { .. } => "worker_crashed",
         WorkerState::Stale => "worker_stale",
+        WorkerState::Restarting { .. } => "worker_restarting",
         WorkerState::Failed { .. } => "worker_failed",
         WorkerState::Unknown => panic!("nobody sends what nobody knows"),
     }
@@ -257,6 +268,15 @@ fn spec() -> WorkerSpec {
     }
 }
 
+fn supervision() -> Supervision {
+    Supervision {
+        started_unix_s: Some(1_790_000_000),
+        restarts: 2,
+        restart_in_ms: Some(1750),
+        last_end: Some(LastEnd { cause: "signal 9".into(), stderr_tail: "one\ntwo\n".into() }),
+    }
+}
+
 pub fn worker(state: WorkerState) -> WorkerInfo {
     WorkerInfo {
         id: id(),
@@ -268,6 +288,8 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         queued: 2,
         memory_bytes: Some(1 << 30),
         unload_in_s: Some(1799),
+        limit: Some(bounds::limit()),
+        supervision: supervision(),
     }
 }
 
@@ -314,7 +336,13 @@ fn spawn_reply() -> SpawnReply {
 }
 
 fn stop_reply() -> StopReply {
-    let stopped = |exit, killed| StoppedWorker { id: id(), exit, killed, took_ms: 17 };
+    let stopped = |exit, killed| StoppedWorker {
+        id: id(),
+        exit,
+        killed,
+        took_ms: 17,
+        memory: killed.then_some(MemoryBack { expected_bytes: 3 << 30, freed_bytes: 1 << 30 }),
+    };
     StopReply {
         stopped: vec![
             stopped(Exit::Code(0), false),
@@ -333,6 +361,9 @@ fn guard_spec() -> GuardSpec {
         spec: spec(),
         model_ctx: 131_072,
         need_bytes: 3_221_225_472,
+        wanted: bounds::wanted(),
+        restarts: 2,
+        model_path: "/models/a.gguf".into(),
         engine: EngineCommand {
             program: "/opt/rbee".into(),
             args: vec!["worker".into(), "serve".into()],
@@ -351,7 +382,13 @@ fn guard_record() -> GuardRecord {
         guard: ProcessIdentity { pid: 4242, start_time: 987_654 },
         engine: ProcessIdentity { pid: 4243, start_time: 987_655 },
         boot: Some("0f2a9b1c-6d1e-4b0e-9f57-2f5f6f6c8a11".into()),
+        limit: Some(bounds::limit()),
+        groups: vec!["/sys/fs/cgroup/rbee-a".into()],
     }
+}
+
+fn least_guard_record() -> GuardRecord {
+    GuardRecord { boot: None, limit: None, groups: Vec::new(), ..guard_record() }
 }
 
 fn exit_record() -> ExitRecord {
@@ -363,6 +400,7 @@ fn exit_record() -> ExitRecord {
         killed: false,
         stderr_tail: "one\ntwo\n".into(),
         fault: Some(Fault::new(Code::OutOfMemory, "no memory for the context")),
+        memory: Some(MemoryUse { peak_bytes: Some(5 << 30), out_of_memory: true }),
     }
 }
 
@@ -403,39 +441,11 @@ fn chat_request() -> ChatRequest {
     ChatRequest { messages, tools: None, sampling: sampling() }
 }
 
-fn tool_call() -> ToolCall {
-    let (name, arguments) = ("weather".to_owned(), "{\"city\":\"Köln\"}".to_owned());
-    let function = FunctionCall { name, arguments };
-    ToolCall { index: 0, id: "5f0c8a520".into(), kind: "function".into(), function }
-}
-
-fn tools_request() -> ChatRequest {
-    let called = Message {
-        tool_calls: vec![tool_call()],
-        ..Message::new(ChatRole::Assistant, String::new())
-    };
-    let told =
-        Message { tool_call_id: Some("5f0c8a520".into()), ..Message::new(ChatRole::Tool, "rain") };
-    let parameters = Json::object([("type", Json::text("object"))]);
-    let function = [("name", Json::text("weather")), ("parameters", parameters)];
-    let tool = [("function", Json::object(function)), ("type", Json::text("function"))];
-    let tools = Some(vec![Json::object(tool)]);
-    let asked = Message::new(ChatRole::User, "What is it like in Köln?");
-    let sampling = SamplingFields::default();
-    ChatRequest { messages: vec![asked, called, told], tools, sampling }
-}
-
-fn tool_chunk() -> Chunk {
-    let delta = Delta { tool_calls: vec![tool_call()], ..Delta::default() };
-    let choice = Choice { delta, token_ids: vec![7], ..Choice::default() };
-    chunk("chat.completion.chunk", choice)
-}
-
 fn completion_request() -> CompletionRequest {
     CompletionRequest { prompt: "Once upon a time".into(), sampling: SamplingFields::default() }
 }
 
-fn chunk(object: &str, choice: Choice) -> Chunk {
+pub(super) fn chunk(object: &str, choice: Choice) -> Chunk {
     let id = "5f0c8a52-8d4c-4a7e-9f39-3d6f2f1f6b0a".to_owned();
     Chunk { id, object: object.into(), choices: vec![choice], usage: None, timings: None }
 }
@@ -488,5 +498,11 @@ fn last_chunk() -> Chunk {
 }
 
 fn agent_settings() -> AgentSettings {
-    AgentSettings { threads: Some(8), model_roots: vec!["/models".into()], ..Default::default() }
+    AgentSettings {
+        threads: Some(8),
+        model_roots: vec!["/models".into()],
+        reserve_disk_bytes: Some(1 << 30),
+        worker_cpu_percent: Some(250),
+        ..Default::default()
+    }
 }

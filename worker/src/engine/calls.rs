@@ -69,7 +69,9 @@ impl CallFinder {
         let mut found = Found::default();
         let held = std::mem::take(&mut self.held);
         match self.state {
-            State::Inside(tags) => found.take(&held, (&self.blank, tags.open, "")),
+            State::Inside(tags) => {
+                found.take(&held, (&self.blank, tags.open, ""));
+            }
             State::After => {}
             State::Beginning | State::Text | State::Off => found.text = held,
         }
@@ -129,20 +131,23 @@ impl CallFinder {
             return false;
         }
         let Some((inside, rest)) = self.held.split_once(tags.close) else { return false };
-        found.take(inside, (&self.blank, tags.open, tags.close));
+        let is_call = found.take(inside, (&self.blank, tags.open, tags.close));
         self.held = rest.to_owned();
-        self.state = State::After;
+        self.state = if is_call { State::After } else { State::Text };
         true
     }
 }
 
 impl Found {
-    /// Takes what stands between two tags, which stay text if it is no call.
-    fn take(&mut self, inside: &str, (blank, open, close): (&str, &str, &str)) {
-        match calls(inside) {
-            Some(calls) => self.calls.extend(calls),
-            None => self.text.extend([blank, open, inside, close]),
+    /// Takes what stands between two tags, which stay text if it is no call; whether it is one.
+    fn take(&mut self, inside: &str, (blank, open, close): (&str, &str, &str)) -> bool {
+        let calls = calls(inside);
+        if calls.is_none() {
+            self.text.extend([blank, open, inside, close]);
         }
+        let is_call = calls.is_some();
+        self.calls.extend(calls.into_iter().flatten());
+        is_call
     }
 }
 
