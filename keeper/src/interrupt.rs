@@ -2,14 +2,24 @@
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use wire::{Code, Fault};
 
 /// Signals that ask the program to end. From its making on they no longer end it by themselves.
 #[derive(Debug)]
 pub struct Interrupts {
-    keyboard: Signal,
+    keyboard: Keyboard,
     /// Absent where a signal to end may end the program as it always does.
     terminate: Option<Signal>,
+}
+
+/// Where Ctrl-C comes from.
+#[derive(Debug)]
+enum Keyboard {
+    /// The terminal makes it a signal.
+    Signal(Signal),
+    /// Who reads the keys themselves passes it on.
+    Told(mpsc::Receiver<()>),
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Fault> {
@@ -52,7 +62,13 @@ impl Interrupts {
     /// # Errors
     /// As [`Self::listen`].
     pub fn listen_to_the_keyboard() -> Result<Self, Fault> {
-        Ok(Self { keyboard: listen(SignalKind::interrupt())?, terminate: None })
+        let keyboard = Keyboard::Signal(listen(SignalKind::interrupt())?);
+        Ok(Self { keyboard, terminate: None })
+    }
+
+    /// Those that somebody passes on who reads the keys; no signal is listened to.
+    pub fn told(by: mpsc::Receiver<()>) -> Self {
+        Self { keyboard: Keyboard::Told(by), terminate: None }
     }
 
     /// Waits for the next one.
@@ -63,8 +79,14 @@ impl Interrupts {
                 None => std::future::pending().await,
             }
         };
+        let keyboard = async {
+            match &mut self.keyboard {
+                Keyboard::Signal(signal) => signal.recv().await,
+                Keyboard::Told(by) => by.recv().await,
+            }
+        };
         tokio::select! {
-            _ = self.keyboard.recv() => {}
+            _ = keyboard => {}
             _ = terminated => {}
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod event;
+pub mod looks;
 pub mod pipe;
 pub mod progress;
 pub mod style;
