@@ -9,11 +9,13 @@ pub mod http;
 pub mod lab;
 pub mod procs;
 pub mod sandbox;
+pub mod seat;
 pub mod synthetic;
 pub mod terminal;
 pub mod wait;
 
 pub use fleet::Fleet;
 pub use sandbox::{Finished, Sandbox};
+pub use seat::Seat;
 pub use terminal::Terminal;
 pub use wait::wait_until;

@@ -16,11 +16,24 @@ pub enum Theme {
     Light,
     /// Without colours.
     Mono,
+    /// With as much contrast as there can be.
+    HighContrast,
+    /// With the sixteen colours that the terminal's user chose.
+    Sixteen,
+    /// Without telling red from green.
+    ColourBlind,
 }
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Dark, Self::Light, Self::Mono];
+    pub const ALL: [Self; 6] = [
+        Self::Dark,
+        Self::Light,
+        Self::HighContrast,
+        Self::ColourBlind,
+        Self::Sixteen,
+        Self::Mono,
+    ];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {
@@ -28,6 +41,9 @@ impl Theme {
             Self::Dark => "dark",
             Self::Light => "light",
             Self::Mono => "mono",
+            Self::HighContrast => "high-contrast",
+            Self::Sixteen => "sixteen",
+            Self::ColourBlind => "colour-blind",
         }
     }
 
@@ -37,6 +53,9 @@ impl Theme {
             Self::Dark => include_str!("../../../themes/dark.toml"),
             Self::Light => include_str!("../../../themes/light.toml"),
             Self::Mono => include_str!("../../../themes/mono.toml"),
+            Self::HighContrast => include_str!("../../../themes/high-contrast.toml"),
+            Self::Sixteen => include_str!("../../../themes/sixteen.toml"),
+            Self::ColourBlind => include_str!("../../../themes/colour-blind.toml"),
         }
     }
 

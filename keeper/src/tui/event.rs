@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, ModelRef};
+use wire::{Fault, HiveName, ModelRef, WorkerId};
 use zeroize::Zeroizing;
 
 use super::board::Board;
@@ -100,12 +100,43 @@ pub enum Effect {
     LookAgain,
     /// A question is answered; none gives it up.
     Reply(QuestionId, Option<Zeroizing<String>>),
+    /// Something shall be done to a hive.
+    Operate(Operation),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
     /// Everything shall be drawn anew.
     Redraw,
     /// The program shall end.
     Leave(Leave),
+}
+
+/// Something that can be done to a hive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Stops a worker; its requests may finish first.
+    StopWorker(HiveName, WorkerId),
+    /// Starts an agent, and installs this build where it is missing.
+    StartAgent(HiveName),
+}
+
+impl Operation {
+    /// What it does, as a question.
+    pub fn question(&self) -> String {
+        match self {
+            Self::StopWorker(hive, id) => format!("Stop {id} on {hive} and unload its model?"),
+            Self::StartAgent(hive) => format!("Start the agent of {hive}?"),
+        }
+    }
+
+    /// The command that does the same.
+    pub fn command(&self) -> String {
+        match self {
+            Self::StopWorker(hive, id) => format!("rbee worker stop --hive {hive} {id}"),
+            // Looking at this machine starts its agent.
+            Self::StartAgent(hive) if *hive == HiveName::local() => "rbee doctor".to_owned(),
+            Self::StartAgent(hive) => format!("rbee hive start {hive}"),
+        }
+    }
 }
 
 /// How the program is left.

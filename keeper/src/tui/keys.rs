@@ -92,6 +92,12 @@ pub enum Action {
     Choose,
     /// Tries the hives again that are not there.
     LookAgain,
+    /// Chooses a model.
+    Pick,
+    /// Stops the chosen worker.
+    StopWorker,
+    /// Starts the agent of the chosen hive.
+    StartAgent,
     /// Another theme.
     Theme,
     /// Stops the program until the shell continues it.
@@ -150,6 +156,9 @@ pub const TABLE: &[Binding] = &[
     bind(Scope::Panels, &["r"], Action::LookAgain, "try the hives that are not there now", "retry"),
     bind(Scope::Panels, &["i"], Action::Write, "write a message", ""),
     bind(Scope::Workers, &["enter"], Action::Choose, "talk with this worker", "talk"),
+    bind(Scope::Workers, &["x"], Action::StopWorker, "stop this worker; asks before", "stop"),
+    bind(Scope::Hives, &["s"], Action::StartAgent, "start the agent there; asks before", "start"),
+    bind(Scope::Everywhere, &["ctrl-o"], Action::Pick, "choose a model by some letters", "model"),
     bind(Scope::Everywhere, &["f1"], Action::Help, "show the keys", "help"),
     bind(Scope::Everywhere, &["tab"], Action::NextPanel, "go to the next panel", "panel"),
     bind(Scope::Everywhere, &["backtab"], Action::PreviousPanel, "go to the panel before", ""),
@@ -191,6 +200,16 @@ impl Key {
             KeyCode::Char(c) if self.held.is_empty() => Some(c),
             _ => None,
         }
+    }
+
+    #[cfg(test)]
+    pub fn code(self) -> KeyCode {
+        self.code
+    }
+
+    #[cfg(test)]
+    pub fn held(self) -> KeyModifiers {
+        self.held
     }
 
     /// Its code and whether Control and Alt are held.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 use wire::generate::{Chunk, Prompt};
-use wire::worker::WorkerInfo;
+use wire::worker::{StopRequest, WorkerInfo};
 use wire::{Code, Fault, HiveName, RequestId, text};
 
 use super::board::Board;
-use super::event::{AskId, Effect, Event, News, Piece, Wanted};
+use super::event::{AskId, Effect, Event, News, Operation, Piece, Wanted};
 use super::person::{Open, Sitting};
 use crate::ask::{self, Audience, Ending, Placed, Wish};
 use crate::bootstrap::{Step, Witness};
@@ -21,7 +21,7 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::interrupt::Interrupts;
-use crate::link::Transport;
+use crate::link::{self, Transport};
 use crate::link::client::Ask;
 use crate::link::watch as following;
 use crate::link::way::Way;
@@ -62,6 +62,7 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
         let ways: Result<Vec<Way>, Fault> =
             hives.iter().map(|hive| context.way_seen_by(hive, witness.clone())).collect();
         let (sender, news) = mpsc::channel(MAX_WAITING);
+        let (again, wanted_again) = mpsc::channel(1);
         let mut links = Links {
             board: Board::new(hives),
             ways: Rc::new(ways?),
@@ -71,8 +72,10 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
             watching: BTreeMap::new(),
             asking: BTreeMap::new(),
             open,
+            again,
         };
-        LocalSet::new().run_until(links.go_on(effects, news, step)).await;
+        let heard = Heard { news, steps: step, again: wanted_again };
+        LocalSet::new().run_until(links.go_on(effects, heard)).await;
         Ok(())
     })
 }
@@ -96,6 +99,13 @@ impl Witness for Told {
     }
 }
 
+/// What the tasks of this thread have to say.
+struct Heard {
+    news: mpsc::Receiver<(HiveName, following::News)>,
+    steps: mpsc::Receiver<(HiveName, String)>,
+    again: mpsc::Receiver<()>,
+}
+
 struct Links {
     context: Rc<Context>,
     ways: Rc<Vec<Way>>,
@@ -105,14 +115,15 @@ struct Links {
     watching: BTreeMap<HiveName, AbortHandle>,
     asking: BTreeMap<AskId, mpsc::Sender<()>>,
     open: Open,
+    /// Hives that are not there shall be tried.
+    again: mpsc::Sender<()>,
 }
 
 impl Links {
     async fn go_on(
         &mut self,
         mut effects: mpsc::Receiver<Effect>,
-        mut news: mpsc::Receiver<(HiveName, following::News)>,
-        mut steps: mpsc::Receiver<(HiveName, String)>,
+        mut heard: Heard,
     ) {
         for index in 0..self.ways.len() {
             self.follow(index);
@@ -124,14 +135,15 @@ impl Links {
                     Some(effect) => self.carry_out(effect),
                     None => return,
                 },
-                Some((hive, what)) = news.recv() => {
+                Some((hive, what)) = heard.news.recv() => {
                     self.board.take(&hive, what, self.out.began.elapsed());
                     due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
                 }
-                Some((hive, words)) = steps.recv() => {
+                Some((hive, words)) = heard.steps.recv() => {
                     self.board.step(&hive, words);
                     due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
                 }
+                Some(()) = heard.again.recv() => self.carry_out(Effect::LookAgain),
                 () = ask::passed(due), if due.is_some() => {
                     due = None;
                     self.out.board.send_replace(Arc::new(self.board.clone()));
@@ -172,9 +184,21 @@ impl Links {
                 }
             }
             Effect::Reply(id, text) => self.open.reply(id, text),
+            Effect::Operate(operation) => self.operate(operation),
             // Those are the screen's.
             Effect::Suspend | Effect::Redraw | Effect::Leave(_) => {}
         }
+    }
+
+    fn operate(&mut self, operation: Operation) {
+        let (ways, context) = (self.ways.clone(), self.context.clone());
+        let (events, again) = (self.out.events.clone(), self.again.clone());
+        tokio::task::spawn_local(async move {
+            let done = operate(&operation, &ways, &context).await;
+            // The screen is gone when nobody takes it.
+            let _ = events.send(Event::Done(done)).await;
+            let _ = again.try_send(());
+        });
     }
 
     fn ask(&mut self, wanted: Wanted) {
@@ -192,6 +216,32 @@ impl Links {
             // The screen is gone when nobody takes it.
             let _ = events.send(Event::Answer(id, News::Ended(outcome))).await;
         });
+    }
+}
+
+/// Does something to a hive; one line about what came of it.
+async fn operate(operation: &Operation, ways: &[Way], context: &Context) -> Result<String, Fault> {
+    let timings = &context.config.timings;
+    let (Operation::StopWorker(hive, _) | Operation::StartAgent(hive)) = operation;
+    let way = ways.iter().find(|way| way.hive() == hive).ok_or_else(|| link::no_agent(hive))?;
+    match operation {
+        Operation::StopWorker(_, id) => {
+            let client = link::connect(way, timings).await?;
+            let client = client.ok_or_else(|| link::no_agent(hive))?;
+            let reply = client.stop(id, StopRequest::default()).await?;
+            if !reply.left.is_empty() {
+                let fault = Fault::new(Code::Io, format!("{id} did not end on {hive}"));
+                return Err(fault.hint(format!("rbee worker list --hive {hive}")));
+            }
+            let stopped = reply.stopped.first();
+            let how = stopped.map(|it| format!(" ({} after {} ms)", it.exit, it.took_ms));
+            Ok(format!("stopped {id} on {hive}{}", how.unwrap_or_default()))
+        }
+        Operation::StartAgent(_) => {
+            let (client, _) = link::reach(way, timings).await?;
+            let hello = client.hello().await?;
+            Ok(format!("the agent of {hive} runs, process {}", hello.pid))
+        }
     }
 }
 

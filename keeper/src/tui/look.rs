@@ -78,7 +78,7 @@ macro_rules! styles {
 
 styles!(
     error, warning, ok, hint, accent, muted, text, border, focus, title, selected, person, model,
-    bar, track
+    heading, code, quote, bar, track
 );
 
 impl Look {
@@ -98,6 +98,11 @@ impl Look {
             Kind::Error => self.error(),
             Kind::Warning => self.warning(),
             Kind::Hint => self.hint(),
+            Kind::Heading => self.heading(),
+            Kind::Strong => self.text().add_modifier(Modifier::BOLD),
+            Kind::Emphasis => self.text().add_modifier(Modifier::ITALIC),
+            Kind::Code => self.code(),
+            Kind::Quote => self.quote(),
         }
     }
 
@@ -110,6 +115,10 @@ impl Look {
             '…' => '~',
             '·' | '—' | '–' => '-',
             '›' => '>',
+            '│' => '|',
+            '─' => '-',
+            '┼' => '+',
+            '•' => '*',
             '“' | '”' => '"',
             '‘' | '’' => '\'',
             c if c.is_ascii() => c,

@@ -15,7 +15,9 @@ pub mod event;
 mod keys;
 mod links;
 mod look;
+mod markdown;
 mod person;
+mod picker;
 mod rows;
 mod screen;
 mod state;
@@ -32,7 +34,7 @@ use rustix::process::{Signal as Number, kill_current_process_group};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
-use wire::{Code, Fault};
+use wire::{Code, Fault, ModelRef};
 
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
@@ -66,7 +68,8 @@ pub fn open(context: &Context) -> Result<Leave, Failure> {
     let chat = Chat::with(partner);
     let (told, boards) = watch::channel(Arc::new(board.clone()));
     let screen = Screen::of_this_process()?;
-    let state = State::new(screen.size(), board, chat, context.config.theme);
+    let mut state = State::new(screen.size(), board, chat, context.config.theme);
+    state.models = models(context);
     let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
@@ -85,6 +88,23 @@ pub fn open(context: &Context) -> Result<Leave, Failure> {
             (left, _) => left,
         }
     })
+}
+
+/// What can be talked with besides what is loaded: the default, the aliases, and `demo`.
+fn models(context: &Context) -> Vec<(String, ModelRef)> {
+    let aliases = &context.config.aliases;
+    let aliases = aliases.iter().map(|(name, model)| (name.to_string(), model.clone()));
+    let mut models: Vec<(String, ModelRef)> = context
+        .default_model()
+        .ok()
+        .map(|model| (model.to_string(), model))
+        .into_iter()
+        .chain(aliases)
+        .collect();
+    if !models.iter().any(|(name, _)| name == "demo") {
+        models.push(("demo".to_owned(), ModelRef::Demo));
+    }
+    models
 }
 
 /// The side of the terminal.

@@ -22,6 +22,16 @@ pub enum Kind {
     Warning,
     /// What to do next.
     Hint,
+    /// A heading.
+    Heading,
+    /// What is said with weight.
+    Strong,
+    /// What is said with a little of it.
+    Emphasis,
+    /// Code.
+    Code,
+    /// What somebody else said.
+    Quote,
 }
 
 /// A piece of a row.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, WorkerId};
+use wire::{Fault, HiveName, ModelRef, WorkerId};
 use zeroize::Zeroizing;
 
 use super::board::Board;
 use super::chat::Chat;
-use super::event::Question;
+use super::event::{Operation, Question};
 use super::keys::Scope;
+use super::picker::Picker;
 use super::transcript::Transcript;
 use crate::fleet::Moment;
 use crate::output::style::Theme;
@@ -55,6 +56,10 @@ pub enum Overlay {
         /// Whether the answer that is chosen stops them.
         stops: bool,
     },
+    /// Which model to talk with.
+    Picker(Picker),
+    /// Whether something shall be done.
+    Confirm(Operation),
     /// Something that only the person knows.
     Question(Question, Zeroizing<String>),
 }
@@ -91,6 +96,8 @@ pub struct State {
     pub chat: Chat,
     /// Its rows.
     pub transcript: Transcript,
+    /// Models that the configuration names.
+    pub models: Vec<(String, ModelRef)>,
     /// The chosen hive.
     pub hive: Option<HiveName>,
     /// The chosen worker.
@@ -114,6 +121,7 @@ impl State {
             questions: Vec::new(),
             chat,
             transcript: Transcript::default(),
+            models: Vec::new(),
             hive: None,
             worker: None,
             notice: None,

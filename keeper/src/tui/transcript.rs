@@ -7,6 +7,7 @@ use wire::worker::WorkerState;
 use wire::{Fault, limits};
 
 use super::chat::{Chat, Phase, Turn};
+use super::markdown;
 use super::rows::{Kind, Row, Span, wrap};
 use crate::last_words;
 use crate::output::progress::bytes;
@@ -128,7 +129,7 @@ fn of_turn(turn: &Turn, width: usize, reasoning: bool) -> Vec<Row> {
     }
     let answer = turn.answer.trim_end();
     if !answer.is_empty() {
-        rows.extend(wrap(&[Span::new(answer, Kind::Text)], width, ""));
+        rows.extend(markdown::rows(answer, width));
     }
     rows.extend(of_phase(turn, width));
     rows.push(Row::new());

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent};
-use wire::worker::WorkerState;
+use wire::worker::{WorkerInfo, WorkerState};
 use wire::{HiveName, WorkerId, text};
 
 use super::board::Board;
 use super::chat::{Partner, Phase};
-use super::event::{Effect, Event, Form, Leave, News, Question};
+use super::event::{Effect, Event, Form, Leave, News, Operation, Question};
 use super::keys::{self, Action, Key};
+use super::picker::{self, Picker};
 use super::state::{Focus, Overlay, State};
 use super::view::layout;
 use crate::fleet::Moment;
@@ -128,6 +129,7 @@ fn paste(state: &mut State, text: &str) {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     match &mut state.overlay {
         Some(Overlay::Question(_, typed)) => typed.push_str(text.trim_end_matches('\n')),
+        Some(Overlay::Picker(picker)) => picker.typed.push_str(text.trim_end_matches('\n')),
         Some(_) => {}
         None => {
             state.focus = Focus::Writing;
@@ -144,6 +146,11 @@ fn press(state: &mut State, event: KeyEvent) -> Vec<Effect> {
             Vec::new()
         }
         Some(Overlay::Quit { stops }) => in_quit(state, key, stops),
+        Some(Overlay::Picker(picker)) => {
+            in_picker(state, key, picker);
+            Vec::new()
+        }
+        Some(Overlay::Confirm(operation)) => in_confirm(state, key, operation),
         Some(Overlay::Question(question, typed)) => in_question(state, key, question, typed),
         None => in_panels(state, key),
     }
@@ -174,6 +181,51 @@ fn in_quit(state: &mut State, key: Key, stops: bool) -> Vec<Effect> {
             Vec::new()
         }
         _ => Vec::new(),
+    }
+}
+
+fn in_picker(state: &mut State, key: Key, mut picker: Picker) {
+    let (code, control, _) = key.parts();
+    let found = picker::choices(state, &picker.typed);
+    let last = found.len().saturating_sub(1);
+    match code {
+        KeyCode::Esc => return,
+        KeyCode::Char('c' | 'o') if control => return,
+        KeyCode::Enter => {
+            if let Some(choice) = found.into_iter().nth(picker.at) {
+                state.chat.partner = Some(choice.partner);
+                state.focus = Focus::Writing;
+            }
+            return;
+        }
+        KeyCode::Up => picker.at = picker.at.saturating_sub(1),
+        KeyCode::Down | KeyCode::Tab => picker.at = (picker.at + 1).min(last),
+        KeyCode::Backspace => {
+            picker.typed.pop();
+            picker.at = 0;
+        }
+        _ => {
+            if let Some(c) = key.types() {
+                picker.typed.push(c);
+                picker.at = 0;
+            }
+        }
+    }
+    state.overlay = Some(Overlay::Picker(picker));
+}
+
+fn in_confirm(state: &mut State, key: Key, operation: Operation) -> Vec<Effect> {
+    match key.parts().0 {
+        KeyCode::Char('y') => {
+            state.tell(operation.command());
+            vec![Effect::Operate(operation)]
+        }
+        KeyCode::Char('n') | KeyCode::Esc => Vec::new(),
+        KeyCode::Char('c') if key.parts().1 => Vec::new(),
+        _ => {
+            state.overlay = Some(Overlay::Confirm(operation));
+            Vec::new()
+        }
     }
 }
 
@@ -255,6 +307,15 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
             state.tell("trying the hives again");
             return vec![Effect::LookAgain];
         }
+        Action::Pick => state.overlay = Some(Overlay::Picker(Picker::default())),
+        Action::StopWorker => match chosen_worker(state) {
+            Some((hive, worker)) if !worker.state.is_finished() => {
+                let operation = Operation::StopWorker(hive.clone(), worker.id.clone());
+                state.overlay = Some(Overlay::Confirm(operation));
+            }
+            _ => state.tell("no model is loaded"),
+        },
+        Action::StartAgent => start_agent(state),
         Action::Theme => {
             let at = Theme::ALL.iter().position(|theme| *theme == state.theme).unwrap_or(0);
             let next = Theme::ALL.iter().cycle().nth(at + 1);
@@ -299,7 +360,7 @@ fn interrupt(state: &mut State) -> Vec<Effect> {
 
 fn send(state: &mut State) -> Vec<Effect> {
     if state.chat.partner.is_none() {
-        state.tell("no model is chosen: press 2, pick a worker with Enter");
+        state.overlay = Some(Overlay::Picker(Picker::default()));
         return Vec::new();
     }
     if state.chat.running().is_some() {
@@ -366,17 +427,31 @@ fn select(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     state.worker = ids.get(target).cloned();
 }
 
-fn choose(state: &mut State) {
+fn chosen_worker(state: &State) -> Option<(&HiveName, &WorkerInfo)> {
     let workers = state.workers();
     let chosen = state.worker.as_ref();
     let is_chosen =
         |hive: &HiveName, id: &WorkerId| chosen.is_some_and(|(h, w)| h == hive && w == id);
     let found = workers.iter().find(|(hive, worker)| is_chosen(hive, &worker.id));
-    let Some((hive, worker)) = found.or(workers.first()) else {
+    found.or(workers.first()).copied()
+}
+
+fn choose(state: &mut State) {
+    let Some((hive, worker)) = chosen_worker(state) else {
         state.tell("no model is loaded");
         return;
     };
-    let partner = Partner { model: worker.spec.model.clone(), hive: Some((*hive).clone()) };
+    let partner = Partner { model: worker.spec.model.clone(), hive: Some(hive.clone()) };
     state.chat.partner = Some(partner);
     state.focus = Focus::Writing;
+}
+
+fn start_agent(state: &mut State) {
+    let first = state.board.hives().next().map(|(name, _)| name.clone());
+    let Some(hive) = state.hive.clone().or(first) else { return };
+    if state.board.is_online(&hive) {
+        state.tell(format!("the agent of {hive} runs"));
+    } else {
+        state.overlay = Some(Overlay::Confirm(Operation::StartAgent(hive)));
+    }
 }

@@ -61,7 +61,7 @@ fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut
     let words = if state.chat.partner.is_some() {
         ["Write a message and press Enter.", "F1 shows all keys."]
     } else {
-        ["No model is chosen.", "Go to the workers with Tab, and talk with one by Enter."]
+        ["No model is chosen.", "Ctrl-O chooses one."]
     };
     let top = usize::from(place.height.saturating_sub(2) / 2);
     for (number, words) in words.into_iter().enumerate() {

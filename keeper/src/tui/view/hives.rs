@@ -89,7 +89,7 @@ fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
             let step = stand.step.clone().unwrap_or_else(|| "connecting".to_owned());
             (coming, look.accent(), format!("{step} {since}"))
         }
-        Standing::Stopped => (none, look.muted(), "no agent runs; a message starts it".to_owned()),
+        Standing::Stopped => (none, look.muted(), "no agent runs there yet".to_owned()),
         Standing::Unreachable { .. } => (wrong, look.error(), format!("unreachable {since}")),
         Standing::Refused { .. } => {
             (wrong, look.error(), format!("refused {since}; r tries again"))

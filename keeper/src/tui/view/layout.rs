@@ -71,7 +71,7 @@ pub fn places(state: &State) -> Places {
     }
     let (hive_rows, worker_rows) = rows_wanted(state);
     if screen.width >= WIDE {
-        let side = (screen.width * 2 / 5).clamp(46, 76);
+        let side = (screen.width * 2 / 5).clamp(52, 76);
         let [left, chat] =
             Layout::horizontal([Constraint::Length(side), Constraint::Min(0)]).areas(main);
         places.chat = chat;

@@ -5,9 +5,10 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 
 use super::{line, popup, row};
-use crate::tui::event::{Form, Question};
+use crate::tui::event::{Form, Operation, Question};
 use crate::tui::keys::{Scope, Shown, TABLE};
 use crate::tui::look::Look;
+use crate::tui::picker::{self, Picker};
 use crate::tui::rows::width;
 use crate::tui::state::{Overlay, State};
 
@@ -17,6 +18,8 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
         None => {}
         Some(Overlay::Help(from)) => help(look, *from, frame),
         Some(Overlay::Quit { stops }) => quit(state, look, *stops, frame),
+        Some(Overlay::Picker(picker)) => pick(state, look, picker, frame),
+        Some(Overlay::Confirm(operation)) => confirm(look, operation, frame),
         Some(Overlay::Question(question, typed)) => ask(look, question, typed, frame),
     }
 }
@@ -57,6 +60,52 @@ fn quit(state: &State, look: &Look, stops: bool, frame: &mut Frame<'_>) {
         choice("k", "keep them warm", !stops),
         choice("s", "stop them, and the agents", stops),
         vec![(" Esc stays".to_owned(), look.muted())],
+    ];
+    for (number, content) in lines.iter().enumerate() {
+        line(frame, row(place, number), look, content, &[]);
+    }
+}
+
+/// The models that fit the letters, a row each.
+fn pick(state: &State, look: &Look, picker: &Picker, frame: &mut Frame<'_>) {
+    let found = picker::choices(state, &picker.typed);
+    let place = popup(frame, look, "Talk with", (72, found.len().clamp(1, 12) + 2));
+    let typed = [(look.shapes.prompt.to_owned(), look.focus()), (picker.typed.clone(), look.text())];
+    line(frame, row(place, 0), look, &typed, &[]);
+    let rule = look.shapes.rule.repeat(usize::from(place.width));
+    line(frame, row(place, 1), look, &[(rule, look.border())], &[]);
+    let height = usize::from(place.height.saturating_sub(2));
+    if found.is_empty() {
+        let words = "no model has these letters; an alias or a reference goes into the configuration";
+        line(frame, row(place, 2), look, &[(words.to_owned(), look.muted())], &[]);
+    }
+    let skipped = (picker.at + 1).saturating_sub(height);
+    for (index, choice) in found.iter().enumerate().skip(skipped).take(height) {
+        let at = row(place, index - skipped + 2);
+        let name = [(choice.name.clone(), look.title())];
+        line(frame, at, look, &name, &[(choice.note.clone(), look.muted())]);
+        if index == picker.at {
+            frame.buffer_mut().set_style(at, look.selected());
+        }
+    }
+    let column = u16::try_from(width(&picker.typed) + 2).unwrap_or(u16::MAX).min(place.width);
+    frame.set_cursor_position(Position::new(place.x.saturating_add(column), place.y));
+}
+
+fn confirm(look: &Look, operation: &Operation, frame: &mut Frame<'_>) {
+    let (question, command) = (operation.question(), operation.command());
+    let widest = width(&question).max(width(&command) + 2).max(24);
+    let place = popup(frame, look, "Sure?", (widest, 4));
+    let lines = [
+        vec![(question, look.text())],
+        vec![(format!("$ {command}"), look.muted())],
+        Vec::new(),
+        vec![
+            ("y".to_owned(), look.hint()),
+            (" yes   ".to_owned(), look.text()),
+            ("n".to_owned(), look.hint()),
+            (" no".to_owned(), look.text()),
+        ],
     ];
     for (number, content) in lines.iter().enumerate() {
         line(frame, row(place, number), look, content, &[]);

@@ -1,9 +1,9 @@
 //! The workers of all hives: a row each.
 //!
 //! ```text
-//! MODEL         HIVE   DEVICE  STATE            REQUESTS  UNLOAD
-//! demo          local  cpu     ready            0 of 2    29m
-//! hf:org/repo   pc     cuda:0  loading ███░ 43% -         -
+//! MODEL         HIVE   DEVICE  STATE     BUSY    UNLOAD
+//! demo          local  cpu     busy      1/1 +2  29m
+//! hf:org/repo   pc     cuda:0  ███░ 43%  0/1     -
 //! ```
 
 use std::time::Duration;
@@ -23,11 +23,13 @@ use crate::tui::state::{Focus, State};
 const MAX_NAME_BYTES: usize = 128;
 
 /// Columns of each column but the first, which takes what is left.
-const HIVE: usize = 9;
-const DEVICE: usize = 8;
+const HIVE: usize = 8;
+const DEVICE: usize = 7;
 const STATE: usize = 17;
-const REQUESTS: usize = 9;
+const REQUESTS: usize = 8;
 const UNLOAD: usize = 7;
+/// Columns of the first one for which the others give way.
+const MODEL: usize = 9;
 
 /// Draws the panel.
 pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) {
@@ -47,7 +49,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
     }
     let columns = Columns::of(usize::from(place.width));
     let header =
-        columns.cells(["MODEL", "HIVE", "DEVICE", "REQUESTS", "UNLOAD"].map(str::to_owned));
+        columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(str::to_owned));
     let [model, hive, device, requests, unload] = header;
     let state_head = columns.fit("STATE", columns.state);
     let head = [model, hive, device, state_head, requests, unload].concat();
@@ -90,13 +92,13 @@ impl Columns {
             unload: UNLOAD,
         };
         for narrow in [
-            |columns: &mut Self| columns.state = 14,
+            |columns: &mut Self| columns.state = 11,
             |columns: &mut Self| columns.device = 0,
             |columns: &mut Self| columns.requests = 0,
             |columns: &mut Self| columns.unload = 0,
             |columns: &mut Self| columns.hive = 0,
         ] {
-            if width >= columns.fixed() + 12 {
+            if width >= columns.fixed() + MODEL {
                 break;
             }
             narrow(&mut columns);
@@ -137,9 +139,9 @@ fn of_worker(
 ) -> Vec<(String, Style)> {
     let lives = !worker.state.is_finished();
     let live = |text: String| if lives { text } else { "-".to_owned() };
-    let mut requests = format!("{} of {}", worker.active, worker.spec.slots);
+    let mut requests = format!("{}/{}", worker.active, worker.spec.slots);
     if worker.queued > 0 {
-        requests = format!("{}/{} +{}", worker.active, worker.spec.slots, worker.queued);
+        requests = format!("{requests} +{}", worker.queued);
     }
     let unload = match (worker.unload_in_s, worker.spec.keep_alive_s) {
         (Some(seconds), _) => ago(Duration::from_secs(seconds)),
