@@ -14,7 +14,11 @@ const WEIGHT_OVERHEAD_DIVISOR: u64 = 10;
 /// Bytes of one number in a key-value cache: f32 on the CPU.
 const CACHE_ELEMENT_BYTES: u32 = 4;
 
-/// The host's memory at the moment of a decision.
+/// The part of its need by which a worker may grow beyond it before the system ends it; the
+/// configured margin comes on top (`worker_margin_bytes`).
+const LIMIT_DIVISOR: u64 = 2;
+
+/// What is known of memory at the moment of a decision.
 #[expect(clippy::struct_field_names, reason = "each name says its unit")]
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
@@ -24,6 +28,8 @@ pub struct Memory {
     pub promised_bytes: u64,
     /// Bytes that no worker may claim.
     pub reserve_bytes: u64,
+    /// Bytes that a worker of this model took beyond what was computed, as measured before.
+    pub overrun_bytes: u64,
 }
 
 impl Memory {
@@ -68,6 +74,11 @@ pub fn need_bytes(shape: &ModelShape, ctx: u32, slots: u32) -> u64 {
         .saturating_add(FIXED_OVERHEAD_BYTES)
 }
 
+/// Bytes beyond which a worker that was admitted with `need_bytes` is ended.
+pub fn limit_bytes(need_bytes: u64, margin_bytes: u64) -> u64 {
+    need_bytes.saturating_add(need_bytes / LIMIT_DIVISOR).saturating_add(margin_bytes)
+}
+
 /// Decides on a worker of `slots` sequences.
 ///
 /// # Errors
@@ -79,7 +90,10 @@ pub fn decide(
     slots: u32,
     memory: Memory,
 ) -> Result<Admitted, Fault> {
-    let admitted = |ctx_size| Admitted { ctx_size, need_bytes: need_bytes(shape, ctx_size, slots) };
+    let admitted = |ctx_size| {
+        let need_bytes = need_bytes(shape, ctx_size, slots).saturating_add(memory.overrun_bytes);
+        Admitted { ctx_size, need_bytes }
+    };
     let fits = |a: &Admitted| a.need_bytes <= memory.free_bytes();
     if let Some(ctx) = asked {
         check_ctx(ctx, shape)?;
@@ -123,7 +137,8 @@ fn too_big(shape: &ModelShape, wanted: Admitted, slots: u32, memory: Memory) -> 
         .detail("available_bytes", memory.available_bytes)
         .detail("reserved_bytes", memory.promised_bytes.saturating_add(memory.reserve_bytes))
         .detail("ctx_size", wanted.ctx_size);
-    let fault = match largest_fitting_ctx(shape, wanted.ctx_size, slots, free) {
+    let free_for_computed = free.saturating_sub(memory.overrun_bytes);
+    let fault = match largest_fitting_ctx(shape, wanted.ctx_size, slots, free_for_computed) {
         Some(ctx) => fault.detail("fitting_ctx", ctx).hint(format!("rbee run --ctx-size {ctx}")),
         None => fault,
     };
@@ -165,7 +180,7 @@ mod tests {
     }
 
     fn memory(available: u64) -> Memory {
-        Memory { available_bytes: available, promised_bytes: 0, reserve_bytes: 0 }
+        Memory { available_bytes: available, promised_bytes: 0, reserve_bytes: 0, overrun_bytes: 0 }
     }
 
     #[test]
@@ -190,6 +205,18 @@ mod tests {
         let ctx = u32::try_from(fault.details["fitting_ctx"].as_u64().unwrap()).unwrap();
         assert!(decide(&shape, Some(ctx), 1, memory(3 * GIB)).is_ok());
         assert!(fault.hints.iter().any(|hint| hint.contains("worker stop")));
+    }
+
+    #[test]
+    fn what_was_measured_beyond_the_need_counts_also_in_the_context_that_is_offered() {
+        let shape = shape(131_072, GIB);
+        let measured = |free| Memory { overrun_bytes: GIB, ..memory(free) };
+        let plain = decide(&shape, Some(8192), 1, memory(8 * GIB)).unwrap();
+        let corrected = decide(&shape, Some(8192), 1, measured(8 * GIB)).unwrap();
+        assert_eq!(corrected.need_bytes, plain.need_bytes + GIB);
+        let fault = decide(&shape, Some(131_072), 1, measured(3 * GIB)).unwrap_err();
+        let ctx = u32::try_from(fault.details["fitting_ctx"].as_u64().unwrap()).unwrap();
+        assert!(decide(&shape, Some(ctx), 1, measured(3 * GIB)).is_ok());
     }
 
     #[test]
@@ -221,13 +248,16 @@ mod tests {
         fn what_is_admitted_fits_beside_reserve_and_promises(
             context in 64u32..200_000, weights in 0u64..8 * GIB, available in 0u64..16 * GIB,
             promised in 0u64..4 * GIB, reserve in 0u64..4 * GIB,
-            asked in proptest::option::of(1u32..300_000),
+            asked in proptest::option::of(1u32..300_000), overrun in 0u64..2 * GIB,
         ) {
             let memory = Memory {
                 available_bytes: available, promised_bytes: promised, reserve_bytes: reserve,
+                overrun_bytes: overrun,
             };
             if let Ok(admitted) = decide(&shape(context, weights), asked, 1, memory) {
                 prop_assert!(admitted.need_bytes + promised + reserve <= available);
+                prop_assert!(admitted.need_bytes >= overrun);
+                prop_assert!(limit_bytes(admitted.need_bytes, 0) >= admitted.need_bytes);
                 prop_assert!(admitted.ctx_size <= context);
                 prop_assert!(asked.is_none_or(|ctx| ctx == admitted.ctx_size));
             }

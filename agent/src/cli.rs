@@ -2,6 +2,7 @@
 
 use wire::ModelRef;
 use wire::marker::Marker;
+use wire::settings::Lifetime;
 
 /// The daemon of this hive.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,7 +17,7 @@ pub struct Args {
 pub enum Command {
     /// Make sure that the agent runs, and print its greeting as one line of JSON.
     #[command(hide = true)]
-    Start,
+    Start(StartArgs),
     /// Be the agent.
     #[command(hide = true)]
     Serve(ServeArgs),
@@ -33,6 +34,19 @@ pub enum Command {
     /// it would not be started.
     #[command(hide = true)]
     Weigh(WeighArgs),
+}
+
+/// `rbee agent start`.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct StartArgs {
+    /// How long an agent lives that has to be started; one that runs lives on as it does.
+    #[arg(long, value_parser = lifetime, default_value = "persistent")]
+    pub lifetime: Lifetime,
+}
+
+fn lifetime(word: &str) -> Result<Lifetime, &'static str> {
+    let all = [Lifetime::Persistent, Lifetime::Ephemeral];
+    all.into_iter().find(|one| one.word() == word).ok_or("persistent or ephemeral")
 }
 
 /// `rbee agent weigh`.
@@ -76,4 +90,7 @@ pub struct ServeArgs {
     /// Become the leader of a session of its own, so that no terminal's end is its end.
     #[arg(long)]
     pub detach: bool,
+    /// How long it lives; the configuration may say the same.
+    #[arg(long, value_parser = lifetime, default_value = "persistent")]
+    pub lifetime: Lifetime,
 }

@@ -2,24 +2,27 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use wire::hello::{Hello, Role, agent_protocol};
-use wire::{BuildId, Code, Fault, layout};
+use wire::settings::Lifetime;
+use wire::{BuildId, Code, Fault, RequestId, layout, limits};
 
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::Inventory;
+use crate::peaks::Peaks;
+use crate::platform;
+use crate::rotating::Rotating;
+use crate::scope::Scopes;
 use crate::session::{self, Hive, server};
 use crate::settings::Settings;
+use crate::shortage;
 use crate::store::Store;
 use crate::supervisor::{Ask, Supervisor};
-
-/// Daily log files that are kept.
-const KEPT_LOGS: usize = 7;
 
 /// Runs until it is told to end or nobody needs it.
 ///
@@ -29,11 +32,14 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     // Everything that this process and its children make is private.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     dirs.prepare()?;
+    platform::be_spared();
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
-    let _log = open_log(&dirs.log)?;
+    let _log = open_log(dirs.agent_log())?;
     let timings = settings.timings.clone();
-    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
-    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings)?);
+    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
+    let scopes = Scopes::look().await;
+    tracing::info!(systemd = scopes.is_there(), "scopes of the user's own manager");
+    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings, scopes)?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
     adopt::adopt_all(&workers, &handle)
@@ -45,7 +51,12 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let hive = Hive::new(handle.clone(), hello(build), (dirs, store), Inventory::look(), settings);
+    let inventory = Inventory::look();
+    let shortages = Arc::clone(&inventory.shortages);
+    let watched = (dirs.clone(), settings.agent.clone());
+    tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));
+    let hello = hello(build, &settings);
+    let hive = Hive::new(handle.clone(), hello, (dirs, store), inventory, settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
@@ -57,22 +68,30 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     Ok(())
 }
 
+/// A random number, out of a random UUID.
+fn seed() -> u64 {
+    let id = RequestId::random().to_string().replace('-', "");
+    id.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
+}
+
 fn cannot(what: &str, error: &std::io::Error) -> Fault {
     Fault::new(Code::AgentFailed, format!("the agent cannot {what}")).caused_by(error)
 }
 
-fn hello(build: BuildId) -> Hello {
+fn hello(build: BuildId, settings: &Settings) -> Hello {
+    let lifetime = settings.agent.lifetime;
+    let is_ephemeral = lifetime == Lifetime::Ephemeral;
     Hello {
         role: Role::Agent,
         protocol: agent_protocol::SPOKEN,
         build,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        features: Vec::new(),
+        features: is_ephemeral.then(|| lifetime.word().to_owned()).into_iter().collect(),
     }
 }
 
-fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
+fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes) -> Result<Setup, Fault> {
     let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
     let program = program
         .to_str()
@@ -82,6 +101,10 @@ fn setup(dirs: &Dirs, settings: &Settings) -> Result<Setup, Fault> {
         workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),
         timings: settings.timings.clone(),
         threads: settings.agent.threads,
+        scopes,
+        margin_bytes: settings.agent.worker_margin_bytes,
+        cpu_percent: settings.agent.worker_cpu_percent,
+        peaks: Arc::new(Peaks::open(dirs.peaks())),
     })
 }
 
@@ -101,19 +124,13 @@ fn lock(path: &Path) -> Result<File, Fault> {
     }
 }
 
-/// Logs go to daily files of JSON lines; the guard writes what is buffered when it is dropped.
-fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
-    let appender = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("agent")
-        .filename_suffix("jsonl")
-        .max_log_files(KEPT_LOGS)
-        .build(dir)
-        .map_err(|error| {
-            let message = format!("the agent cannot open its log in {}", dir.display());
-            Fault::new(Code::AgentFailed, message).caused_by(&error)
-        })?;
-    let (writer, guard) = tracing_appender::non_blocking(appender);
+/// Logs are JSON lines in two files of a bound; the guard writes what is left when it is dropped.
+fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
+    let file = Rotating::open(path.clone(), limits::MAX_LOG_BYTES).map_err(|error| {
+        let message = format!("the agent cannot open its log {}", path.display());
+        Fault::new(Code::AgentFailed, message).caused_by(&error)
+    })?;
+    let (writer, guard) = file.in_background();
     let subscriber = tracing_subscriber::fmt()
         .json()
         .with_max_level(tracing::Level::INFO)
@@ -124,7 +141,7 @@ fn open_log(dir: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, F
     Ok(guard)
 }
 
-/// SIGTERM and SIGINT are `down`; SIGHUP, which a closing terminal sends, changes nothing.
+/// SIGTERM, SIGINT and SIGHUP are `down`. No terminal sends them: an agent has its own session.
 fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -135,7 +152,7 @@ fn spawn_signals(handle: &Handle, drain: std::time::Duration) -> std::io::Result
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                _ = hangup.recv() => continue,
+                _ = hangup.recv() => "SIGHUP",
             };
             tracing::info!(signal = name, "ending");
             let handle = handle.clone();

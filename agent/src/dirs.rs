@@ -39,6 +39,11 @@ pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| is_kept(name))
 }
 
+/// What this user is called, if this process was told.
+pub fn user_name() -> Option<String> {
+    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok())
+}
+
 /// Whether an agent takes this variable along.
 fn is_kept(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
@@ -109,6 +114,16 @@ impl Dirs {
             })?;
         }
         Ok(())
+    }
+
+    /// The file of measured memory.
+    pub fn peaks(&self) -> PathBuf {
+        self.log.with_file_name("peaks.json")
+    }
+
+    /// What the agent records.
+    pub fn agent_log(&self) -> PathBuf {
+        self.log.join("agent.jsonl")
     }
 
     /// The content-addressed store of models.

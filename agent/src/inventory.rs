@@ -1,12 +1,16 @@
 //! What computes here and how much memory it has.
 
-use sysinfo::{CpuRefreshKind, System};
+use sysinfo::{CpuRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 use wire::device::{Device, DeviceInfo};
+
+use crate::shortage::Shortages;
 
 /// The hive's devices.
 #[derive(Debug, Clone)]
 pub struct Inventory {
     cpu_name: Option<String>,
+    /// What runs short, as whoever follows it writes it here.
+    pub shortages: Shortages,
 }
 
 impl Inventory {
@@ -16,7 +20,8 @@ impl Inventory {
             system.refresh_cpu_list(CpuRefreshKind::nothing());
             system.cpus().first().map(|cpu| cpu.brand().trim().to_owned())
         });
-        Self { cpu_name: name.filter(|name| !name.is_empty()) }
+        let cpu_name = name.filter(|name| !name.is_empty());
+        Self { cpu_name, shortages: Shortages::default() }
     }
 
     /// Every device as it is now.
@@ -42,7 +47,7 @@ struct HostMemory {
     available: u64,
 }
 
-/// The host's memory, or this control group's when that is less.
+/// The host's memory, or this process's control group's when that is less.
 fn host_memory() -> Option<HostMemory> {
     let mut system = System::new().ok()?;
     system.refresh_memory();
@@ -50,7 +55,11 @@ fn host_memory() -> Option<HostMemory> {
     if total == 0 {
         return None;
     }
-    Some(match system.cgroup_limits() {
+    let own = Pid::from_u32(std::process::id());
+    let of_own = ProcessesToUpdate::Some(&[own]);
+    system.refresh_processes_specifics(of_own, false, ProcessRefreshKind::nothing());
+    let limits = system.process(own).and_then(Process::cgroup_limits);
+    Some(match limits.or_else(|| system.cgroup_limits()) {
         // The group's own "free" counts cached files as used; the kernel gives those back.
         Some(group) => HostMemory {
             total: total.min(group.total_memory),

@@ -9,13 +9,19 @@ mod daemon;
 mod dirs;
 mod executor;
 mod inventory;
+mod journal;
 mod kill;
+mod peaks;
 mod platform;
+mod rotating;
+mod scope;
 mod session;
 mod settings;
+mod shortage;
 mod start;
 mod store;
 mod supervisor;
+mod tail;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,11 +31,12 @@ use wire::hello::{Bridge, Started};
 use wire::inspection::Weight;
 use wire::marker::Marker;
 use wire::tokens::Located;
-use wire::{BuildId, Code, Fault, ModelRef, layout, ndjson};
+use wire::{BuildId, Code, Device, Fault, ModelRef, layout, ndjson};
 
 use crate::admission::Memory;
-use crate::cli::{Args, Command, ServeArgs, WeighArgs};
+use crate::cli::{Args, Command, ServeArgs, StartArgs, WeighArgs};
 use crate::dirs::Dirs;
+use crate::peaks::Peaks;
 use crate::store::Store;
 
 /// Detail of the fault of a daemon that found another one running.
@@ -44,7 +51,7 @@ struct Report {
 /// Runs a part of the agent role. `build` is what this program was built from.
 pub fn main(args: Args, build: BuildId) -> ExitCode {
     let outcome = match args.command {
-        Command::Start => start(),
+        Command::Start(args) => start(args),
         Command::Serve(args) => serve(args, build),
         Command::Attach(args) => return attach(&args.marker, build),
         Command::Kill(args) => kill(args.pid),
@@ -62,10 +69,10 @@ pub fn main(args: Args, build: BuildId) -> ExitCode {
     }
 }
 
-fn start() -> Result<(), Fault> {
+fn start(args: StartArgs) -> Result<(), Fault> {
     let dirs = Dirs::find()?;
     dirs.prepare()?;
-    let settings = settings::load(&dirs.config)?;
+    let settings = settings::load(&dirs.config)?.living(args.lifetime);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let hello = runtime.map_err(no_runtime)?.block_on(start::start(&dirs, &settings))?;
     let line = ndjson::encode(&Started { hello, socket: layout::agent_socket(&dirs.runtime) })?;
@@ -82,7 +89,7 @@ fn serve(args: ServeArgs, build: BuildId) -> Result<(), Fault> {
         })?;
     }
     let dirs = Dirs::find()?;
-    let settings = settings::load(&dirs.config)?;
+    let settings = settings::load(&dirs.config)?.living(args.lifetime);
     // It moves small messages. A second thread would be woken for each token only to watch the
     // sockets meanwhile, on a processor that an engine wants.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -137,6 +144,7 @@ fn weigh(args: &WeighArgs) -> Result<(), Fault> {
         available_bytes: inventory::available_bytes().unwrap_or(u64::MAX),
         promised_bytes: 0,
         reserve_bytes: settings.agent.reserve_for(&args.model),
+        overrun_bytes: Peaks::open(dirs.peaks()).overrun_bytes(&args.model, Device::CPU),
     };
     let admitted = admission::decide(&model.shape, args.ctx_size, supervisor::SLOTS, memory)?;
     let line = ndjson::encode(&Weight {

@@ -3,6 +3,7 @@
 //! Linux, by `/proc` (proc(5)). Another system is a second version of this file.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal};
@@ -11,11 +12,22 @@ use wire::guard::ProcessIdentity;
 #[cfg(not(target_os = "linux"))]
 compile_error!("the agent's platform module knows Linux only");
 
+/// Ticks of a start time in one second: the kernel shows its users 100 of them on every
+/// architecture that this program is built for, whatever its own clock does (time(7)).
+const TICKS_PER_SECOND: u64 = 100;
+
 /// The process of `pid` as it is now, unless it is gone or a zombie.
 pub fn identity(pid: u32) -> Option<ProcessIdentity> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (state, start_time) = parse_stat(&stat)?;
     (state != 'Z' && state != 'X').then_some(ProcessIdentity { pid, start_time })
+}
+
+/// When a process began, in seconds of Unix time, by the start of the system.
+pub fn started_unix_s(process: ProcessIdentity) -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot: u64 = stat.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;
+    boot.checked_add(process.start_time / TICKS_PER_SECOND)
 }
 
 /// Whether that very process still runs.
@@ -51,10 +63,19 @@ pub fn kill_group(leader: ProcessIdentity) {
 
 /// Kills one process, if it still is that very process.
 pub fn kill(process: ProcessIdentity) {
+    signal(process, Signal::KILL);
+}
+
+/// Asks one process for its end, if it still is that very process.
+pub fn terminate(process: ProcessIdentity) {
+    signal(process, Signal::TERM);
+}
+
+fn signal(process: ProcessIdentity, signal: Signal) {
     if is_alive(process)
         && let Some(pid) = raw_pid(process.pid)
     {
-        let _gone = rustix::process::kill_process(pid, Signal::KILL);
+        let _gone = rustix::process::kill_process(pid, signal);
     }
 }
 
@@ -65,10 +86,46 @@ fn raw_pid(pid: u32) -> Option<Pid> {
 /// Bytes of a process's memory that are in RAM.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib_of(&status, "VmRSS:")
+}
+
+/// Bytes of a process's memory that are its own: in RAM, and no pages of files.
+pub fn own_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // Kernels before 4.5 do not tell the kinds apart.
+    kib_of(&status, "RssAnon:")?.checked_add(kib_of(&status, "RssShmem:").unwrap_or(0))
+}
+
+/// A line of a process's status as bytes.
+fn kib_of(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
+
+/// Makes the kernel end others before this process when memory is short, as far as this user may
+/// ask for it (`proc_pid_oom_score_adj(5)`). Those that it starts begin with the same.
+pub fn be_spared() {
+    // Only a privileged process may lower it; an engine's is raised in any case.
+    let _unprivileged = std::fs::write("/proc/self/oom_score_adj", AGENT_OOM_SCORE);
+}
+
+/// How much later the kernel shall end the agent and its guards (-1000 to 0).
+const AGENT_OOM_SCORE: &str = "-500";
+
+/// Removes control groups that a guard made and did not live to remove. Only empty ones can be:
+/// whether none of them is left.
+pub fn remove_groups(dirs: &[String]) -> bool {
+    let is_left = |dir: &&Path| {
+        let name = dir.file_name().map(OsStr::as_encoded_bytes);
+        let is_ours = name.is_some_and(|name| name.starts_with(GROUP_PREFIX.as_bytes()));
+        is_ours && dir.join("cgroup.procs").exists() && std::fs::remove_dir(dir).is_err()
+    };
+    dirs.iter().map(Path::new).filter(is_left).count() == 0
+}
+
+/// The beginning of every name of a control group of ours.
+const GROUP_PREFIX: &str = "rbee-";
 
 /// How many TCP and UDP sockets a process holds.
 ///
@@ -99,13 +156,28 @@ fn inodes(table: &str) -> impl Iterator<Item = u64> + '_ {
     table.lines().skip(1).filter_map(|line| line.split_ascii_whitespace().nth(9)?.parse().ok())
 }
 
-/// Bytes that this user may still write below `path`.
+/// A disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk {
+    /// Bytes that this user may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+/// The disk that `path` is on.
 ///
 /// # Errors
-/// Whatever statvfs(3) refuses.
-pub fn disk_free_bytes(path: &Path) -> std::io::Result<u64> {
+/// Whatever statvfs(3) refuses, and a file system without a size of its own (ramfs).
+pub fn disk(path: &Path) -> std::io::Result<Disk> {
     let stat = rustix::fs::statvfs(path)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    if stat.f_blocks == 0 {
+        return Err(std::io::Error::other("its file system has no size"));
+    }
+    Ok(Disk {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+    })
 }
 
 #[cfg(test)]
@@ -125,7 +197,8 @@ mod tests {
         let me = identity(std::process::id()).unwrap();
         assert!(is_alive(me));
         assert!(!is_alive(ProcessIdentity { start_time: me.start_time + 1, ..me }));
-        assert!(resident_bytes(me.pid).unwrap() > 0);
+        assert!(resident_bytes(me.pid).unwrap() >= own_bytes(me.pid).unwrap());
+        assert!(own_bytes(me.pid).unwrap() > 0);
     }
 
     #[test]

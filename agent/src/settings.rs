@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
-use wire::settings::AgentSettings;
+use wire::settings::{AgentSettings, Lifetime};
 use wire::{Code, Fault, Timings, limits};
 
 /// `[agent]` and `[timings]`; every other table is the keeper's.
@@ -15,6 +15,22 @@ pub struct Settings {
     pub agent: AgentSettings,
     /// All waits.
     pub timings: Timings,
+}
+
+impl Settings {
+    /// As the file says, or as whoever starts the agent does: one of them is enough to let it end
+    /// with its keepers. Guards of such an agent wait no longer for the next one.
+    #[must_use]
+    pub fn living(mut self, lifetime: Lifetime) -> Self {
+        if lifetime == Lifetime::Ephemeral {
+            self.agent.lifetime = lifetime;
+        }
+        if self.agent.lifetime == Lifetime::Ephemeral {
+            let lease = self.timings.lease;
+            self.timings.orphan_timeout = self.timings.orphan_timeout.min(lease);
+        }
+        self
+    }
 }
 
 /// Reads the file; a missing one means the defaults.

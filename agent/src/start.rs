@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use wire::fault::Fault;
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::settings::Lifetime;
 use wire::{Code, layout, limits, ndjson, routes, text};
 
 use crate::client;
-use crate::dirs::{self, Dirs};
+use crate::dirs::Dirs;
+use crate::scope::Scopes;
 use crate::settings::Settings;
 
 /// Between two looks at a socket that should soon be there.
@@ -32,7 +34,8 @@ pub async fn start(dirs: &Dirs, settings: &Settings) -> Result<Hello, Fault> {
         return accept(hello);
     }
     let stderr = dirs.log.join("agent.stderr");
-    let mut child = launch(&stderr).map_err(|error| {
+    let launched = launch(&Scopes::look().await, settings.agent.lifetime, &stderr);
+    let mut child = launched.map_err(|error| {
         Fault::new(Code::AgentFailed, "the agent could not be started").caused_by(&error)
     })?;
     let waiting = wait(&socket, &mut child, &stderr);
@@ -79,7 +82,7 @@ fn accept(hello: Hello) -> Result<Hello, Fault> {
     Ok(hello)
 }
 
-fn launch(stderr: &Path) -> std::io::Result<Child> {
+fn launch(scopes: &Scopes, lifetime: Lifetime, stderr: &Path) -> std::io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
         .write(true)
@@ -87,11 +90,9 @@ fn launch(stderr: &Path) -> std::io::Result<Child> {
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(stderr)?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = scopes.command(std::env::current_exe()?);
     command
-        .env_clear()
-        .envs(dirs::kept_environment())
-        .args(["agent", "serve", "--detach"])
+        .args(["agent", "serve", "--detach", "--lifetime", lifetime.word()])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,4 +1,6 @@
-//! From a model reference to a checked file on this hive.
+//! From a model reference to a checked file or directory on this hive.
+
+mod directory;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -7,7 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wire::gguf::{GgufError, Header, ModelShape};
+use wire::hugging_face::CONFIG;
 use wire::{Code, Fault, ModelRef, limits, text};
+
+use directory::Directory;
 
 /// The small model that every build carries.
 const DEMO: &[u8] = include_bytes!("../demo/demo.gguf");
@@ -19,9 +24,9 @@ const USE_A_FILE: &str = "rbee run -m ./model.gguf";
 /// A model that an engine can load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// Its file, canonical and absolute.
+    /// Its file or directory, canonical and absolute.
     pub path: String,
-    /// What the file's header says.
+    /// What the headers of its files say.
     pub shape: ModelShape,
 }
 
@@ -50,13 +55,18 @@ impl Store {
     /// the demo model cannot be written.
     pub fn resolve(&self, model: &ModelRef) -> Result<Model, Fault> {
         let path = self.locate(model)?;
-        let name = shown(&path);
-        let shape = read_shape(&path).map_err(|fault| within(fault, &name))?;
+        let shape = if path.is_dir() {
+            let is_allowed = |real: &Path| self.is_allowed(real);
+            Directory { path: &path, is_allowed: &is_allowed }.shape()
+        } else {
+            read_shape(&path)
+        };
+        let shape = shape.map_err(|fault| within(fault, &path))?;
         check_supported(&shape)?;
         Ok(Model { path: utf8(&path)?.to_owned(), shape })
     }
 
-    /// Finds a model's file without a look into it.
+    /// Finds a model's file or directory without a look into it.
     ///
     /// # Errors
     /// As [`Self::resolve`], but for what is in the file.
@@ -84,13 +94,19 @@ impl Store {
             io::ErrorKind::PermissionDenied => not_found("may not be read by this user"),
             _ => not_found("cannot be found").cause(&error),
         })?;
-        if !self.roots.is_empty() && !self.roots.iter().any(|root| is_below(&real, root)) {
+        if !self.is_allowed(&real) {
             return Err(not_found("is not below a directory of agent.model_roots"));
         }
-        if !fs::metadata(&real).is_ok_and(|seen| seen.is_file()) {
-            return Err(not_found("is not a regular file"));
+        match fs::metadata(&real) {
+            Ok(seen) if seen.is_file() => Ok(real),
+            Ok(seen) if seen.is_dir() && real.join(CONFIG).exists() => Ok(real),
+            Ok(seen) if seen.is_dir() => Err(not_found("is a directory without a config.json")),
+            _ => Err(not_found("is not a regular file")),
         }
-        Ok(real)
+    }
+
+    fn is_allowed(&self, real: &Path) -> bool {
+        self.roots.is_empty() || self.roots.iter().any(|root| is_below(real, root))
     }
 
     /// The demo model as a file, written and checked once in this process's life.
@@ -208,9 +224,15 @@ fn check_supported(shape: &ModelShape) -> Result<(), Fault> {
     Ok(())
 }
 
-fn within(mut fault: Fault, name: &str) -> Fault {
-    fault.message =
-        text::one_line(&format!("{name}: {}", fault.message), limits::MAX_FAULT_MESSAGE_BYTES);
+/// Names the file in what is wrong with it, and in the hint.
+fn within(mut fault: Fault, path: &Path) -> Fault {
+    let message = format!("{}: {}", shown(path), fault.message);
+    fault.message = text::one_line(&message, limits::MAX_FAULT_MESSAGE_BYTES);
+    let word = text::shell_word(&path.to_string_lossy());
+    let word = if path.is_dir() { format!("{word}/*") } else { word };
+    for hint in &mut fault.hints {
+        *hint = hint.replace("FILE.gguf", &word);
+    }
     fault
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 use wire::sampling::{Sampling, SamplingFields};
-use wire::settings::AgentSettings;
+use wire::settings::{AgentSettings, Lifetime};
 use wire::text::shell_word;
 use wire::{Code, Fault, HiveName, Timings, limits};
 
@@ -53,6 +53,14 @@ pub struct HiveSettings {
     /// Machines to go through, in this order; instead of what the ssh configuration says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jump: Vec<Address>,
+    /// Whether an agent that this keeper starts there stays when the last keeper has gone.
+    #[serde(default, skip_serializing_if = "is_persistent")]
+    pub lifetime: Lifetime,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_persistent(lifetime: &Lifetime) -> bool {
+    *lifetime == Lifetime::Persistent
 }
 
 impl HiveSettings {
@@ -363,10 +371,13 @@ mod tests {
             address: "corp\\me@[fe80::1]:2222".parse().unwrap(),
             identity: Some("/k/it's".into()),
             jump: vec!["a".parse().unwrap(), "b:22".parse().unwrap()],
+            lifetime: Lifetime::Persistent,
         };
         let line = r"ssh -i '/k/it'\''s' -J a,b:22 -p 2222 'corp\me@fe80::1' 'kill -KILL 7'";
         assert_eq!(hive.by_ssh("kill -KILL 7"), line);
-        let plain = HiveSettings { address: "pc".parse().unwrap(), identity: None, jump: vec![] };
+        let lifetime = Lifetime::Persistent;
+        let (identity, jump) = (None, vec![]);
+        let plain = HiveSettings { address: "pc".parse().unwrap(), identity, jump, lifetime };
         assert_eq!(plain.by_ssh("df"), "ssh pc df");
     }
 
@@ -376,6 +387,7 @@ mod tests {
             address: "10.0.0.7".parse().unwrap(),
             identity: None,
             jump: jump.iter().map(|one| one.parse().unwrap()).collect(),
+            lifetime: Lifetime::Persistent,
         };
         assert!(hive(&["a"]).leads_where(&hive(&["a"])));
         assert!(!hive(&["a"]).leads_where(&hive(&["b"])) && !hive(&[]).leads_where(&hive(&["b"])));

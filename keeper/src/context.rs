@@ -44,7 +44,8 @@ impl Context {
     pub fn load(environment: Environment) -> Result<Self, Fault> {
         let (config, config_path) = Config::load(&environment)?;
         let coloured = environment.colours && environment.terminals.stderr;
-        let style = if coloured { Style::of(config.theme, environment.depth) } else { Style::plain() };
+        let style =
+            if coloured { Style::of(config.theme, environment.depth) } else { Style::plain() };
         let build = crate::build_id();
         let dialer = Dialer::new(&environment, config.ssh.client, &config.timings, build.clone());
         Ok(Self { environment, config, config_path, build, style, dialer })

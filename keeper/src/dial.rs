@@ -94,7 +94,8 @@ impl Dialer {
             SshClient::System => self.system(settings, accept_new, caller),
         };
         let place = (&self.dirs, self.stock.clone());
-        Remote::new(hive.clone(), place, &self.timings, connector, witness)
+        let remote = Remote::new(hive.clone(), place, &self.timings, connector, witness);
+        remote.living(settings.lifetime)
     }
 
     fn builtin(&self, settings: &HiveSettings, accept_new: bool, caller: Caller) -> Connector {

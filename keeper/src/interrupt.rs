@@ -5,12 +5,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wire::{Code, Fault};
 
+use crate::platform;
+
 /// Signals that ask the program to end. From its making on they no longer end it by themselves.
 #[derive(Debug)]
 pub struct Interrupts {
     keyboard: Keyboard,
     /// Absent where a signal to end may end the program as it always does.
     terminate: Option<Signal>,
+    /// Sent when the terminal closes; absent too where somebody wants the program to outlive that
+    /// (`nohup`).
+    hangup: Option<Signal>,
 }
 
 /// Where Ctrl-C comes from.
@@ -46,14 +51,24 @@ impl Stops {
     }
 }
 
+/// Waits for a signal; for one that is not listened to, for ever.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Interrupts {
-    /// Begins to listen to both.
+    /// Begins to listen to all of them.
     ///
     /// # Errors
     /// `INTERNAL` when the operating system refuses.
     pub fn listen() -> Result<Self, Fault> {
         let terminate = Some(listen(SignalKind::terminate())?);
-        Ok(Self { terminate, ..Self::listen_to_the_keyboard()? })
+        let is_wanted = !platform::ignores(rustix::process::Signal::HUP);
+        let hangup = is_wanted.then(|| listen(SignalKind::hangup())).transpose()?;
+        Ok(Self { terminate, hangup, ..Self::listen_to_the_keyboard()? })
     }
 
     /// Begins to listen to Ctrl-C alone: for a program that nobody could end while it waits for a
@@ -63,22 +78,16 @@ impl Interrupts {
     /// As [`Self::listen`].
     pub fn listen_to_the_keyboard() -> Result<Self, Fault> {
         let keyboard = Keyboard::Signal(listen(SignalKind::interrupt())?);
-        Ok(Self { keyboard, terminate: None })
+        Ok(Self { keyboard, terminate: None, hangup: None })
     }
 
     /// Those that somebody passes on who reads the keys; no signal is listened to.
     pub fn told(by: mpsc::Receiver<()>) -> Self {
-        Self { keyboard: Keyboard::Told(by), terminate: None }
+        Self { keyboard: Keyboard::Told(by), terminate: None, hangup: None }
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
-        let terminated = async {
-            match &mut self.terminate {
-                Some(signal) => signal.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         let keyboard = async {
             match &mut self.keyboard {
                 Keyboard::Signal(signal) => signal.recv().await,
@@ -87,7 +96,8 @@ impl Interrupts {
         };
         tokio::select! {
             _ = keyboard => {}
-            _ = terminated => {}
+            () = received(self.terminate.as_mut()) => {}
+            () = received(self.hangup.as_mut()) => {}
         }
     }
 }

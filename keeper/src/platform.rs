@@ -44,6 +44,23 @@ pub fn break_a_closed_stdout() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this program was started to ignore a signal, as nohup(1) starts one
+/// (`SigIgn` of `proc_pid_status(5)`: one bit a signal, in hexadecimal).
+#[cfg(target_os = "linux")]
+pub fn ignores(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(signal.as_raw() - 1).unwrap_or(u32::MAX);
+    mask.checked_shr(bit).is_some_and(|mask| mask & 1 == 1)
+}
+
+/// What this machine calls itself, where it says so.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Waits until the process ends; at once when there is none.
 ///
 /// # Errors

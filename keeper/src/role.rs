@@ -17,8 +17,8 @@ const MAX_COMPLAINT_BYTES: usize = limits::MAX_MESSAGE_BYTES;
 /// Starts `rbee WORDS…`, gives it `input`, and returns what it answers, at most `max_bytes`.
 ///
 /// # Errors
-/// The fault that it ended with; `TOO_LARGE` for a longer answer, `INTERNAL` when it could not be
-/// started or ended without a word.
+/// The fault that it ended with; `TOO_LARGE` for a longer answer, `OUT_OF_MEMORY` when it met the
+/// bound of its memory, `INTERNAL` when it could not be started or ended without a word.
 pub fn ask<W: AsRef<OsStr>>(words: &[W], input: &[u8], max_bytes: usize) -> Result<Vec<u8>, Fault> {
     let child = Command::new(own_program())
         .args(words)
@@ -108,7 +108,13 @@ fn failed(message: &str) -> Fault {
 
 /// The fault that it wrote as its last line, or its last words.
 fn explained(status: ExitStatus, complaint: &str) -> Fault {
+    /// What Rust's allocator says before it aborts: a part of rbee has a bound for its memory.
+    const NO_MEMORY: &str = "memory allocation of ";
     last_words::fault(complaint).unwrap_or_else(|| {
+        if !status.success() && complaint.lines().any(|line| line.starts_with(NO_MEMORY)) {
+            let message = "a part of rbee took all the memory that it may have";
+            return Fault::new(Code::OutOfMemory, message).hint("rbee doctor");
+        }
         let fault = failed(&format!("a part of rbee ended with {status}"));
         last_words::of(complaint).into_iter().fold(fault, Fault::cause)
     })

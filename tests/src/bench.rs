@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Tokens of one measured answer.
-pub const TOKENS: u32 = 16;
+pub const TOKENS: u32 = 32;
 /// Pairs of answers, one from the worker's own socket and one the whole way. A pair scatters by
 /// several per cent on a shared machine; so many of them bring the median's interval below one.
-pub const PAIRS: usize = 240;
+pub const PAIRS: usize = 130;
 /// Answers whose processor time is read. They are none of the pairs: reading takes time of its own.
-pub const ACCOUNTED: usize = 20;
+pub const ACCOUNTED: usize = 10;
 
 /// Runs the parts of a benchmark that its command line names, else all of them.
 pub fn run(parts: &[(&str, fn())]) {

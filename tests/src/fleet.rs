@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::Lab;
 use crate::sandbox::{Finished, finish, program};
+use crate::watcher::Watcher;
 
 /// Where the keeper's user has the program, from their home.
 const PROGRAM: &str = "bin/rbee";
@@ -48,6 +50,18 @@ impl Fleet {
     /// Writes the keeper's configuration.
     pub fn configure(&self, config: &str) {
         self.write(CONFIG, config.as_bytes());
+    }
+
+    /// Writes a host's own configuration, which its agent reads when it starts.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn configure_host(&self, host: &str, config: &str) {
+        let script = "mkdir -p /etc/rbee && cat >/etc/rbee/config.toml";
+        let mut command = self.lab.command(&["exec", host, "sh", "-c", script]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("a shell");
+        child.stdin.take().expect("a pipe").write_all(config.as_bytes()).expect("written");
+        let _ = finish(child).expect_code(0);
     }
 
     /// The keeper's configuration.
@@ -91,6 +105,13 @@ impl Fleet {
     #[track_caller]
     pub fn add(&self, host: &str) -> Finished {
         self.rbee(&["hive", "add", host, host]).expect_code(0)
+    }
+
+    /// A keeper that watches, for `time` at most.
+    pub fn watch(&self, time: Duration) -> Watcher {
+        let args = ["keeper", PROGRAM, "ps", "--watch", "--json"];
+        let command = self.lab.command_within(time.as_secs(), &args);
+        Watcher::start(command)
     }
 
     /// The workers of all hives, as `rbee ps --json` tells them.

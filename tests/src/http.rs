@@ -41,7 +41,14 @@ impl Response {
 /// # Errors
 /// When the socket cannot be reached or stays silent for a minute.
 pub fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> std::io::Result<Response> {
-    let mut stream = open(socket, method, path, body)?;
+    read(open(socket, method, path, body)?)
+}
+
+/// Reads the whole answer to a request that was sent.
+///
+/// # Errors
+/// When it stays silent for a minute.
+pub fn read(mut stream: UnixStream) -> std::io::Result<Response> {
     let mut raw = Vec::new();
     match stream.read_to_end(&mut raw) {
         // Who answers and closes without reading the rest of the body resets the connection;

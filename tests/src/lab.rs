@@ -76,6 +76,16 @@ impl Lab {
         command(&self.name, args)
     }
 
+    /// As [`Self::command`], for what may take longer than most things.
+    pub fn command_within(&self, seconds: u64, args: &[&str]) -> Command {
+        patient(&self.name, &seconds.to_string(), args)
+    }
+
+    /// The namespace of a machine's process numbers, until it is powered off.
+    pub fn namespace(&self, machine: &str) -> String {
+        self.must(&["exec", machine, "readlink", "/proc/self/ns/pid"]).trim().to_owned()
+    }
+
     /// Runs a command of scripts/lab to its end.
     pub fn run(&self, args: &[&str]) -> Finished {
         finish(spawn(self.command(args)))
@@ -173,6 +183,12 @@ impl Lab {
     #[track_caller]
     pub fn power_off(&self, host: &str) {
         self.must(&["power-off", host]);
+    }
+
+    /// The last login of its user ends, and with it everything that is not their manager's.
+    #[track_caller]
+    pub fn logout(&self, host: &str) {
+        self.must(&["logout", host]);
     }
 
     /// Starts it again; returns when its sshd listens.
@@ -300,10 +316,14 @@ fn end_orphans() {
 
 /// `scripts/lab ARGS` for the lab of a name.
 pub fn command(lab: &str, args: &[&str]) -> Command {
+    patient(lab, PATIENCE_S, args)
+}
+
+fn patient(lab: &str, seconds: &str, args: &[&str]) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/lab");
     let mut command = Command::new("timeout");
     command
-        .args(["--kill-after=5", PATIENCE_S])
+        .args(["--kill-after=5", seconds])
         .arg(script)
         .args(args)
         .env("LAB", lab)

@@ -63,23 +63,85 @@ pub fn under(dir: &Path) -> Vec<Process> {
 }
 
 fn read(pid: i32, dir: &str) -> Option<Process> {
-    let raw = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let args: Vec<String> = raw
-        .split(|&b| b == 0)
-        .filter(|arg| !arg.is_empty())
-        .map(|arg| String::from_utf8_lossy(arg).into_owned())
-        .collect();
+    let args = args_of(pid)?;
     if !args.iter().any(|arg| arg.contains(dir)) {
         return None;
     }
-    let has = |word: &str| args.iter().any(|arg| arg == word);
-    let role = match () {
-        () if has("agent") && has("serve") => Role::Agent,
-        () if has("worker") && has("guard") => Role::Guard,
-        () if has("worker") && has("serve") => Role::Engine,
-        () => Role::Other,
-    };
+    let role = Role::of(&args);
     Some(Process { pid, role, args })
+}
+
+fn args_of(pid: i32) -> Option<Vec<String>> {
+    let raw = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let args = raw.split(|&b| b == 0).filter(|arg| !arg.is_empty());
+    Some(args.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect())
+}
+
+impl Role {
+    fn of(args: &[String]) -> Self {
+        let has = |word: &str| args.iter().any(|arg| arg == word);
+        match () {
+            () if has("agent") && has("serve") => Self::Agent,
+            () if has("worker") && has("guard") => Self::Guard,
+            () if has("worker") && has("serve") => Self::Engine,
+            () => Self::Other,
+        }
+    }
+}
+
+/// A process of another machine of the lab, as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inmate {
+    /// Its number here.
+    pub pid: i32,
+    /// Its number there.
+    pub inner: i32,
+    /// Its parent's number here.
+    pub parent: i32,
+    /// `R`, `S`, `Z` and so on (`proc_pid_stat(5)`).
+    pub state: char,
+    /// What it is.
+    pub role: Role,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+/// The processes whose namespace of process numbers is `namespace` (`pid:[4026531836]`), and the
+/// zombies that they have not reaped.
+pub fn inmates(namespace: &str) -> Vec<Inmate> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let is_inside = |pid: i32| {
+        let link = std::fs::read_link(format!("/proc/{pid}/ns/pid"));
+        link.is_ok_and(|link| link.to_str() == Some(namespace))
+    };
+    // A zombie is in no namespace any more.
+    let (mut found, zombies): (Vec<Inmate>, Vec<Inmate>) = pids
+        .filter_map(inmate)
+        .filter(|one| one.state == 'Z' || is_inside(one.pid))
+        .partition(|one| one.state != 'Z');
+    let parents: Vec<i32> = found.iter().map(|one| one.pid).collect();
+    found.extend(zombies.into_iter().filter(|one| parents.contains(&one.parent)));
+    found
+}
+
+fn inmate(pid: i32) -> Option<Inmate> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let args = args_of(pid)?;
+    Some(Inmate {
+        pid,
+        inner: field("NSpid:")?.split_whitespace().last()?.parse().ok()?,
+        parent: field("PPid:")?.trim().parse().ok()?,
+        state: field("State:")?.trim().chars().next()?,
+        role: Role::of(&args),
+        args,
+    })
+}
+
+/// How many files and sockets a process has open.
+pub fn descriptors(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
 /// Whether a process exists and is no zombie.

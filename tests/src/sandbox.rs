@@ -78,7 +78,12 @@ impl Sandbox {
 
     /// The program with this home and nothing of the caller's environment that could matter.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        self.command_of(&program(), args)
+    }
+
+    /// As [`Self::command`], with another build of the program.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env_clear()
@@ -187,6 +192,41 @@ pub fn finish(mut child: Child) -> Finished {
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     }
+}
+
+/// The id of the build that a program is of, as it says itself.
+///
+/// # Panics
+/// When it says none.
+pub fn build_of(program: &Path) -> String {
+    let said = Command::new(program).arg("--version").output().expect("it runs");
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    let is_id = |word: &&str| word.len() == 16 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.into_iter().find(is_id).expect("a build id").to_owned()
+}
+
+/// Another build of the program in `dir`: the same but for its id, which is what tells builds
+/// apart.
+///
+/// # Panics
+/// When the program has no id, or cannot be written.
+pub fn another_build(dir: &Path) -> PathBuf {
+    let (program, path) = (program(), dir.join("rbee"));
+    let own = build_of(&program);
+    let other: String = own.chars().rev().collect();
+    let other = if other == own { "0123456789abcdef".to_owned() } else { other };
+    let mut bytes = std::fs::read(&program).expect("the program");
+    let next = |bytes: &[u8]| bytes.windows(own.len()).position(|word| word == own.as_bytes());
+    assert!(next(&bytes).is_some(), "the program has its id");
+    while let Some(at) = next(&bytes) {
+        let place = bytes.get_mut(at..at + other.len()).expect("as long as the other");
+        place.copy_from_slice(other.as_bytes());
+    }
+    std::fs::write(&path, bytes).expect("a program");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&path, mode).expect("it may run");
+    path
 }
 
 /// The program that was built with this suite: beside the directory of the test programs.

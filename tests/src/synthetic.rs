@@ -1,5 +1,7 @@
 //! Models of real shapes with random weights: for speed and for refusals, never for answers.
 
+pub mod directory;
+
 use std::io::Write;
 use std::path::Path;
 

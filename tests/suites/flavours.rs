@@ -8,9 +8,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use rbee_tests::Fleet;
 use rbee_tests::sandbox::program;
+use rbee_tests::{Fleet, wait_until};
+
+/// How long what should take a moment may take: the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Adds the one host, uses it, looks at it, and takes it away without a trace.
 fn lives(flavour: &str) {
@@ -94,6 +98,28 @@ fn a_server_with_one_session_for_each_connection() {
 #[test]
 fn a_server_without_sftp() {
     lives("nosftp");
+}
+
+#[test]
+fn a_user_whose_systemd_manager_lingers() {
+    lives("systemd");
+}
+
+#[test]
+fn what_ends_a_users_processes_at_logout_leaves_their_hive_alone() {
+    let Some(fleet) = Fleet::up(&[("a", "systemd")], "") else { return };
+    let _ = fleet.add("a");
+    let ask = ["run", "-m", "demo", "--json", "What is a hive?"];
+    let _ = fleet.rbee(&ask).expect_code(0);
+    let _ = fleet.lab.ssh("a", "setsid sleep 600 >/dev/null 2>&1 </dev/null &").expect_code(0);
+    let sleeps = || fleet.lab.ps("a").iter().any(|line| line.contains("sleep 600"));
+    assert!(sleeps());
+    fleet.lab.logout("a");
+    wait_until("everything else of the user has ended", PATIENCE, || (!sleeps()).then_some(()));
+    let asked = fleet.rbee(&ask).expect_code(0);
+    assert_eq!(asked.json_lines().first().expect("events")["reused"], true);
+    let _ = fleet.rbee(&["hive", "remove", "a", "--purge"]).expect_code(0);
+    assert_eq!(fleet.processes("a"), Vec::<String>::new());
 }
 
 #[test]

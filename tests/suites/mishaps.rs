@@ -168,13 +168,8 @@ fn a_home_that_moved_is_named_while_its_agent_runs_and_found_again_after_it() {
     let lost = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(22);
     assert!(lost.stderr.contains("/home/rbee/.local"), "{}", lost.stderr);
     assert!(lost.stderr.contains("hint:"), "{}", lost.stderr);
-    // Its agent does not find the worker any more. The next one does.
-    let down = fleet.rbee(&["down"]);
-    if down.code != Some(0) {
-        assert!(down.stderr.contains("did not end on the hive a"), "{}", down.stderr);
-        assert!(down.stderr.contains("hint:"), "{}", down.stderr);
-        let _ = fleet.rbee(&["down"]).expect_code(0);
-    }
+    // Its agent does not find the worker's socket any more, and ends it all the same.
+    let _ = fleet.rbee(&["down"]).expect_code(0);
     assert_eq!(fleet.processes("a"), Vec::<String>::new());
     answers(&fleet);
     // While nothing runs.

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{Code, Fault};
 use crate::ids::{BuildId, WorkerId};
-use crate::timings::Timings;
+use crate::memory::{Limit, MemoryUse, Wanted};
+use crate::timings::{self, Timings};
 use crate::worker::{Exit, WorkerSpec};
 
 /// Version of every file in a worker's directory. Newer files are refused, older ones read.
@@ -55,9 +56,19 @@ pub struct GuardSpec {
     /// Bytes of memory that it was admitted with; an adopting agent keeps the promise.
     #[serde(default)]
     pub need_bytes: u64,
+    /// What its engine shall be bound by, as far as the machine lets its guard do it.
+    #[serde(default)]
+    pub wanted: Wanted,
+    /// How often the worker was started before this time.
+    #[serde(default)]
+    pub restarts: u32,
+    /// The model's file, for another start; empty when an older agent wrote this.
+    #[serde(default)]
+    pub model_path: String,
     /// What to run.
     pub engine: EngineCommand,
     /// How long everything may take.
+    #[serde(deserialize_with = "timings::of_any_build")]
     pub timings: Timings,
 }
 
@@ -89,6 +100,12 @@ pub struct GuardRecord {
     /// run is gone, whatever has its pid and start time now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// What bounds the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Directories of the control groups that were made for it, for whoever finds them left over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
 }
 
 /// What a guard leaves on disk when its engine has ended.
@@ -109,6 +126,26 @@ pub struct ExitRecord {
     /// Why the engine itself says it ended, when its last line on stderr was a fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// What is known of its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryUse>,
+}
+
+impl ExitRecord {
+    /// Whether it ended because it got no more memory.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.memory.is_some_and(|memory| memory.out_of_memory)
+    }
+
+    /// Whether the same worker, started again as it was, might live. One that was told to end
+    /// shall not be, one that ran out of memory would again, and one whose own last word was about
+    /// its model, its device or its arguments would say the same.
+    pub fn is_retryable(&self) -> bool {
+        let says_why = |fault: &Fault| {
+            !matches!(fault.code, Code::WorkerCrashed | Code::Internal | Code::Io | Code::Stalled)
+        };
+        !self.told && !self.ran_out_of_memory() && !self.fault.as_ref().is_some_and(says_why)
+    }
 }
 
 /// One line of a guard's `GET /rbee/v1/guard`: at once, on every change, and as heartbeat.
@@ -122,4 +159,31 @@ pub enum GuardStatus {
     /// A line of a newer guard.
     #[serde(other)]
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(told: bool, out_of_memory: bool, fault: Option<Code>) -> ExitRecord {
+        ExitRecord {
+            version: RECORD_VERSION,
+            id: "demo-1".parse().unwrap(),
+            exit: Exit::Signal(9),
+            told,
+            killed: false,
+            stderr_tail: String::new(),
+            fault: fault.map(|code| Fault::new(code, "why")),
+            memory: Some(MemoryUse { peak_bytes: None, out_of_memory }),
+        }
+    }
+
+    #[test]
+    fn only_an_end_that_may_not_come_again_is_worth_another_start() {
+        assert!(ended(false, false, None).is_retryable());
+        assert!(ended(false, false, Some(Code::Internal)).is_retryable());
+        assert!(!ended(true, false, None).is_retryable());
+        assert!(!ended(false, true, Some(Code::OutOfMemory)).is_retryable());
+        assert!(!ended(false, false, Some(Code::ModelCorrupt)).is_retryable());
+    }
 }

@@ -9,11 +9,11 @@ use crate::fault::Fault;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Inspection {
-    /// Bytes of the file.
+    /// Bytes of the file, or of all files of weights in a directory.
     pub file_bytes: u64,
     /// What its makers call it.
     pub name: Option<String>,
-    /// The family, `general.architecture`.
+    /// The family, `general.architecture` or a config's `model_type`.
     pub architecture: Option<String>,
     /// Numbers in all tensors.
     pub parameters: u64,
@@ -68,7 +68,7 @@ pub struct Figures {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerKind {
     /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE), `llama` (`SentencePiece`) or
-    /// `bert` (`WordPiece`).
+    /// `bert` (`WordPiece`); of a `tokenizer.json` its own word: `BPE`, `Unigram`, `WordPiece`.
     pub model: String,
     /// `tokenizer.ggml.pre`: how a text is cut before its pieces are merged.
     pub pre: Option<String>,

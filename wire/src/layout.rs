@@ -49,6 +49,12 @@ pub fn worker_dir(runtime: &str, id: &WorkerId) -> String {
     format!("{runtime}/w/{id}")
 }
 
+/// What the engine of a worker that has ended wrote on its standard error; the part before it has
+/// `.1` behind its name.
+pub fn ended_log(runtime: &str, id: &WorkerId) -> String {
+    format!("{runtime}/ended/{id}.log")
+}
+
 /// Where a build of the program is installed; `data` is the program's own data directory.
 pub fn installed_program(data: &str, build: &BuildId, target: &str) -> String {
     format!("{data}/{build}/{target}/rbee")

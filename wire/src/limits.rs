@@ -61,8 +61,26 @@ pub const MAX_CTX_SIZE: u32 = 16 * 1024 * 1024;
 pub const MIN_CTX_SIZE: u32 = 64;
 /// Sequences that one worker may decode at once.
 pub const MAX_SLOTS: u32 = 256;
-/// Requests that may wait at one worker before `QUEUE_FULL`.
+/// Requests that may wait at one worker before `QUEUE_FULL`; `agent.max_queue` may be less.
 pub const MAX_QUEUE: usize = 512;
+/// Durations of past requests that the time until a full queue has room is estimated from.
+pub const MAX_MEASURED_REQUESTS: usize = 32;
+/// Seconds of the longest `retry_after_s`: whatever is estimated beyond that is a guess.
+pub const MAX_RETRY_AFTER_S: u64 = 60 * 60;
+/// Finished requests that a hive remembers, in memory and on disk.
+pub const MAX_JOURNAL_ENTRIES: usize = 1000;
+/// Bytes of one of them on disk.
+pub const MAX_JOURNAL_ENTRY_BYTES: usize = 4 * 1024;
+/// Entries that one question to the journal is answered with.
+pub const MAX_JOURNAL_ANSWER: usize = 64;
+/// Bytes of what a client calls itself.
+pub const MAX_CLIENT_NAME_BYTES: usize = 128;
+/// Bytes of the log that an agent keeps on disk, and of the log that a keeper does.
+pub const MAX_LOG_BYTES: u64 = 8 * 1024 * 1024;
+/// Lines of a log that may be asked for at once.
+pub const MAX_LOG_LINES: u32 = 100_000;
+/// Streams of logs that an agent serves at once; each reads files.
+pub const MAX_LOG_STREAMS: usize = 16;
 /// Events that may wait for one slow reader before its stream is cut and it must take a snapshot.
 pub const MAX_EVENT_BACKLOG: usize = 1024;
 /// Tokens that may wait between the decode loop and the socket of their reader.
@@ -71,6 +89,17 @@ pub const MAX_TOKEN_BACKLOG: usize = 256;
 pub const MAX_WORKERS: usize = 256;
 /// Finished workers that a hive remembers, so that their cause of death can be asked for.
 pub const MAX_FINISHED_WORKERS: usize = 64;
+
+/// Times in a row that a worker which ended by itself is started again.
+pub const MAX_RESTART_ATTEMPTS: u32 = 3;
+/// Failures of one model on one device, within `breaker_window`, after which it is not started
+/// again until somebody says so.
+pub const BREAKER_FAILURES: usize = 5;
+/// Models and devices whose failures are counted at once: as many as workers can have failed.
+pub const MAX_BREAKERS: usize = MAX_WORKERS + MAX_FINISHED_WORKERS;
+/// Bytes of what a worker's last process wrote at its end that every picture of it repeats: all
+/// workers of a hive must fit one message.
+pub const MAX_LAST_WORDS_BYTES: usize = 1024;
 
 /// Bytes of an engine's stderr that its guard keeps on disk.
 pub const MAX_STDERR_FILE_BYTES: u64 = 256 * 1024;
@@ -145,6 +174,15 @@ pub const TEMPLATE_STACK_BYTES: usize = 512 * 1024 * 1024;
 /// Bytes of data that a CPU worker may take beyond twice the need that it was admitted with. A chat
 /// template can double a text with every step: this is where it ends, and the worker with it.
 pub const WORKER_DATA_SLACK_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Hundredths of one processor that a worker may be given: a thousand processors.
+pub const MAX_CPU_PERCENT: u32 = 102_400;
+/// Bytes that must be free on the disk of a worker's directory before it is started: its spec, its
+/// records, both files of its engine's stderr, and as much again for its neighbours'.
+pub const WORKER_DISK_BYTES: u64 = 1024 * 1024;
+/// Models whose measured memory a hive remembers.
+pub const MAX_REMEMBERED_PEAKS: usize = 256;
+/// Bytes of the file of measured memory: a line of at most a kilobyte for each.
+pub const MAX_PEAKS_BYTES: u64 = 256 * 1024;
 /// Nesting of a chat template's calls and values.
 pub const MAX_TEMPLATE_DEPTH: usize = 64;
 /// Bytes of each file of messages and tools that a template is tried with.

@@ -13,7 +13,7 @@ use crate::limits;
 pub enum ModelRef {
     /// The small model that every build carries.
     Demo,
-    /// A file of the hive: `file:/abs/path.gguf`.
+    /// A file of the hive, `file:/abs/path.gguf`, or a directory with `config.json`.
     File(String),
     /// A repository of the Hugging Face hub: `hf:org/repo`, `hf:org/repo:file.gguf`,
     /// `hf:org/repo:Q4_K_M`.
@@ -74,9 +74,10 @@ fn parse_hub(rest: &str) -> Result<ModelRef, InvalidModelRef> {
 }
 
 fn parse_file(path: &str) -> Result<ModelRef, InvalidModelRef> {
-    let path = path.strip_prefix("//").unwrap_or(path);
+    // Shells complete the name of a directory with a slash.
+    let path = path.strip_prefix("//").unwrap_or(path).trim_end_matches('/');
     let escapes = path.split('/').any(|part| part == "..");
-    if !path.starts_with('/') || path.ends_with('/') || escapes {
+    if !path.starts_with('/') || escapes {
         return Err(InvalidModelRef::Path);
     }
     // Several slashes are one; kept, they would be read as `file://` when they are written back.
@@ -143,6 +144,9 @@ mod tests {
         }
         for same in ["file:/a.gguf", "file:///a.gguf", "file:////a.gguf", "file://///a.gguf"] {
             assert_eq!(same.parse::<ModelRef>().unwrap(), ModelRef::File("/a.gguf".into()));
+        }
+        for same in ["file:/m/qwen3", "file:/m/qwen3/", "file:///m/qwen3//"] {
+            assert_eq!(same.parse::<ModelRef>().unwrap(), ModelRef::File("/m/qwen3".into()));
         }
     }
 

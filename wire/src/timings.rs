@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How long things may take. In the configuration each is `<field>_ms`; all are milliseconds there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +54,24 @@ pub struct Timings {
     /// Second step: SIGTERM to its process group; then SIGKILL.
     #[serde(rename = "stop_term_ms", with = "millis")]
     pub stop_term: Duration,
+    /// First pause before a worker that ended by itself is started again; it doubles from there.
+    #[serde(rename = "restart_first_ms", with = "millis")]
+    pub restart_first: Duration,
+    /// A worker that served this long begins to count its restarts anew.
+    #[serde(rename = "restart_reset_ms", with = "millis")]
+    pub restart_reset: Duration,
+    /// Failures of one model on one device within this time open its breaker.
+    #[serde(rename = "breaker_window_ms", with = "millis")]
+    pub breaker_window: Duration,
     /// How long a cancelled request may hold its slot before the keeper stops waiting for the ack.
     #[serde(rename = "cancel_ack_ms", with = "millis")]
     pub cancel_ack: Duration,
     /// A guard that hears no agent for this long ends its engine.
     #[serde(rename = "orphan_timeout_ms", with = "millis")]
     pub orphan_timeout: Duration,
+    /// An ephemeral agent without a keeper for this long ends, and its workers with it.
+    #[serde(rename = "lease_ms", with = "millis")]
+    pub lease: Duration,
     /// An agent with no worker and no connection for this long exits.
     #[serde(rename = "idle_exit_ms", with = "millis")]
     pub idle_exit: Duration,
@@ -84,11 +96,28 @@ impl Default for Timings {
             down_drain: secs(5),
             stop_ask: secs(5),
             stop_term: secs(5),
+            restart_first: secs(1),
+            restart_reset: secs(5 * 60),
+            breaker_window: secs(5 * 60),
             cancel_ack: secs(5),
             orphan_timeout: secs(5 * 60),
+            lease: secs(30),
             idle_exit: secs(15 * 60),
         }
     }
+}
+
+/// Reads the times of a record that any build may have written: what this one does not know is left
+/// out, while a person's configuration is refused for it.
+///
+/// # Errors
+/// Those of the format, and for a time that is none.
+pub fn of_any_build<'de, D: Deserializer<'de>>(from: D) -> Result<Timings, D::Error> {
+    use serde::de::Error;
+    let mut table = serde_json::Map::deserialize(from)?;
+    let known = serde_json::to_value(Timings::default()).map_err(D::Error::custom)?;
+    table.retain(|name, _| known.get(name).is_some());
+    serde_json::from_value(table.into()).map_err(D::Error::custom)
 }
 
 /// `Duration` as whole milliseconds. Zero is refused: a wait of nothing is a defect, not a setting.

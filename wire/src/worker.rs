@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::fault::Code;
 use crate::ids::WorkerId;
+use crate::limits;
+use crate::memory::{Limit, MemoryBack};
 use crate::model_ref::ModelRef;
 
 /// Where a worker is in its life. Serialized as an object tagged `state`.
@@ -40,6 +42,11 @@ pub enum WorkerState {
     },
     /// It is alive but silent; nothing is routed to it.
     Stale,
+    /// It ended by itself and is started again; [`Supervision::restart_in_ms`] says when.
+    Restarting {
+        /// The how manieth start in a row this will be; 0 when somebody asked for it.
+        attempt: u32,
+    },
     /// It could not start, or was given up.
     Failed {
         /// Why; untrusted text.
@@ -66,6 +73,7 @@ impl WorkerState {
             Self::Stopped => "stopped",
             Self::Crashed { .. } => "crashed",
             Self::Stale => "stale",
+            Self::Restarting { .. } => "restarting",
             Self::Failed { .. } => "failed",
             Self::Unknown => "unknown",
         }
@@ -83,7 +91,8 @@ impl WorkerState {
 
     /// Whether it will be routable if nothing goes wrong.
     pub fn is_promising(&self) -> bool {
-        matches!(self, Self::Starting | Self::Loading { .. }) || self.is_routable()
+        let comes = matches!(self, Self::Restarting { .. } | Self::Starting | Self::Loading { .. });
+        comes || self.is_routable()
     }
 }
 
@@ -124,6 +133,41 @@ pub struct WorkerSpec {
     pub keep_alive_s: i64,
 }
 
+impl WorkerSpec {
+    /// Half of its context, when a worker can be started with that: what takes less memory.
+    pub fn smaller_ctx_size(&self) -> Option<u32> {
+        Some(self.ctx_size / 2).filter(|ctx| *ctx >= limits::MIN_CTX_SIZE)
+    }
+}
+
+/// How a worker's process ended before the one that it has now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastEnd {
+    /// The cause in a sentence; untrusted text.
+    pub cause: String,
+    /// The last lines that it wrote, at most [`crate::limits::MAX_LAST_WORDS_BYTES`] of them;
+    /// untrusted text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr_tail: String,
+}
+
+/// What a hive did to keep a worker running.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervision {
+    /// When its process began, in seconds of Unix time; absent without a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_unix_s: Option<u64>,
+    /// How often it has been started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Milliseconds until it is started again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_in_ms: Option<u64>,
+    /// How its process before this one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<LastEnd>,
+}
+
 /// A worker as its hive sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerInfo {
@@ -153,6 +197,12 @@ pub struct WorkerInfo {
     /// Seconds until it is unloaded, while it idles with a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unload_in_s: Option<u64>,
+    /// What bounds its memory, once its guard has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// What its hive did to keep it running.
+    #[serde(flatten)]
+    pub supervision: Supervision,
 }
 
 /// `POST /v1/workers/spawn`: a worker for a model, started or found.
@@ -185,7 +235,7 @@ pub struct SpawnReply {
     pub revision: u64,
 }
 
-/// `POST /v1/workers/{id}/stop`, `POST /v1/down` and `POST /v1/handover`.
+/// `POST /v1/workers/{id}/stop`, `…/restart`, `POST /v1/down` and `POST /v1/handover`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopRequest {
     /// Milliseconds that active requests get to finish; absent: the hive's `drain`, or
@@ -205,6 +255,9 @@ pub struct StoppedWorker {
     pub killed: bool,
     /// Milliseconds from the request to the end.
     pub took_ms: u64,
+    /// What of its memory came back, where that could be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryBack>,
 }
 
 /// The reply to a [`StopRequest`].
@@ -245,6 +298,8 @@ mod tests {
             queued: 2,
             memory_bytes: None,
             unload_in_s: None,
+            limit: None,
+            supervision: Supervision { restarts: 3, ..Supervision::default() },
         };
         let json = serde_json::to_string(&info).unwrap();
         assert_eq!(serde_json::from_str::<WorkerInfo>(&json).unwrap(), info, "{json}");

@@ -31,6 +31,9 @@ pub enum Command {
     /// Say what a model's header says, and whether the engine would load it, as one line of JSON.
     #[command(hide = true)]
     Inspect(InspectArgs),
+    /// Say what would bound a worker that is started from here, as one line of JSON.
+    #[command(hide = true)]
+    Limits,
 }
 
 /// `rbee worker inspect`.

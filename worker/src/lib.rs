@@ -12,9 +12,9 @@ mod template;
 mod tokenize;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use wire::{BuildId, Code, Fault, ndjson};
 
 /// Runs `rbee worker …`. `build` is what this program was built from.
@@ -26,7 +26,8 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
         cli::Command::Guard(args) => guard::run(&args.dir, build),
         cli::Command::Tokenize(args) => tokenize::run(&args),
         cli::Command::Template(args) => template::run(&args),
-        cli::Command::Inspect(args) => inspect(&args.model),
+        cli::Command::Inspect(args) => tell(&engine::inspection::inspect(&args.model)),
+        cli::Command::Limits => tell(&Ok(guard::bounds::containment())),
     };
     match outcome {
         Ok(code) => code,
@@ -38,8 +39,9 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
     }
 }
 
-fn inspect(model: &Path) -> Result<ExitCode, Fault> {
-    let line = ndjson::encode(&engine::inspection::inspect(model)?)?;
+/// Writes an answer as one line.
+fn tell<T: Serialize>(answer: &Result<T, Fault>) -> Result<ExitCode, Fault> {
+    let line = ndjson::encode(answer.as_ref().map_err(Fault::clone)?)?;
     std::io::stdout()
         .write_all(&line)
         .map_err(|error| Fault::new(Code::Io, "the answer cannot be written").cause(error))?;

@@ -32,6 +32,11 @@ pub async fn adopt_all(workers_dir: &Path, handle: &Handle) -> std::io::Result<(
 async fn adopt(dir: &Path, handle: &Handle) {
     let spec = process::read::<GuardSpec>(dir, files::SPEC).filter(|spec| is_of(spec, dir));
     let Some(spec) = spec else {
+        if tokio::net::UnixStream::connect(dir.join(files::GUARD_SOCKET)).await.is_ok() {
+            // Another build's, and alive: that build's agent will know it.
+            tracing::warn!(dir = %dir.display(), "leaving a worker whose spec cannot be read");
+            return;
+        }
         tracing::warn!(dir = %dir.display(), "removing a worker's directory without a spec");
         let _left = std::fs::remove_dir_all(dir);
         return;
@@ -58,6 +63,9 @@ async fn adopt(dir: &Path, handle: &Handle) {
         },
     };
     tracing::info!(%worker, ?end, "a worker of an earlier agent has ended");
+    if let Some(record) = place.record() {
+        process::remove_groups(&record);
+    }
     place.remove();
     handle.tell(Input::Adopted(Box::new(spec))).await;
     handle.tell(Input::Ended { worker, end: Box::new(end) }).await;

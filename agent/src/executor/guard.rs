@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::process::Child;
 use tokio::sync::mpsc;
-use wire::guard::{GuardRecord, GuardStatus};
+use wire::guard::{GuardRecord, GuardStatus, ProcessIdentity};
 use wire::hello::{Hello, Role, worker_protocol};
 use wire::status::EngineStatus;
 use wire::{Fault, routes};
@@ -41,6 +41,7 @@ pub async fn tend(place: Place, mut child: Option<Child>, inputs: Inputs) {
     let end = follow(&place, &mut child, &inputs).await;
     if let Some(record) = read_record(&place).await {
         process::wait_gone(record.guard, EXIT_TIME).await;
+        process::remove_groups(&record);
     }
     if let Some(mut child) = child {
         // Reaped, so that no zombie stays; a guard that hangs is reaped by tokio later.
@@ -59,8 +60,11 @@ async fn follow(place: &Place, child: &mut Option<Child>, inputs: &Inputs) -> En
         while let Some(status) = values.next().await {
             match status {
                 GuardStatus::Running(record) if place.owns(&record) => {
-                    let (worker, pid) = (place.id.clone(), record.engine.pid);
-                    tell(inputs, Input::Running { worker, pid }).await;
+                    if let Some(limit) = record.limit {
+                        let worker = place.id.clone();
+                        tell(inputs, Input::Limited { worker, limit }).await;
+                    }
+                    let _agent_ends = inputs.send(Message::running(record)).await;
                     engine.get_or_insert_with(|| Listener::start(place, inputs));
                 }
                 GuardStatus::Ended(record) if record.id == place.id => {
@@ -167,13 +171,25 @@ pub async fn greet(place: &Place) -> Result<bool, Fault> {
     Ok(hello.role == Role::Guard)
 }
 
-/// Sends a guard down its ladder. Its last word comes over the stream that `tend` holds.
-pub async fn stop(place_socket: std::path::PathBuf, limit: Duration) {
+/// Sends a guard down its ladder. Its last word comes over the stream that `tend` holds. One whose
+/// socket was moved away gets a signal, which it takes for the same.
+pub async fn stop(
+    place_socket: std::path::PathBuf,
+    guard: Option<ProcessIdentity>,
+    limit: Duration,
+) {
     let attempts = async {
         let mut pause = pause();
         loop {
             pause.tick().await;
-            let Ok(connection) = client::Connection::open(&place_socket).await else { continue };
+            let Ok(connection) = client::Connection::open(&place_socket).await else {
+                if let Some(guard) = guard
+                    && !tokio::fs::try_exists(&place_socket).await.unwrap_or(true)
+                {
+                    return platform::terminate(guard);
+                }
+                continue;
+            };
             let Ok(request) =
                 client::request(http::Method::POST, routes::STOP, Bytes::from_static(b"{}"))
             else {

@@ -4,6 +4,8 @@ pub mod adopt;
 pub mod guard;
 pub mod process;
 
+mod memory;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +13,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use wire::event::Event;
+use wire::guard::GuardRecord;
 use wire::{Code, Fault, RequestId, WorkerId, limits, ndjson};
 
+use self::memory::{Account, Returned};
 use self::process::Setup;
+use crate::inventory;
 use crate::platform;
 use crate::supervisor::effect::Start;
-use crate::supervisor::{Answer, Ask, Effect, End, Input, Supervisor, Token};
+use crate::supervisor::{Answer, Ask, Client, Effect, End, Input, Supervisor, Token};
 
 /// Messages that may wait for the supervisor; beyond that, senders wait.
 const INPUT_BACKLOG: usize = 1024;
-/// The supervisor sees time pass at least this often.
+/// The supervisor sees time pass at least this often while it waits for something to end.
 const TICK: Duration = Duration::from_millis(250);
+/// And this often while all is calm: each tick takes a processor from the engines for a moment.
+const CALM_TICK: Duration = Duration::from_secs(1);
 /// What a guard's process gets on top of its ladder before nobody waits for it any more.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+/// Before free memory is looked at again that did not grow as it should.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
 
 /// One input on its way to the supervisor, with the ways back to whoever sent it.
 #[derive(Debug)]
@@ -33,12 +43,23 @@ pub struct Message {
     input: Input,
     reply: Option<(Token, oneshot::Sender<Answer>)>,
     revoke: Option<(Token, oneshot::Sender<Fault>)>,
+    record: Option<GuardRecord>,
 }
 
 impl Message {
     /// News; no answer is wanted.
     pub fn tell(input: Input) -> Self {
-        Self { input, reply: None, revoke: None }
+        Self { input, reply: None, revoke: None, record: None }
+    }
+
+    /// A guard's engine runs, and these are the processes.
+    pub fn running(record: GuardRecord) -> Self {
+        let input = Input::Running {
+            worker: record.id.clone(),
+            pid: record.engine.pid,
+            started_unix_s: platform::started_unix_s(record.engine),
+        };
+        Self { record: Some(record), ..Self::tell(input) }
     }
 }
 
@@ -58,6 +79,7 @@ pub struct Handle {
     next_token: Arc<AtomicU64>,
     events: broadcast::Sender<Published>,
     closing: watch::Receiver<bool>,
+    program: Arc<str>,
 }
 
 /// A request's right to a worker. Dropping it gives the slot back.
@@ -97,7 +119,8 @@ impl Handle {
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Fault> {
         let (token, (sender, receiver)) = (self.token(), oneshot::channel());
         let input = Input::Ask(token, ask);
-        self.send(Message { input, reply: Some((token, sender)), revoke: None }).await?;
+        let reply = Some((token, sender));
+        self.send(Message { reply, ..Message::tell(input) }).await?;
         settle(receiver.await.map_err(|_gone| gone())?)
     }
 
@@ -110,19 +133,32 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub async fn slot(&self, worker: WorkerId, request: RequestId) -> Result<Slot, Fault> {
+    pub async fn slot(
+        &self,
+        worker: WorkerId,
+        request: RequestId,
+        client: Client,
+    ) -> Result<Slot, Fault> {
         let token = self.token();
         let (reply, answered) = oneshot::channel();
         let (revoke, revoked) = oneshot::channel();
         let message = Message {
-            input: Input::Ask(token, Ask::Slot { worker, request }),
             reply: Some((token, reply)),
             revoke: Some((token, revoke)),
+            ..Message::tell(Input::Ask(token, Ask::Slot { worker, request, client }))
         };
         self.send(message).await?;
         let slot = Slot { handle: self.clone(), token, done: false, revoked };
         settle(answered.await.map_err(|_gone| gone())?)?;
         Ok(slot)
+    }
+
+    /// How many requests are served before one that waits; nothing when it does not wait.
+    pub async fn ahead(&self, request: RequestId) -> Option<u64> {
+        match self.ask(Ask::Ahead(request)).await {
+            Ok(Answer::Ahead(ahead)) => ahead,
+            _ => None,
+        }
     }
 
     async fn send(&self, message: Message) -> Result<(), Fault> {
@@ -137,6 +173,11 @@ impl Handle {
     /// Turns true when the agent ends.
     pub fn closing(&self) -> watch::Receiver<bool> {
         self.closing.clone()
+    }
+
+    /// The program that workers are started from.
+    pub fn program(&self) -> &str {
+        &self.program
     }
 
     /// Where workers' news go.
@@ -167,8 +208,10 @@ pub struct Executor {
     closing: watch::Sender<bool>,
     replies: HashMap<Token, oneshot::Sender<Answer>>,
     revokes: HashMap<Token, oneshot::Sender<Fault>>,
-    /// Engines' processes, for their memory.
-    pids: HashMap<WorkerId, u32>,
+    /// The guards and engines that run: their files may be moved under this agent.
+    records: HashMap<WorkerId, GuardRecord>,
+    /// What is known of the engines' memory.
+    account: Account,
     /// Whether the agent shall end.
     exit: bool,
 }
@@ -183,9 +226,11 @@ impl Executor {
             next_token: Arc::new(AtomicU64::new(0)),
             events: broadcast::Sender::new(limits::MAX_EVENT_BACKLOG),
             closing: is_closing,
+            program: setup.program.as_str().into(),
         };
         let executor = Self {
             supervisor,
+            account: Account::new(Arc::clone(&setup.peaks)),
             setup: Arc::new(setup),
             started: Instant::now(),
             inputs,
@@ -193,7 +238,7 @@ impl Executor {
             closing,
             replies: HashMap::new(),
             revokes: HashMap::new(),
-            pids: HashMap::new(),
+            records: HashMap::new(),
             exit: false,
         };
         (executor, handle)
@@ -201,12 +246,16 @@ impl Executor {
 
     /// Runs until the supervisor ends the agent.
     pub async fn run(mut self) {
-        let mut tick = tokio::time::interval(TICK.min(self.setup.timings.heartbeat));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticked = Instant::now();
         loop {
+            let pace = if self.supervisor.is_calm() { CALM_TICK } else { TICK };
+            let tick = ticked + pace.min(self.setup.timings.heartbeat);
             let message = tokio::select! {
                 Some(message) = self.inputs.recv() => message,
-                _ = tick.tick() => Message::tell(Input::Tick),
+                () = tokio::time::sleep_until(tick) => {
+                    ticked = Instant::now();
+                    Message::tell(Input::Tick)
+                }
             };
             self.take(message);
             if self.exit {
@@ -217,19 +266,34 @@ impl Executor {
     }
 
     /// Hands one message to the supervisor and does what follows.
-    fn take(&mut self, message: Message) {
+    fn take(&mut self, mut message: Message) {
         self.replies.extend(message.reply);
         self.revokes.extend(message.revoke);
-        match &message.input {
-            Input::Running { worker, pid } => {
-                self.pids.insert(worker.clone(), *pid);
+        self.records.extend(message.record.map(|record| (record.id.clone(), record)));
+        if let Input::Ended { worker, .. } = &message.input {
+            match self.account.returned(worker) {
+                Returned::LookAgain => return self.say_later(message.input),
+                Returned::Known(back) => {
+                    let worker = worker.clone();
+                    self.update(Input::Returned { worker, back });
+                }
+                Returned::Unknown => {}
             }
-            Input::Ended { worker, .. } => {
-                self.pids.remove(worker);
-                tracing::info!(%worker, remaining = self.pids.len(), "a worker's end is known");
+        }
+        match &mut message.input {
+            Input::Adopted(spec) => self.account.adopts(spec),
+            Input::Ended { worker, end } => {
+                self.account.ended(worker, end);
+                self.records.remove(worker);
+                let remaining = self.records.len();
+                tracing::info!(%worker, remaining, "a worker's end is known");
             }
             // Who looks or wants memory gets figures of this moment.
-            Input::Ask(_, Ask::Look | Ask::Spawn(_)) => self.measure(),
+            Input::Ask(_, Ask::Look) => self.measure(),
+            Input::Ask(_, Ask::Spawn(ask)) => {
+                self.account.correct(ask);
+                self.measure();
+            }
             Input::Left { token, .. } => {
                 self.revokes.remove(token);
                 self.replies.remove(token);
@@ -237,6 +301,15 @@ impl Executor {
             _ => {}
         }
         self.update(message.input);
+    }
+
+    /// Hears of the same again in a moment: the kernel may take its time to give memory back.
+    fn say_later(&self, input: Input) {
+        let inputs = self.handle.inputs();
+        tokio::spawn(async move {
+            tokio::time::sleep(SECOND_LOOK).await;
+            guard::tell(&inputs, input).await;
+        });
     }
 
     fn update(&mut self, input: Input) {
@@ -247,18 +320,32 @@ impl Executor {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Start(start) => self.start(start),
+            Effect::Start(start) => {
+                self.account.starts(&start);
+                self.start(start);
+            }
             Effect::StopGuard(id) => {
                 let timings = &self.setup.timings;
                 let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
+                let record = self.records.get(&id);
+                self.account.leaves(&id, record.map(|record| record.engine.pid));
+                let process = record.map(|record| record.guard);
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
-                tokio::spawn(guard::stop(socket, limit));
+                tokio::spawn(guard::stop(socket, process, limit));
+            }
+            Effect::Measure(worker) => {
+                let inputs = self.handle.inputs();
+                tokio::spawn(async move {
+                    let available_bytes = inventory::available_bytes();
+                    guard::tell(&inputs, Input::Free { worker, available_bytes }).await;
+                });
             }
             Effect::Kill(id) => {
-                let dir = self.setup.dir(&id);
+                let (known, dir) = (self.records.get(&id).cloned(), self.setup.dir(&id));
                 tokio::spawn(async move {
-                    let read = move || process::read(&dir, wire::guard::files::RECORD);
+                    let read =
+                        move || known.or_else(|| process::read(&dir, wire::guard::files::RECORD));
                     if let Ok(Some(record)) = tokio::task::spawn_blocking(read).await {
                         process::kill(&record, STOP_MARGIN).await;
                     }
@@ -317,9 +404,11 @@ impl Executor {
 
     fn measure(&mut self) {
         let measured: Vec<(WorkerId, u64)> = self
-            .pids
+            .records
             .iter()
-            .filter_map(|(id, pid)| Some((id.clone(), platform::resident_bytes(*pid)?)))
+            .filter_map(|(id, record)| {
+                Some((id.clone(), platform::resident_bytes(record.engine.pid)?))
+            })
             .collect();
         for (worker, bytes) in measured {
             self.update(Input::Memory { worker, bytes });

@@ -3,21 +3,30 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, ProcessIdentity, RECORD_VERSION, files,
 };
-use wire::{RequestId, Timings, WorkerId, limits, ndjson, text};
+use wire::memory::Wanted;
+use wire::{RequestId, Timings, WorkerId, layout, limits, ndjson, text};
 
+use crate::admission;
+use crate::peaks::Peaks;
 use crate::platform;
+use crate::rotating;
+use crate::scope::Scopes;
 use crate::supervisor::effect::Start;
 
 /// How often a process that should end is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long the processes of a control group that was left may take to go.
+const GROUP_TIME: Duration = Duration::from_secs(10);
 
 /// What every worker of this agent is started with.
 #[derive(Debug, Clone)]
@@ -30,6 +39,14 @@ pub struct Setup {
     pub timings: Timings,
     /// Threads of a CPU worker; absent: one for each core.
     pub threads: Option<u32>,
+    /// Where guards are started.
+    pub scopes: Scopes,
+    /// Bytes that a worker may take beyond what follows from its need.
+    pub margin_bytes: u64,
+    /// Hundredths of one processor that a worker may use; absent: all.
+    pub cpu_percent: Option<u32>,
+    /// What models took beyond their needs.
+    pub peaks: Arc<Peaks>,
 }
 
 /// One worker's directory.
@@ -62,9 +79,7 @@ impl Setup {
         option("--device", spec.device.to_string());
         option("--heartbeat-ms", self.timings.heartbeat.as_millis().to_string());
         option("--patience-ms", self.timings.token_stall.as_millis().to_string());
-        let data = start.need_bytes.saturating_mul(2);
-        let data = data.saturating_add(limits::WORKER_DATA_SLACK_BYTES);
-        option("--data-limit-bytes", data.to_string());
+        option("--data-limit-bytes", data_bytes(start).to_string());
         if let Some(threads) = self.threads {
             option("--threads", threads.to_string());
         }
@@ -84,6 +99,13 @@ impl Setup {
             spec: start.spec.clone(),
             model_ctx: start.model_ctx,
             need_bytes: start.need_bytes,
+            wanted: Wanted {
+                memory_bytes: Some(admission::limit_bytes(start.need_bytes, self.margin_bytes)),
+                data_bytes: Some(data_bytes(start)),
+                cpu_percent: self.cpu_percent,
+            },
+            restarts: start.restarts,
+            model_path: start.path.clone(),
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),
         };
@@ -91,7 +113,9 @@ impl Setup {
         tokio::task::spawn_blocking(move || write_spec(&dir, &guard))
             .await
             .map_err(io::Error::other)??;
-        let child = Command::new(&self.program)
+        let child = self
+            .scopes
+            .command(&self.program)
             .args(["worker", "guard", "--dir"])
             .arg(&place.dir)
             .stdin(Stdio::null())
@@ -102,9 +126,18 @@ impl Setup {
     }
 }
 
+/// Bytes of data beyond which an engine's allocations fail: the bound where no control group is,
+/// and behind one for what is asked for and never touched.
+fn data_bytes(start: &Start) -> u64 {
+    start.need_bytes.saturating_mul(2).saturating_add(limits::WORKER_DATA_SLACK_BYTES)
+}
+
 fn write_spec(dir: &Path, spec: &GuardSpec) -> io::Result<()> {
     std::fs::create_dir(dir)?;
-    write_new(&dir.join(files::SPEC), spec)
+    write_new(&dir.join(files::SPEC), spec).inspect_err(|_| {
+        // Half of a directory would be a worker to the next agent.
+        let _left = std::fs::remove_dir_all(dir);
+    })
 }
 
 fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
@@ -151,8 +184,26 @@ impl Place {
         read(&self.dir, files::RECORD).filter(|record| self.owns(record))
     }
 
+    /// Keeps what the engine wrote, for [`limits::MAX_FINISHED_WORKERS`] ended workers.
+    fn keep_log(&self) -> io::Result<()> {
+        let runtime = self.dir.parent().and_then(Path::parent).and_then(Path::to_str);
+        let Some(runtime) = runtime else { return Ok(()) };
+        let log = PathBuf::from(layout::ended_log(runtime, &self.id));
+        let Some(ended) = log.parent() else { return Ok(()) };
+        std::fs::create_dir_all(ended)?;
+        forget_oldest(ended, 2 * limits::MAX_FINISHED_WORKERS - 2)?;
+        std::fs::rename(self.dir.join(files::STDERR), &log)?;
+        match std::fs::rename(self.dir.join(files::STDERR_OLDER), rotating::older(&log)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the directory. What cannot be removed is left for the next agent.
     pub fn remove(&self) {
+        if let Err(error) = self.keep_log() {
+            tracing::info!(worker = %self.id, %error, "a worker's log was not kept");
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.dir) {
             tracing::warn!(worker = %self.id, %error, "a worker's directory could not be removed");
         }
@@ -170,6 +221,17 @@ impl Place {
         let tail = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned();
         text::for_terminal(&tail)
     }
+}
+
+/// Removes the files of a directory that were written to longest ago, down to `most`.
+fn forget_oldest(dir: &Path, most: usize) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        files.push((entry.metadata()?.modified()?, entry.path()));
+    }
+    files.sort();
+    let excess = files.len().saturating_sub(most);
+    files.iter().take(excess).try_for_each(|(_, path)| std::fs::remove_file(path))
 }
 
 /// Whether a record is of this run of the operating system, as far as both are known.
@@ -205,6 +267,26 @@ pub async fn wait_gone(process: ProcessIdentity, limit: Duration) -> bool {
     tokio::time::timeout(limit, gone).await.is_ok()
 }
 
+/// Removes the control groups that a guard left, once the last thread in them is gone: a process
+/// whose leader is a zombie may have others for a moment.
+pub fn remove_groups(record: &GuardRecord) {
+    if platform::remove_groups(&record.groups) {
+        return;
+    }
+    let groups = record.groups.clone();
+    tokio::spawn(async move {
+        let gone = async {
+            let mut look = tokio::time::interval(LOOK_AGAIN);
+            while !platform::remove_groups(&groups) {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(GROUP_TIME, gone).await.is_err() {
+            tracing::warn!(?groups, "control groups could not be removed");
+        }
+    });
+}
+
 /// Kills what a record names, its engine's whole group first, and waits for its end.
 pub async fn kill(record: &GuardRecord, limit: Duration) {
     tracing::warn!(
@@ -232,6 +314,8 @@ mod tests {
             guard: me,
             engine: me,
             boot: boot.map(str::to_owned),
+            limit: None,
+            groups: Vec::new(),
         };
         let place = Place {
             id: "demo-0".parse().unwrap(),

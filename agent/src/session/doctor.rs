@@ -2,14 +2,19 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use tokio::process::Command;
 use wire::doctor::{Check, Verdict};
 use wire::guard::{GuardRecord, files};
+use wire::memory::{Containment, LimitBy};
+use wire::settings::AgentSettings;
 use wire::worker::{WorkerInfo, WorkerState};
-use wire::{Code, Fault, layout};
+use wire::{Code, Fault, layout, ndjson, text};
 
 use super::exchange::{Refused, json};
 use super::workers::unexpected;
@@ -20,10 +25,10 @@ use crate::platform;
 use crate::settings;
 use crate::supervisor::{Answer, Ask};
 
-/// Free memory below which somebody should look: less than any useful model needs.
-const LITTLE_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
-/// Free disk below which somebody should look.
-const LITTLE_DISK_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long the look at what bounds workers may take.
+const LOOK_TIME: Duration = Duration::from_secs(5);
+/// What a look at what bounds workers is about.
+const BOUNDS: &str = "workers' bounds";
 
 pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
     let workers = match hive.handle.ask(Ask::Look).await? {
@@ -31,10 +36,42 @@ pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
         other => return Err(unexpected(&other)),
     };
     let hive = Arc::clone(&hive);
+    let bounds = bounds(hive.handle.program()).await;
     let checks = tokio::task::spawn_blocking(move || examine(&hive, &workers)).await;
-    let checks = checks
+    let mut checks = checks
         .map_err(|error| Fault::new(Code::Internal, "the examination failed").cause(error))?;
+    checks.push(bounds);
     json(&checks)
+}
+
+/// What would bound a worker that is started now. A child finds out: it is where guards will be.
+async fn bounds(program: &str) -> Check {
+    let mut command = Command::new(program);
+    command.args(["worker", "limits"]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = tokio::time::timeout(LOOK_TIME, command.kill_on_drop(true).output()).await;
+    let Ok(Ok(output)) = output else {
+        return check(BOUNDS, Verdict::Warning, "could not be looked at");
+    };
+    match ndjson::decode::<Containment>(&output.stdout) {
+        Ok(seen) => contained(seen),
+        Err(_) => check(BOUNDS, Verdict::Warning, "could not be looked at"),
+    }
+}
+
+fn contained(seen: Containment) -> Check {
+    let word = seen.by.as_str();
+    let text = match seen.by {
+        LimitBy::Cgroup1 | LimitBy::Cgroup2 => {
+            format!("{word}: a worker that takes too much is ended by the kernel, and named")
+        }
+        _ => format!(
+            "{word}: a worker's own allocations fail beyond its limit, and its processors have \
+             none; no control group could be made ({})",
+            seen.why.join("; ")
+        ),
+    };
+    // Not to have them is no defect, so the hint stands beside a check that is well.
+    Check { hint: seen.hint, ..check(BOUNDS, Verdict::Ok, text) }
 }
 
 fn examine(hive: &Hive, workers: &[WorkerInfo]) -> Vec<Check> {
@@ -46,8 +83,9 @@ fn examine(hive: &Hive, workers: &[WorkerInfo]) -> Vec<Check> {
         privacy("log directory", &hive.dirs.log, 0o700),
         sockets(hive, workers),
         configuration(hive),
-        memory(),
-        disk(&hive.dirs.data),
+        memory(hive.settings.agent.reserve_ram_bytes),
+        disk("free disk", &hive.dirs.data, &hive.settings.agent),
+        disk("free disk of records", Path::new(&hive.dirs.runtime), &hive.settings.agent),
     ];
     checks.extend(workers.iter().map(health));
     checks
@@ -115,25 +153,26 @@ fn sockets(hive: &Hive, workers: &[WorkerInfo]) -> Check {
     check("network sockets", verdict, seen)
 }
 
-fn memory() -> Check {
+fn memory(reserve: u64) -> Check {
     const NAME: &str = "free memory";
     let Some(free) = inventory::available_bytes() else {
         return check(NAME, Verdict::Warning, "the system does not say");
     };
-    let verdict = if free >= LITTLE_MEMORY_BYTES { Verdict::Ok } else { Verdict::Warning };
-    let seen = format!("{} MiB", free >> 20);
+    let verdict = if free >= reserve { Verdict::Ok } else { Verdict::Warning };
+    let seen = format!("{} MiB, {} MiB shall stay free", free >> 20, reserve >> 20);
     hinted(check(NAME, verdict, seen), "rbee ps  # then `rbee worker stop ID`".to_owned())
 }
 
-fn disk(data: &Path) -> Check {
-    const NAME: &str = "free disk";
-    match platform::disk_free_bytes(data) {
-        Ok(free) => {
-            let verdict = if free >= LITTLE_DISK_BYTES { Verdict::Ok } else { Verdict::Warning };
-            let seen = format!("{} MiB at {}", free >> 20, data.display());
-            hinted(check(NAME, verdict, seen), format!("df -h {}", data.display()))
+fn disk(name: &str, dir: &Path, settings: &AgentSettings) -> Check {
+    match platform::disk(dir) {
+        Ok(disk) => {
+            let (free, reserve) = (disk.free_bytes, settings.reserve_of_disk(disk.total_bytes));
+            let verdict = if free >= reserve { Verdict::Ok } else { Verdict::Warning };
+            let (free, reserve, dir) = (free >> 20, reserve >> 20, dir.to_string_lossy());
+            let seen = format!("{free} MiB at {dir}, {reserve} MiB shall stay free");
+            hinted(check(name, verdict, seen), format!("df -h {}", text::shell_word(&dir)))
         }
-        Err(error) => check(NAME, Verdict::Warning, format!("{}: {error}", data.display())),
+        Err(error) => check(name, Verdict::Warning, format!("{}: {error}", dir.display())),
     }
 }
 

@@ -9,7 +9,7 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior};
-use wire::event::{Event, Snapshot};
+use wire::event::{Event, Snapshot, Warning};
 use wire::worker::WorkerInfo;
 use wire::{ndjson, routes};
 
@@ -29,6 +29,7 @@ struct Reader {
     closing: watch::Receiver<bool>,
     heartbeat: Interval,
     telemetry: Option<Interval>,
+    warnings: watch::Receiver<Vec<Warning>>,
     /// The revision up to which this reader knows everything; nothing before the first snapshot.
     known: Option<u64>,
 }
@@ -40,6 +41,7 @@ pub(super) async fn events(State(hive): Shared, RawQuery(query): RawQuery) -> Re
         closing: hive.handle.closing(),
         heartbeat: every(hive.settings.timings.heartbeat),
         telemetry: watches.then(|| every(hive.settings.timings.telemetry)),
+        warnings: hive.inventory.shortages.subscribe(),
         known: None,
         hive,
     };
@@ -77,6 +79,10 @@ impl Reader {
                     }
                     Err(broadcast::error::RecvError::Closed) => return None,
                 },
+                Ok(()) = self.warnings.changed() => {
+                    let warnings = self.warnings.borrow_and_update().clone();
+                    return line(&Event::Warnings { warnings });
+                }
                 _closing = self.closing.wait_for(|closing| *closing) => return None,
                 _ = self.heartbeat.tick() => {
                     return line(&Event::Heartbeat { revision: known });
@@ -101,6 +107,7 @@ impl Reader {
             hello: self.hive.hello.clone(),
             devices: self.hive.inventory.devices(),
             workers,
+            warnings: self.warnings.borrow_and_update().clone(),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! What every exchange has: a correlation id, a bounded body, and one form of refusal.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -15,6 +16,9 @@ use wire::fault::ErrorEnvelope;
 use wire::{Code, Fault, RequestId, ndjson, routes};
 
 use super::Hive;
+
+/// How long a request's body may stop in the middle.
+const BODY_SILENCE: Duration = Duration::from_secs(10);
 
 /// A fault on its way to becoming a response; [`correlate`] gives it its id and its body.
 #[derive(Debug, Clone)]
@@ -127,10 +131,18 @@ pub async fn read_body(body: Body, headers: &HeaderMap, limit: usize) -> Result<
     if length.is_some_and(|length| usize::try_from(length).is_ok_and(|bytes| bytes > limit)) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_broken) => Err(Fault::new(Code::InvalidArgument, "the request's body broke off")),
+    let broken = |how| Fault::new(Code::InvalidArgument, format!("the request's body {how}"));
+    let (mut body, mut bytes) = (Limited::new(body, limit), Vec::new());
+    loop {
+        match tokio::time::timeout(BODY_SILENCE, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Ok(Some(Err(_))) => return Err(broken("broke off")),
+            Ok(None) => return Ok(bytes.into()),
+            Err(_silent) => return Err(broken("stopped coming")),
+        }
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
+use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
 use wire::guard::files;
 use wire::sampling::{Sampling, SamplingFields};
@@ -18,15 +19,20 @@ use wire::{Code, Fault, RequestId, WorkerId, layout, limits, routes};
 use super::exchange::{Refused, parse, read_body, stream};
 use super::relay::{self, Relay};
 use super::workers::worker_id;
-use super::{Hive, Shared};
+use super::{Hive, Shared, requests};
 use crate::client::{self, Reply};
 use crate::executor::Slot;
-use crate::supervisor::Ask;
+use crate::journal::{Arrival, Trace};
+use crate::supervisor::Client;
+
+/// How long a request waits before it is worth a look at how many are before it.
+const WORTH_A_LOOK: Duration = Duration::from_millis(20);
 
 /// One request on its way through this agent.
 struct Call {
     worker: WorkerId,
     request: RequestId,
+    client: Client,
     deadline: Option<Instant>,
     stall: Duration,
     /// The worker's route.
@@ -38,39 +44,30 @@ pub(super) async fn chat(
     State(hive): Shared,
     Path(id): Path<String>,
     Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    Extension(client): Extension<Client>,
+    http: Request,
 ) -> Result<Response, Refused> {
-    let mut call = call(&hive, &id, request, &headers)?;
-    call.body = read_body(body, &headers, limits::MAX_GENERATE_BYTES).await?;
-    let ChatRequest { messages, sampling } = parse(&call.body)?;
-    check(&Prompt::Chat(messages), &sampling)?;
-    proxy(&hive, call).await
+    let call = Call::of(&hive, &id, (request, client), http.headers())?;
+    let read = |body: &[u8]| {
+        let ChatRequest { messages, sampling } = parse(body)?;
+        check(&Prompt::Chat(messages), &sampling)
+    };
+    answer(&hive, call, http, read).await
 }
 
 pub(super) async fn complete(
     State(hive): Shared,
     Path(id): Path<String>,
     Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-    body: Body,
+    Extension(client): Extension<Client>,
+    http: Request,
 ) -> Result<Response, Refused> {
-    let mut call = call(&hive, &id, request, &headers)?;
-    call.route = routes::COMPLETE;
-    call.body = read_body(body, &headers, limits::MAX_GENERATE_BYTES).await?;
-    let CompletionRequest { prompt, sampling } = parse(&call.body)?;
-    check(&Prompt::Raw(prompt), &sampling)?;
-    proxy(&hive, call).await
-}
-
-pub(super) async fn cancel(
-    State(hive): Shared,
-    Path(id): Path<String>,
-) -> Result<Response, Refused> {
-    let request: RequestId =
-        id.parse().map_err(|error| Fault::new(Code::InvalidArgument, format!("{error}")))?;
-    hive.handle.ask(Ask::Cancel(request)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let call = Call::of(&hive, &id, (request, client), http.headers())?;
+    let read = |body: &[u8]| {
+        let CompletionRequest { prompt, sampling } = parse(body)?;
+        check(&Prompt::Raw(prompt), &sampling)
+    };
+    answer(&hive, Call { route: routes::COMPLETE, ..call }, http, read).await
 }
 
 fn check(prompt: &Prompt, sampling: &SamplingFields) -> Result<(), Fault> {
@@ -80,20 +77,35 @@ fn check(prompt: &Prompt, sampling: &SamplingFields) -> Result<(), Fault> {
     Ok(())
 }
 
-fn call(
-    hive: &Arc<Hive>,
-    id: &str,
-    request: RequestId,
-    headers: &HeaderMap,
-) -> Result<Call, Fault> {
-    Ok(Call {
-        worker: worker_id(id)?,
-        request,
-        deadline: deadline(headers)?,
-        stall: hive.settings.timings.token_stall,
-        route: routes::CHAT,
-        body: Bytes::new(),
-    })
+impl Call {
+    fn of(
+        hive: &Arc<Hive>,
+        worker: &str,
+        (request, client): (RequestId, Client),
+        headers: &HeaderMap,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            worker: worker_id(worker)?,
+            request,
+            client,
+            deadline: deadline(headers)?,
+            stall: hive.settings.timings.token_stall,
+            route: routes::CHAT,
+            body: Bytes::new(),
+        })
+    }
+
+    /// How the journal knows it.
+    fn arrival(&self, headers: &HeaderMap) -> Arrival {
+        let name = headers.get(routes::CLIENT_HEADER).and_then(|name| name.to_str().ok());
+        Arrival {
+            request: self.request,
+            client: self.client,
+            name: name.and_then(|name| name.parse().ok()),
+            worker: self.worker.clone(),
+            deadline: self.deadline.map(Instant::into_std),
+        }
+    }
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Fault> {
@@ -104,18 +116,70 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Fault> {
     deadline.map(Some).ok_or_else(|| Fault::new(Code::InvalidArgument, message()))
 }
 
-async fn proxy(hive: &Arc<Hive>, call: Call) -> Result<Response, Refused> {
-    let waiting = hive.handle.slot(call.worker.clone(), call.request);
-    let mut slot = tokio::select! {
-        slot = waiting => slot?,
-        () = relay::until(call.deadline) => return Err(relay::too_late().into()),
+/// Answers a request, and has its end written down however it comes.
+async fn answer(
+    hive: &Arc<Hive>,
+    mut call: Call,
+    http: Request,
+    read: impl FnOnce(&[u8]) -> Result<(), Fault>,
+) -> Result<Response, Refused> {
+    let (head, body) = http.into_parts();
+    // Dropped with this future when the client leaves.
+    let mut trace = Some(hive.journal.begin(call.arrival(&head.headers)));
+    let outcome = async {
+        let limit = limits::MAX_GENERATE_BYTES;
+        call.body = tokio::select! {
+            body = read_body(body, &head.headers, limit) => body?,
+            () = relay::until(call.deadline) => return Err(relay::too_late()),
+        };
+        read(&call.body)?;
+        proxy(hive, call, &mut trace).await
     };
+    let outcome = outcome.await;
+    if let (Err(fault), Some(trace)) = (&outcome, trace.take()) {
+        trace.failed(fault);
+    }
+    Ok(outcome?)
+}
+
+/// Waits for the request's slot, and passes the worker's answer on.
+async fn proxy(hive: &Arc<Hive>, call: Call, trace: &mut Option<Trace>) -> Result<Response, Fault> {
+    let model = requests::model_of(hive, &call.worker).await;
+    if let Some(trace) = trace {
+        trace.queued(model);
+    }
+    let mut slot = wait_for_slot(hive, &call, trace.as_ref()).await?;
+    if let Some(trace) = trace {
+        trace.granted();
+    }
     let reply = ask_engine(hive, &call, &mut slot).await?;
     if !reply.response.status().is_success() {
-        return pass_on(reply, slot).await;
+        return pass_on(reply, slot, trace).await;
     }
-    let relay = Relay::new(reply, slot, (call.worker, call.request), call.deadline, call.stall);
+    let of = (call.worker, call.request);
+    let relay = Relay::new(reply, (slot, trace.take()), of, call.deadline, call.stall);
     Ok(stream(Body::from_stream(relay.into_stream()), routes::EVENT_STREAM))
+}
+
+async fn wait_for_slot(
+    hive: &Arc<Hive>,
+    call: &Call,
+    trace: Option<&Trace>,
+) -> Result<Slot, Fault> {
+    let waiting = hive.handle.slot(call.worker.clone(), call.request, call.client);
+    tokio::pin!(waiting);
+    let mut has_looked = false;
+    loop {
+        tokio::select! {
+            biased;
+            slot = &mut waiting => return slot,
+            () = relay::until(call.deadline) => return Err(relay::too_late()),
+            () = tokio::time::sleep(WORTH_A_LOOK), if !has_looked => has_looked = true,
+        }
+        if let (Some(trace), Some(ahead)) = (trace, hive.handle.ahead(call.request).await) {
+            trace.waits_behind(ahead);
+        }
+    }
 }
 
 /// Sends the request to the engine and waits for the head of its response.
@@ -150,13 +214,23 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: String) {
 }
 
 /// A refusal of the worker's, as it came.
-async fn pass_on(reply: Reply, mut slot: Slot) -> Result<Response, Refused> {
+async fn pass_on(
+    reply: Reply,
+    mut slot: Slot,
+    trace: &mut Option<Trace>,
+) -> Result<Response, Fault> {
     let (head, body) = reply.response.into_parts();
     let body = Limited::new(body, limits::MAX_MESSAGE_BYTES).collect().await.map_err(|error| {
         Fault::new(Code::ProtocolError, "the worker's refusal broke off").cause(error)
     })?;
     slot.done = true;
-    let mut response = (head.status, body.to_bytes()).into_response();
+    let body = body.to_bytes();
+    if let Some(trace) = trace.take() {
+        let unreadable = |_| Fault::new(Code::ProtocolError, "the worker refused");
+        let fault = serde_json::from_slice::<ErrorEnvelope>(&body).map(|refused| refused.error);
+        trace.failed(&fault.unwrap_or_else(unreadable));
+    }
+    let mut response = (head.status, body).into_response();
     if let Some(media_type) = head.headers.get(header::CONTENT_TYPE) {
         response.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
     }

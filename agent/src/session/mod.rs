@@ -4,8 +4,12 @@ mod doctor;
 mod events;
 mod exchange;
 mod generate;
+mod greeting;
 mod limits;
+mod logs;
 mod relay;
+mod requests;
+mod voice;
 mod workers;
 
 pub mod server;
@@ -20,6 +24,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 use wire::hello::Hello;
 use wire::{Code, Fault, routes};
 
@@ -28,6 +33,7 @@ use self::limits::Refusals;
 use crate::dirs::Dirs;
 use crate::executor::Handle;
 use crate::inventory::Inventory;
+use crate::journal::Journal;
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::supervisor::{Answer, Ask};
@@ -47,6 +53,10 @@ pub struct Hive {
     pub dirs: Dirs,
     /// What this agent was started with.
     pub settings: Settings,
+    /// What became of each request.
+    pub journal: Arc<Journal>,
+    /// Places for those who read logs.
+    log_streams: Arc<Semaphore>,
     started: Instant,
     refusals: Mutex<Refusals>,
 }
@@ -66,6 +76,8 @@ impl Hive {
             hello,
             store: Arc::new(store),
             inventory,
+            journal: Journal::open(&dirs.log),
+            log_streams: Arc::new(Semaphore::new(wire::limits::MAX_LOG_STREAMS)),
             dirs,
             settings,
             started: Instant::now(),
@@ -86,10 +98,15 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKERS_LIST, get(workers::list))
         .route(routes::WORKERS_SPAWN, post(workers::spawn))
         .route(routes::WORKER_STOP, post(workers::stop))
+        .route(routes::WORKER_RESTART, post(workers::restart))
         .route(routes::WORKER_CHAT, post(generate::chat))
         .route(routes::WORKER_COMPLETE, post(generate::complete))
-        .route(routes::REQUEST_CANCEL, post(generate::cancel))
+        .route(routes::REQUESTS, get(requests::list))
+        .route(routes::REQUEST_CANCEL, post(requests::cancel))
+        .route(routes::LOGS, get(logs::agent))
+        .route(routes::WORKER_LOGS, get(logs::worker))
         .route(routes::DOWN, post(workers::down))
+        .route(routes::LEAVE, post(workers::leave))
         .route(routes::HANDOVER, post(workers::hand_over))
         .route(routes::DOCTOR, get(doctor::doctor))
         .fallback(no_route)

@@ -14,6 +14,8 @@ use wire::{Code, Fault, RequestId, WorkerId, sse};
 
 use crate::client::{Driver, Reply};
 use crate::executor::Slot;
+use crate::journal::Trace;
+use crate::journal::reading::Reading;
 
 /// How long a broken stream waits for the guard to say how the engine ended.
 const WORD_OF_THE_GUARD: Duration = Duration::from_secs(1);
@@ -24,6 +26,9 @@ pub struct Relay {
     /// order: the socket is closed before the slot is given back.
     open: Option<(Incoming, Driver, Slot)>,
     scanner: Scanner,
+    reading: Reading,
+    /// Until its end is written down.
+    trace: Option<Trace>,
     worker: WorkerId,
     request: RequestId,
     deadline: Option<Instant>,
@@ -34,7 +39,7 @@ impl Relay {
     /// Takes over a worker's response.
     pub fn new(
         reply: Reply,
-        slot: Slot,
+        (slot, trace): (Slot, Option<Trace>),
         of: (WorkerId, RequestId),
         deadline: Option<Instant>,
         stall: Duration,
@@ -43,7 +48,8 @@ impl Relay {
         let open = Some((response.into_body(), driver, slot));
         let (worker, request) = of;
         let silence = Silence::of(stall);
-        Self { open, scanner: Scanner::default(), worker, request, deadline, silence }
+        let (scanner, reading) = (Scanner::default(), Reading::default());
+        Self { open, scanner, reading, trace, worker, request, deadline, silence }
     }
 
     /// The bytes for the keeper.
@@ -65,10 +71,13 @@ impl Relay {
                     Some(Ok(frame)) => {
                         let Ok(data) = frame.into_data() else { continue };
                         self.scanner.push(&data);
-                        if self.scanner.ended {
+                        self.reading.push(&data);
+                        let ended = self.scanner.ended;
+                        if ended {
                             slot.done = true;
                             self.open = None;
                         }
+                        self.write_down(ended);
                         return Some(data);
                     }
                     Some(Err(error)) => {
@@ -81,10 +90,23 @@ impl Relay {
                 () = until(self.deadline) => too_late(),
                 () = self.silence.ended() => stalled(&self.worker, self.silence.limit),
             };
-            let code = fault.code.as_str();
-            tracing::info!(request = %self.request, code, "answer ended early");
             self.open = None;
+            if let Some(trace) = self.trace.take() {
+                trace.failed(&fault);
+            }
             return self.last_word(fault);
+        }
+    }
+
+    /// Tells the journal how far the answer is.
+    fn write_down(&mut self, ended: bool) {
+        let Some(trace) = &self.trace else { return };
+        trace.passed(&self.reading);
+        if ended && let Some(trace) = self.trace.take() {
+            match self.reading.fault.take() {
+                Some(fault) => trace.failed(&fault),
+                None => trace.finished(&self.reading),
+            }
         }
     }
 

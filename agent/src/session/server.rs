@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -15,8 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
+use super::greeting::Greeting;
+use super::voice;
 use crate::executor::Handle;
-use crate::supervisor::Input;
+use crate::supervisor::{Client, Input};
 
 /// How long a client may take to send its request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -45,14 +49,15 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 struct Pulse {
     /// Silence after which the keeper is asked for a sign of life.
     interval: Duration,
-    /// How long it may take to give one. Both together are less than [`Timings::stale`].
+    /// Silence after which it is gone. Any byte of it breaks the silence: on a slow line its answer
+    /// may wait behind what it is sent.
     patience: Duration,
 }
 
 impl Pulse {
     fn of(timings: &Timings) -> Self {
         let interval = timings.heartbeat.min(timings.stale / 3);
-        Self { interval, patience: timings.stale / 2 }
+        Self { interval, patience: timings.stale }
     }
 }
 
@@ -62,6 +67,7 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut closing = handle.closing();
     let mut connections = JoinSet::new();
+    let mut clients = (1..).map(Client);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -83,9 +89,10 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
         // One too many is closed at once: its client sees that, and those who are here stay.
         let Ok(permit) = Arc::clone(&free).try_acquire_owned() else { continue };
         let (router, handle) = (router.clone(), handle.clone());
+        let client = clients.next().unwrap_or_default();
         connections.spawn(async move {
             handle.tell(Input::Connected).await;
-            connection(stream, router, &handle, pulse).await;
+            connection(stream, (router, client), &handle, pulse).await;
             handle.tell(Input::Disconnected).await;
             drop(permit);
         });
@@ -100,7 +107,12 @@ fn is_own_user(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own)
 }
 
-async fn connection(stream: UnixStream, router: Router, handle: &Handle, pulse: Pulse) {
+async fn connection(
+    stream: UnixStream,
+    (router, client): (Router, Client),
+    handle: &Handle,
+    pulse: Pulse,
+) {
     // Whoever connects and says nothing must not keep a place.
     if !matches!(tokio::time::timeout(HEAD_TIME, stream.readable()).await, Ok(Ok(()))) {
         return;
@@ -114,16 +126,26 @@ async fn connection(stream: UnixStream, router: Router, handle: &Handle, pulse: 
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(pulse.interval)
-        .keep_alive_timeout(pulse.patience)
+        .keep_alive_timeout(Duration::from_millis(limits::MAX_WAIT_MS))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
-    let service = TowerToHyperService::new(router);
+    let (stream, ear) = voice::listen(stream);
+    let stream = Greeting::within(HEAD_TIME, stream);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(client);
+        router.call(request)
+    });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let mut closing = handle.closing();
     tokio::select! {
+        () = ear.until_gone(pulse.patience) => {
+            tracing::info!("a keeper that said nothing any more was let go");
+            return;
+        }
         ended = serving.as_mut() => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended with an error");

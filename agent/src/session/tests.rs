@@ -15,6 +15,8 @@ use wire::event::Event;
 use wire::fault::ErrorEnvelope;
 use wire::guard::{EngineCommand, ExitRecord, GuardSpec, RECORD_VERSION, files};
 use wire::hello::{Hello, Role, agent_protocol};
+use wire::journal::Entry;
+use wire::memory::Wanted;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, SpawnReply, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId, layout, routes};
@@ -25,9 +27,10 @@ use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle};
 use crate::inventory::Inventory;
+use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::supervisor::{End, Input, Supervisor};
+use crate::supervisor::{Answer, Ask, Client, End, Input, Supervisor};
 
 /// No condition of these tests takes longer, unless it never comes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -56,8 +59,12 @@ impl Agent {
             workers_dir: PathBuf::from(layout::workers_dir(&dirs.runtime)),
             timings: timings.clone(),
             threads: None,
+            scopes: Scopes::default(),
+            margin_bytes: 0,
+            cpu_percent: None,
+            peaks: Arc::default(),
         };
-        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone());
+        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0);
         let (executor, handle) = Executor::new(supervisor, setup);
         tokio::spawn(executor.run());
         let hello = Hello {
@@ -122,6 +129,9 @@ impl Agent {
             },
             model_ctx: 512,
             need_bytes: 0,
+            wanted: Wanted::default(),
+            restarts: 0,
+            model_path: String::new(),
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),
         };
@@ -355,6 +365,7 @@ async fn a_crash_in_the_middle_of_an_answer_is_told_with_its_cause() {
             killed: false,
             stderr_tail: "thread panicked\nnote".to_owned(),
             fault: None,
+            memory: None,
         };
         let end = Box::new(End::Recorded(record));
         agent.handle.tell(Input::Ended { worker: id, end }).await;
@@ -489,4 +500,89 @@ async fn a_keeper_that_only_listens_is_kept() {
     let hello =
         keeper.sender.send_request(request_for(Method::GET, routes::HELLO, "")).await.unwrap();
     assert_eq!(hello.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_keeper_with_many_requests_lets_another_one_in_between() {
+    let agent = Agent::start(&patient());
+    let (id, listener) = agent.worker().await;
+    let (greedy, modest) = (Keeper::connect(&agent).await, Keeper::connect(&agent).await);
+    let path = routes::with_id(routes::WORKER_CHAT, &id);
+    let ask = |keeper: &Keeper| {
+        let request = RequestId::random();
+        let mut chat = request_for(Method::POST, &path, CHAT);
+        let value = request.to_string().parse().unwrap();
+        chat.headers_mut().insert(routes::REQUEST_HEADER, value);
+        let mut sender = keeper.sender.clone();
+        tokio::spawn(async move { drop(sender.send_request(chat).await) });
+        request
+    };
+    let queued = async |count: u32| {
+        let waits = async {
+            loop {
+                let all: Vec<WorkerInfo> =
+                    client::get(&agent.socket, routes::WORKERS_LIST).await.unwrap();
+                if (all[0].active, all[0].queued) == (1, count) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, waits).await.expect("as many wait");
+    };
+    let mut asked = vec![ask(&greedy)];
+    for count in 1..=3 {
+        queued(count - 1).await;
+        asked.push(ask(&greedy));
+    }
+    queued(3).await;
+    let late = ask(&modest);
+    queued(4).await;
+    let path = format!("{}?id={late}", routes::REQUESTS);
+    let entries: Vec<Entry> = client::get(&agent.socket, &path).await.unwrap();
+    assert_eq!((entries[0].ahead, entries[0].slot_ms), (Some(1), None));
+    let mut served = Vec::new();
+    for _ in 0..5 {
+        let (mut engine, _) = listener.accept().await.unwrap();
+        let request = read_request(&mut engine).await;
+        let id = request.split("x-rbee-request: ").nth(1).unwrap();
+        served.push(id.split('\r').next().unwrap().parse::<RequestId>().unwrap());
+        let answer = [HEAD, &chunk("data: [DONE]\n\n"), "0\r\n\r\n"].concat();
+        engine.write_all(answer.as_bytes()).await.unwrap();
+    }
+    assert_eq!(served, [asked[0], asked[1], late, asked[2], asked[3]]);
+}
+
+#[tokio::test]
+async fn a_reader_that_fell_behind_gets_a_snapshot_and_every_revision_after_it() {
+    const CHANGES: u32 = 8 * 1024;
+    let agent = Agent::start(&patient());
+    let (id, _listener) = agent.worker().await;
+    let mut reader = agent.events().await;
+    let first = tokio::time::timeout(LIMIT, reader.next()).await.expect("a line");
+    let Some(Event::Snapshot(first)) = first else { panic!("{first:?} is no snapshot") };
+    // Far more than the socket, the stream and the backlog hold together, and nobody reads.
+    for n in 0..CHANGES {
+        agent.says(&id, n % 2).await;
+        let request = RequestId::random();
+        drop(agent.handle.slot(id.clone(), request, Client::default()).await);
+    }
+    let (mut known, mut snapshots) = (first.revision, 0);
+    let Answer::Look { revision: last, .. } = agent.handle.ask(Ask::Look).await.unwrap() else {
+        panic!("it looks")
+    };
+    while known < last {
+        let line = tokio::time::timeout(LIMIT, reader.next()).await.expect("a line");
+        match line.expect("the stream goes on") {
+            Event::Snapshot(snapshot) => {
+                assert!(snapshot.revision > known + 1, "only where something was missed");
+                (known, snapshots) = (snapshot.revision, snapshots + 1);
+            }
+            Event::Worker { revision, .. } => {
+                assert_eq!(revision, known + 1, "no gap");
+                known = revision;
+            }
+            _ => {}
+        }
+    }
+    assert!(snapshots > 0, "it had fallen behind");
 }

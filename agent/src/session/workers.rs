@@ -1,20 +1,22 @@
 //! Workers: listed, started, stopped.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use wire::worker::StopRequest;
-use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, limits};
+use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, layout, limits, text};
 
 use super::exchange::{Refused, json, parse, read_body};
 use super::{Hive, Shared};
 use crate::admission;
 use crate::inventory;
+use crate::platform;
 use crate::store::Model;
 use crate::supervisor::{Answer, Ask, SpawnAsk};
 
@@ -77,12 +79,37 @@ pub(super) async fn spawn(
         path,
         shape,
         available_bytes,
+        // Known where workers' ends are known.
+        overrun_bytes: 0,
+        obstacle: full_disk(&hive).await,
         seed: seed(),
     };
     match hive.handle.ask(Ask::Spawn(Box::new(ask))).await? {
         Answer::Spawned(reply) => json(&*reply),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Why the disk has no room for a worker's own directory, if it has none.
+async fn full_disk(hive: &Arc<Hive>) -> Option<Fault> {
+    let dir = PathBuf::from(layout::workers_dir(&hive.dirs.runtime));
+    let looked = tokio::task::spawn_blocking(move || (platform::disk(&dir), dir)).await;
+    // What cannot be looked at will say so itself.
+    let Ok((Ok(disk), dir)) = looked else { return None };
+    let needed = limits::WORKER_DISK_BYTES;
+    if disk.free_bytes >= needed {
+        return None;
+    }
+    let message = format!(
+        "a worker needs {} KiB of disk for its records; {} KiB are free at {}",
+        needed >> 10,
+        disk.free_bytes >> 10,
+        dir.display()
+    );
+    let fault = Fault::new(Code::DiskFull, message)
+        .detail("required_bytes", needed)
+        .detail("available_bytes", disk.free_bytes);
+    Some(fault.hint(format!("df -h {}", text::shell_word(&dir.to_string_lossy()))))
 }
 
 async fn resolve(hive: &Arc<Hive>, model: &ModelRef) -> Result<Model, Fault> {
@@ -110,6 +137,20 @@ pub(super) async fn stop(
     stopped(hive.handle.ask(Ask::Stop { worker, drain }).await?)
 }
 
+pub(super) async fn restart(
+    State(hive): Shared,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let worker = worker_id(&id)?;
+    let drain = drain(body, &headers, hive.settings.timings.drain).await?;
+    match hive.handle.ask(Ask::Restart { worker, drain }).await? {
+        Answer::Spawned(reply) => json(&*reply),
+        other => Err(unexpected(&other)),
+    }
+}
+
 pub(super) async fn down(
     State(hive): Shared,
     headers: HeaderMap,
@@ -117,6 +158,13 @@ pub(super) async fn down(
 ) -> Result<Response, Refused> {
     let drain = drain(body, &headers, hive.settings.timings.down_drain).await?;
     stopped(hive.handle.ask(Ask::Down { drain }).await?)
+}
+
+pub(super) async fn leave(State(hive): Shared) -> Result<Response, Refused> {
+    match hive.handle.ask(Ask::Leave).await? {
+        Answer::Left => Ok(StatusCode::NO_CONTENT.into_response()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 pub(super) async fn hand_over(

@@ -18,14 +18,18 @@ pub enum Answer {
         /// Whether new workers and requests are taken.
         accepting: bool,
     },
-    /// To `Spawn`.
+    /// To `Spawn` and `Restart`.
     Spawned(Box<SpawnReply>),
     /// To `Slot`: it is yours until you leave.
     Granted,
+    /// To `Ahead`: nothing when the request does not wait.
+    Ahead(Option<u64>),
     /// To `Cancel`: the request holds no slot.
     Cancelled,
     /// To `Stop` and `Down`.
     Stopped(StopReply),
+    /// To `Leave`.
+    Left,
     /// To `HandOver`.
     HandedOver(HandoverReply),
     /// No.
@@ -43,8 +47,10 @@ pub struct Start {
     pub model_ctx: u32,
     /// Host memory that it was admitted with.
     pub need_bytes: u64,
-    /// The model's file.
+    /// The model's file; empty when an older agent did not say, and then nothing starts it again.
     pub path: String,
+    /// How often it was started before this time.
+    pub restarts: u32,
 }
 
 /// One thing to do.
@@ -52,6 +58,8 @@ pub struct Start {
 pub enum Effect {
     /// Start a guard with an engine.
     Start(Start),
+    /// Say, with [`super::Input::Free`], how much memory is free now that a worker's pause is over.
+    Measure(WorkerId),
     /// Tell a guard to walk the stop ladder.
     StopGuard(WorkerId),
     /// Kill a guard that does not answer, and its engine; their identities are checked first.

@@ -8,7 +8,7 @@ use wire::{Code, Fault, WorkerId, limits};
 
 use super::effect::{Answer, Effect};
 use super::input::{End, Moment, Token};
-use super::requests::{crashed, refuse};
+use super::requests::{crashed, not_routable, refuse};
 use super::worker::{Life, Reason, Worker};
 use super::{StopWaiter, Supervisor};
 
@@ -31,10 +31,17 @@ impl Supervisor {
         };
         if !worker.is_alive() {
             let exit = worker.exit.unwrap_or(Exit::Unseen);
-            let stopped = StoppedWorker { id: id.clone(), exit, killed: false, took_ms: 0 };
+            let is_kept = worker.is_kept();
+            let (id_of, killed, took_ms) = (id.clone(), false, 0);
+            let stopped = StoppedWorker { id: id_of, exit, killed, took_ms, memory: None };
             let reply = StopReply { stopped: vec![stopped], left: Vec::new() };
             out.push(Effect::Reply(token, Answer::Stopped(reply)));
-            self.forget(id, out);
+            if is_kept {
+                self.finish(id, WorkerState::Stopped, now, out);
+            }
+            if !self.breakers.is_held_by(id) {
+                self.forget(id, out);
+            }
             return;
         }
         self.begin_end(id, Reason::Told, now + drain, out);
@@ -48,15 +55,22 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
+        let ids = self.begin_down(now + drain, out);
+        self.wait_for_ends(token, now, ids.into_iter().collect());
+        self.answer_stops(out);
+    }
+
+    /// Takes nothing new and ends every worker; the agent follows when the last one has ended.
+    pub(super) fn begin_down(&mut self, until: Moment, out: &mut Vec<Effect>) -> Vec<WorkerId> {
         self.down = true;
         let alive = |worker: &&Worker| worker.is_alive();
         let ids: Vec<WorkerId> =
             self.workers.values().filter(alive).map(|worker| worker.id.clone()).collect();
         for id in &ids {
-            self.begin_end(id, Reason::Told, now + drain, out);
+            self.begin_end(id, Reason::Told, until, out);
         }
-        self.wait_for_ends(token, now, ids.into_iter().collect());
-        self.answer_stops(out);
+        self.give_up_restarts(out);
+        ids
     }
 
     fn wait_for_ends(
@@ -77,14 +91,22 @@ impl Supervisor {
         until: Moment,
         out: &mut Vec<Effect>,
     ) {
-        let Some(worker) = self.workers.get_mut(id) else { return };
+        let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) else {
+            return;
+        };
+        // What a person says outweighs what was noticed, and an end outweighs another start.
+        let reason = worker.reason.map_or(reason, |before| before.max(reason));
+        worker.reason = Some(reason);
         match &mut worker.life {
-            Life::Stopping { .. } | Life::Finished(_) => return,
+            Life::Stopping { .. } => {}
             // The more impatient of two wins.
             Life::Draining(before) => *before = (*before).min(until),
             life => *life = Life::Draining(until),
         }
-        worker.reason = Some(worker.reason.unwrap_or(reason));
+        if self.may_start_again(id) {
+            return;
+        }
+        let Some(worker) = self.workers.get_mut(id) else { return };
         for ticket in worker.queue.take_waiting() {
             let message = format!("worker {id} is being stopped");
             out.push(refuse(ticket.token, Fault::new(Code::ShuttingDown, message)));
@@ -108,9 +130,12 @@ impl Supervisor {
     }
 
     pub(super) fn ended(&mut self, id: &WorkerId, end: &End, now: Moment, out: &mut Vec<Effect>) {
-        let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) else {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        // Also when it was given up: what was left of it is gone now.
+        worker.left = false;
+        if !worker.is_alive() {
             return;
-        };
+        }
         let (exit, killed) = match end {
             End::Recorded(record) => (Some(record.exit), record.killed),
             End::Unseen { .. } => (Some(Exit::Unseen), true),
@@ -119,28 +144,50 @@ impl Supervisor {
         let state = final_state(worker, end);
         let fault = match &state {
             WorkerState::Crashed { exit, stderr_tail } => crashed(id, *exit, stderr_tail),
-            WorkerState::Failed { why, code } => Fault::new(
-                code.clone().unwrap_or(Code::WorkerCrashed),
-                format!("worker {id} failed: {why}"),
-            ),
+            WorkerState::Failed { why, code } => failed(id, why, code.clone(), end),
             _ => Fault::new(Code::ShuttingDown, format!("worker {id} was stopped")),
         };
         for ticket in worker.queue.bearers() {
             let fault = Box::new(fault.clone());
             out.push(Effect::Revoke { token: ticket.token, fault });
         }
+        worker.queue.free_slots();
+        worker.exit = exit;
+        match self.after_end(id, state, end, now) {
+            Life::Finished(state) => {
+                let stopped = state == WorkerState::Stopped;
+                self.finish(id, state, now, out);
+                self.note_end(id, exit.unwrap_or(Exit::Unseen), killed, now, out);
+                if stopped {
+                    self.forget(id, out);
+                }
+            }
+            // Who waits has had nothing computed, keeps its place, and has a deadline of its own.
+            life => {
+                if let Some(worker) = self.workers.get_mut(id) {
+                    worker.life = life;
+                }
+            }
+        }
+    }
+
+    /// Takes a worker to its end, where no request is left with it.
+    pub(super) fn finish(
+        &mut self,
+        id: &WorkerId,
+        state: WorkerState,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.life = Life::Finished(state);
+        let fault = not_routable(worker, now);
         for ticket in worker.queue.take_waiting() {
             out.push(refuse(ticket.token, fault.clone()));
         }
         worker.queue.clear();
-        worker.exit = exit;
-        worker.life = Life::Finished(state.clone());
         self.finished.push(id.clone());
         self.publish(id, now, out);
-        self.note_end(id, exit.unwrap_or(Exit::Unseen), killed, now, out);
-        if state == WorkerState::Stopped {
-            self.forget(id, out);
-        }
     }
 
     fn note_end(
@@ -151,11 +198,13 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
+        let memory = self.workers.get(id).and_then(|worker| worker.returned);
         for stop in &mut self.stops {
             if stop.pending.remove(id) {
                 let took = now.saturating_sub(stop.since).as_millis();
                 let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-                stop.stopped.push(StoppedWorker { id: id.clone(), exit, killed, took_ms });
+                let id = id.clone();
+                stop.stopped.push(StoppedWorker { id, exit, killed, took_ms, memory });
             }
         }
         self.answer_stops(out);
@@ -227,9 +276,8 @@ impl Supervisor {
             }
             Some(at) if now.saturating_sub(*at) >= 2 * LADDER_MARGIN => {
                 let why = "its process did not end after SIGKILL".to_owned();
-                worker.life = Life::Finished(WorkerState::Failed { why, code: None });
-                worker.queue.clear();
-                self.finished.push(id.clone());
+                worker.left = true;
+                self.finish(id, WorkerState::Failed { why, code: None }, now, out);
                 for stop in &mut self.stops {
                     if stop.pending.remove(id) {
                         stop.left.push(id.clone());
@@ -252,12 +300,14 @@ impl Supervisor {
     /// Forgets the oldest finished workers beyond what is remembered.
     pub(super) fn forget_old(&mut self, out: &mut Vec<Effect>) {
         while self.finished.len() > limits::MAX_FINISHED_WORKERS {
-            let Some(oldest) = self.finished.first().cloned() else { return };
+            let free = self.finished.iter().find(|id| !self.breakers.is_held_by(id));
+            let Some(oldest) = free.or(self.finished.first()).cloned() else { return };
+            self.breakers.release(&oldest);
             self.forget(&oldest, out);
         }
     }
 
-    fn forget(&mut self, id: &WorkerId, out: &mut Vec<Effect>) {
+    pub(super) fn forget(&mut self, id: &WorkerId, out: &mut Vec<Effect>) {
         self.finished.retain(|other| other != id);
         if self.workers.remove(id).is_some() {
             self.revision += 1;
@@ -265,6 +315,19 @@ impl Supervisor {
             out.push(Effect::Publish(event));
         }
     }
+}
+
+/// The fault of a worker that failed, with what its own last word says beyond the sentence.
+fn failed(id: &WorkerId, why: &str, code: Option<Code>, end: &End) -> Fault {
+    let code = code.unwrap_or(Code::WorkerCrashed);
+    let fault = Fault::new(code, format!("worker {id} failed: {why}"));
+    let said = match end {
+        End::Recorded(record) => record.fault.as_ref().filter(|said| said.code == fault.code),
+        _ => None,
+    };
+    let Some(said) = said else { return fault };
+    let (details, hints, causes) = (said.details.clone(), said.hints.clone(), said.causes.clone());
+    Fault { details, hints, causes, ..fault }
 }
 
 /// What a worker is once its engine has ended, by what was wanted and what was seen.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use wire::device::Device;
 use wire::gguf::ModelShape;
 use wire::guard::{ExitRecord, GuardSpec};
+use wire::memory::{Limit, MemoryBack};
 use wire::status::EngineStatus;
-use wire::{ModelRef, RequestId, WorkerId};
+use wire::{Fault, ModelRef, RequestId, WorkerId};
 
 /// Time since the agent's start. Only differences are used.
 pub type Moment = Duration;
@@ -14,6 +15,11 @@ pub type Moment = Duration;
 /// Names one question to the supervisor, so that its answer finds the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
+
+/// Whose a request is: one connection to the agent, counted from its start. Those who wait for a
+/// worker take turns by it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client(pub u64);
 
 /// A worker that somebody wants, with everything that was found out about its model.
 #[derive(Debug, Clone)]
@@ -34,6 +40,10 @@ pub struct SpawnAsk {
     pub shape: ModelShape,
     /// Bytes of host memory that are free now.
     pub available_bytes: u64,
+    /// Bytes that a worker of this model took beyond its computed need, as measured before.
+    pub overrun_bytes: u64,
+    /// Why nothing can be started now, whatever its size; a worker that is there may still do.
+    pub obstacle: Option<Fault>,
     /// First candidate for the six hexadecimal digits of the worker's id.
     pub seed: u32,
 }
@@ -51,11 +61,22 @@ pub enum Ask {
         worker: WorkerId,
         /// Which request.
         request: RequestId,
+        /// Whose.
+        client: Client,
     },
+    /// How many are served before a request that waits.
+    Ahead(RequestId),
     /// The end of one request.
     Cancel(RequestId),
     /// The end of one worker.
     Stop {
+        /// Which worker.
+        worker: WorkerId,
+        /// How long its active requests may go on.
+        drain: Duration,
+    },
+    /// The end of one worker's process, and another one in its place.
+    Restart {
         /// Which worker.
         worker: WorkerId,
         /// How long its active requests may go on.
@@ -66,6 +87,8 @@ pub enum Ask {
         /// How long active requests may go on.
         drain: Duration,
     },
+    /// A keeper leaves, and needs nothing here any more.
+    Leave,
     /// The end of the agent, but of no worker.
     HandOver {
         /// How long active requests may go on.
@@ -110,6 +133,8 @@ pub enum Input {
         worker: WorkerId,
         /// The engine's process.
         pid: u32,
+        /// When it began, in seconds of Unix time, where the system says so.
+        started_unix_s: Option<u64>,
     },
     /// An engine said how it is.
     Engine {
@@ -124,6 +149,27 @@ pub enum Input {
         worker: WorkerId,
         /// How.
         end: Box<End>,
+    },
+    /// A guard says what bounds its engine.
+    Limited {
+        /// Which worker.
+        worker: WorkerId,
+        /// What is in force.
+        limit: Limit,
+    },
+    /// What came back of the memory of an engine that has ended; its end follows.
+    Returned {
+        /// Which worker.
+        worker: WorkerId,
+        /// How much.
+        back: MemoryBack,
+    },
+    /// The answer to [`super::Effect::Measure`].
+    Free {
+        /// Which worker shall be started again.
+        worker: WorkerId,
+        /// Bytes of host memory that are free now; absent when the system does not say.
+        available_bytes: Option<u64>,
     },
     /// What the operating system says of an engine's memory.
     Memory {

@@ -10,7 +10,9 @@ pub mod worker;
 
 mod ending;
 mod handover;
+mod lease;
 mod requests;
+mod restarts;
 mod spawning;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,12 @@ use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{StoppedWorker, WorkerInfo};
 use wire::{Code, Fault, RequestId, Timings, WorkerId};
 
+use effect::Start;
 pub use effect::{Answer, Effect};
 use handover::Handover;
-pub use input::{Ask, End, Input, Moment, SpawnAsk, Token};
+pub use input::{Ask, Client, End, Input, Moment, SpawnAsk, Token};
+use queue::Ticket;
+use restarts::{Breakers, Dice, RestartWaiter};
 pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
 
@@ -61,9 +66,14 @@ pub struct Supervisor {
     finished: Vec<WorkerId>,
     stops: Vec<StopWaiter>,
     cancels: Vec<CancelWaiter>,
+    restarts: Vec<RestartWaiter>,
+    breakers: Breakers,
+    dice: Dice,
     revision: u64,
     connections: usize,
     idle_since: Moment,
+    /// Since when no keeper is connected.
+    alone_since: Moment,
     last_input: Moment,
     down: bool,
     handover: Option<Handover>,
@@ -71,8 +81,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A hive without workers.
-    pub fn new(timings: Timings, settings: AgentSettings) -> Self {
+    /// A hive without workers. `seed` is any number: it spreads the pauses before restarts.
+    pub fn new(timings: Timings, settings: AgentSettings, seed: u64) -> Self {
         Self {
             timings,
             settings,
@@ -80,9 +90,13 @@ impl Supervisor {
             finished: Vec::new(),
             stops: Vec::new(),
             cancels: Vec::new(),
+            restarts: Vec::new(),
+            breakers: Breakers::default(),
+            dice: Dice(seed),
             revision: 0,
             connections: 0,
             idle_since: Moment::ZERO,
+            alone_since: Moment::ZERO,
             last_input: Moment::ZERO,
             down: false,
             handover: None,
@@ -98,12 +112,27 @@ impl Supervisor {
             Input::Ask(token, ask) => self.answer(token, ask, now, &mut out),
             Input::Left { token, done } => self.leave(token, done, now, &mut out),
             Input::Adopted(spec) => self.adopt(*spec, now),
-            Input::Running { worker, pid } => self.running(&worker, pid),
+            Input::Running { worker, pid, started_unix_s } => {
+                self.running(&worker, pid, started_unix_s);
+            }
             Input::Engine { worker, status } => self.heard(&worker, &status, now, &mut out),
             Input::Ended { worker, end } => self.ended(&worker, &end, now, &mut out),
+            Input::Free { worker, available_bytes } => {
+                self.start_again(&worker, available_bytes, now, &mut out);
+            }
             Input::Memory { worker, bytes } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
                     worker.memory_bytes = Some(bytes);
+                }
+            }
+            Input::Limited { worker, limit } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.limit = Some(limit);
+                }
+            }
+            Input::Returned { worker, back } => {
+                if let Some(worker) = self.workers.get_mut(&worker) {
+                    worker.returned = Some(back);
                 }
             }
             Input::Connected => self.connections += 1,
@@ -114,6 +143,15 @@ impl Supervisor {
         out
     }
 
+    /// Whether nothing is on its way that a tick could move on within a second.
+    pub fn is_calm(&self) -> bool {
+        let calm = |worker: &Worker| matches!(worker.life, Life::Serving | Life::Finished(_));
+        self.stops.is_empty()
+            && self.cancels.is_empty()
+            && self.handover.is_none()
+            && self.workers.values().all(calm)
+    }
+
     fn answer(&mut self, token: Token, ask: Ask, now: Moment, out: &mut Vec<Effect>) {
         match ask {
             Ask::Look => out.push(Effect::Reply(token, self.look(now))),
@@ -121,10 +159,18 @@ impl Supervisor {
                 let answer = self.spawn(*ask, now, out);
                 out.push(Effect::Reply(token, answer));
             }
-            Ask::Slot { worker, request } => self.take_slot(token, &worker, request, now, out),
+            Ask::Slot { worker, request, client } => {
+                self.take_slot(&worker, Ticket { token, request, client }, now, out);
+            }
+            Ask::Ahead(request) => {
+                let ahead = self.workers.values().find_map(|worker| worker.queue.ahead(request));
+                out.push(Effect::Reply(token, Answer::Ahead(ahead)));
+            }
             Ask::Cancel(request) => self.cancel(token, request, now, out),
             Ask::Stop { worker, drain } => self.stop_one(token, &worker, drain, now, out),
+            Ask::Restart { worker, drain } => self.restart(token, &worker, drain, now, out),
             Ask::Down { drain } => self.stop_all(token, drain, now, out),
+            Ask::Leave => self.leave_hive(token, now, out),
             Ask::HandOver { drain } => self.hand_over(token, now + drain, out),
         }
     }
@@ -142,6 +188,8 @@ impl Supervisor {
         if absent < self.timings.stale / 2 {
             return;
         }
+        // Keepers may have come and gone unheard.
+        self.alone_since = now;
         for worker in self.workers.values_mut() {
             worker.heard = worker.heard.max(now);
             worker.progressed = worker.progressed.max(now);
@@ -149,14 +197,17 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, guard: GuardSpec, now: Moment) {
-        let GuardSpec { id, spec, model_ctx, need_bytes, .. } = guard;
-        let worker = Worker::new(id.clone(), spec, model_ctx, need_bytes, now);
+        let GuardSpec { id, spec, model_ctx, need_bytes, model_path, restarts, .. } = guard;
+        let path = model_path;
+        let start = Start { id: id.clone(), spec, model_ctx, need_bytes, path, restarts };
+        let worker = Worker { found: true, ..Worker::new(start, now) };
         self.workers.entry(id).or_insert(worker);
     }
 
-    fn running(&mut self, id: &WorkerId, pid: u32) {
+    fn running(&mut self, id: &WorkerId, pid: u32, started_unix_s: Option<u64>) {
         if let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_alive()) {
-            worker.pid = Some(pid);
+            (worker.pid, worker.started_unix_s) = (Some(pid), started_unix_s);
+            worker.found = false;
         }
     }
 
@@ -182,6 +233,7 @@ impl Supervisor {
             (Life::Starting | Life::Loading { .. }, EnginePhase::Serving) => {
                 worker.life = Life::Serving;
                 worker.idle_since = now;
+                worker.serving_since = Some(now);
                 worker.promised_until = now + FIRST_REQUEST_GRACE;
             }
             // Somebody else told the engine to end: nothing new goes there.
@@ -201,17 +253,20 @@ impl Supervisor {
                 worker.idle_since = now;
             }
             self.finish_draining(id, now, out);
+            self.end_pause(id, now, out);
             self.publish(id, now, out);
         }
+        self.watch_lease(now, out);
         self.answer_cancels(now, out);
+        self.answer_restarts(now, out);
         self.finish_handover(now, out);
         self.forget_old(out);
-        let busy = self.connections > 0 || self.workers.values().any(Worker::is_alive);
+        let busy = self.connections > 0 || self.workers.values().any(Worker::is_kept);
         if busy {
             self.idle_since = now;
         }
         let idle = now.saturating_sub(self.idle_since) >= self.timings.idle_exit;
-        let ended = self.down && !self.workers.values().any(Worker::is_alive);
+        let ended = self.down && !self.workers.values().any(Worker::is_kept);
         if (idle || ended) && !self.exited {
             self.exited = true;
             self.down = true;
@@ -243,6 +298,7 @@ impl Supervisor {
 }
 
 fn same_but_telemetry(a: &WorkerInfo, b: &WorkerInfo) -> bool {
-    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued)
-        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued)
+    let past = |of: &WorkerInfo| (of.supervision.restarts, of.supervision.started_unix_s);
+    (&a.id, &a.spec, &a.state, a.pid, a.model_ctx, a.active, a.queued, a.limit, past(a))
+        == (&b.id, &b.spec, &b.state, b.pid, b.model_ctx, b.active, b.queued, b.limit, past(b))
 }

@@ -9,26 +9,23 @@ use super::queue::{Joined, Place, Ticket};
 use super::worker::{Life, Worker};
 use super::{CancelWaiter, Supervisor};
 
-/// Seconds after which a full queue is worth another try.
-const RETRY_AFTER_S: u64 = 1;
-
 impl Supervisor {
     pub(super) fn take_slot(
         &mut self,
-        token: Token,
         id: &WorkerId,
-        request: RequestId,
+        ticket: Ticket,
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
-        match self.try_take_slot(token, id, request, now) {
+        let token = ticket.token;
+        match self.try_take_slot(id, ticket, now) {
             Ok(Joined::Granted) => out.push(Effect::Reply(token, Answer::Granted)),
             Ok(Joined::Queued) => {}
-            Ok(Joined::Full) => {
-                let message = format!("{} requests wait at {id} already", limits::MAX_QUEUE);
+            Ok(Joined::Full { queued, retry_after_s }) => {
+                let message = format!("{queued} requests wait at {id} already");
                 let fault = Fault::new(Code::QueueFull, message)
-                    .detail("queued", limits::MAX_QUEUE)
-                    .detail("retry_after_s", RETRY_AFTER_S)
+                    .detail("queued", queued)
+                    .detail("retry_after_s", retry_after_s)
                     .hint("rbee ps  # shows what the workers do");
                 out.push(refuse(token, fault));
             }
@@ -38,12 +35,11 @@ impl Supervisor {
 
     fn try_take_slot(
         &mut self,
-        token: Token,
         id: &WorkerId,
-        request: RequestId,
+        ticket: Ticket,
         now: Moment,
     ) -> Result<Joined, Fault> {
-        if self.workers.values().any(|worker| worker.queue.find(request).is_some()) {
+        if self.workers.values().any(|worker| worker.queue.find(ticket.request).is_some()) {
             let message = "a request with this id is already being answered";
             return Err(Fault::new(Code::InvalidArgument, message));
         }
@@ -55,7 +51,7 @@ impl Supervisor {
             return Err(not_routable(worker, now));
         }
         worker.promised_until = now;
-        Ok(worker.queue.join(Ticket { token, request }))
+        Ok(worker.queue.join(ticket, self.settings.max_queue, now))
     }
 
     pub(super) fn leave(&mut self, token: Token, done: bool, now: Moment, out: &mut Vec<Effect>) {
@@ -112,7 +108,8 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(id).filter(|worker| worker.is_routable()) else {
             return;
         };
-        while let Some(ticket) = worker.queue.grant_next() {
+        // The time of the input that is being taken.
+        while let Some(ticket) = worker.queue.grant_next(self.last_input) {
             out.push(Effect::Reply(ticket.token, Answer::Granted));
         }
     }
@@ -123,7 +120,7 @@ pub(super) fn refuse(token: Token, fault: Fault) -> Effect {
     Effect::Reply(token, Answer::Refused(Box::new(fault)))
 }
 
-fn not_routable(worker: &Worker, now: Moment) -> Fault {
+pub(super) fn not_routable(worker: &Worker, now: Moment) -> Fault {
     let id = &worker.id;
     match &worker.life {
         Life::Finished(WorkerState::Crashed { exit, stderr_tail }) => {
@@ -137,7 +134,7 @@ fn not_routable(worker: &Worker, now: Moment) -> Fault {
             Fault::new(Code::ShuttingDown, format!("worker {id} is being stopped"))
                 .hint("rbee run  # starts a worker for the model again")
         }
-        Life::Starting | Life::Loading { .. } | Life::Serving => {
+        Life::Starting | Life::Loading { .. } | Life::Serving | Life::Restarting { .. } => {
             let state = worker.info(now).state.name();
             Fault::new(Code::WorkerNotReady, format!("worker {id} is {state}, not ready"))
                 .detail("state", state)

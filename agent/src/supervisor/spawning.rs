@@ -38,6 +38,7 @@ impl Supervisor {
         {
             return self.reuse(&id, ask.keep_alive_s, now, out);
         }
+        self.breakers.check(&ask.model, device)?;
         self.start(ask, device, now, out)
     }
 
@@ -77,17 +78,12 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) -> Result<SpawnReply, Fault> {
-        if self.workers.values().filter(|worker| worker.is_alive()).count() >= limits::MAX_WORKERS {
-            let message = format!("this hive already runs {} workers", limits::MAX_WORKERS);
-            return Err(Fault::new(Code::QueueFull, message)
-                .hint("rbee ps  # then `rbee worker stop ID` ends one"));
+        self.check_room()?;
+        if let Some(obstacle) = ask.obstacle {
+            return Err(obstacle);
         }
-        let promised = self.workers.values().map(Worker::reserved_bytes);
-        let memory = Memory {
-            available_bytes: ask.available_bytes,
-            promised_bytes: promised.fold(0, u64::saturating_add),
-            reserve_bytes: self.settings.reserve_for(&ask.model),
-        };
+        let memory = self.memory(ask.available_bytes, &ask.model);
+        let memory = Memory { overrun_bytes: ask.overrun_bytes, ..memory };
         let admitted = admission::decide(&ask.shape, ask.ctx_size, SLOTS, memory)?;
         let id = self.free_id(&ask.model, ask.seed)?;
         let spec = WorkerSpec {
@@ -98,16 +94,37 @@ impl Supervisor {
             keep_alive_s: ask.keep_alive_s.unwrap_or(self.settings.keep_alive_s),
         };
         let model_ctx = ask.shape.context;
-        let worker = Worker::new(id.clone(), spec.clone(), model_ctx, admitted.need_bytes, now);
-        self.workers.insert(id.clone(), worker);
+        let (need_bytes, path) = (admitted.need_bytes, ask.path);
+        let start = Start { id: id.clone(), spec, model_ctx, need_bytes, path, restarts: 0 };
+        self.workers.insert(id.clone(), Worker::new(start.clone(), now));
         let reply = self.spawn_reply(&id, false, now, out);
-        let need_bytes = admitted.need_bytes;
-        out.push(Effect::Start(Start { id, spec, model_ctx, need_bytes, path: ask.path }));
+        out.push(Effect::Start(start));
         reply
     }
 
+    /// Refuses one worker more than a hive may have.
+    pub(super) fn check_room(&self) -> Result<(), Fault> {
+        if self.workers.values().filter(|worker| worker.is_kept()).count() < limits::MAX_WORKERS {
+            return Ok(());
+        }
+        let message = format!("this hive already runs {} workers", limits::MAX_WORKERS);
+        Err(Fault::new(Code::QueueFull, message)
+            .hint("rbee ps  # then `rbee worker stop ID` ends one"))
+    }
+
+    /// The host's memory for a decision about `model`, when the system has `available_bytes`.
+    pub(super) fn memory(&self, available_bytes: u64, model: &ModelRef) -> Memory {
+        let promised = self.workers.values().map(Worker::reserved_bytes);
+        Memory {
+            available_bytes,
+            promised_bytes: promised.fold(0, u64::saturating_add),
+            reserve_bytes: self.settings.reserve_for(model),
+            overrun_bytes: 0,
+        }
+    }
+
     /// The change is published first, so that the reply's revision includes it.
-    fn spawn_reply(
+    pub(super) fn spawn_reply(
         &mut self,
         id: &WorkerId,
         reused: bool,

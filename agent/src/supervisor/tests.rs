@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use wire::event::Event;
 use wire::gguf::ModelShape;
 use wire::guard::{ExitRecord, RECORD_VERSION};
+use wire::memory::{Limit, LimitBy, MemoryBack, MemoryUse};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, WorkerInfo, WorkerState};
@@ -30,7 +31,7 @@ impl Hive {
     }
 
     fn with(timings: Timings, settings: AgentSettings) -> Self {
-        let supervisor = Supervisor::new(timings, settings);
+        let supervisor = Supervisor::new(timings, settings, 7);
         Self { supervisor, now: Moment::ZERO, next: 0, effects: Vec::new() }
     }
 
@@ -104,6 +105,7 @@ impl Hive {
             killed: false,
             stderr_tail: "the last line".to_owned(),
             fault: None,
+            memory: None,
         };
         let end = Box::new(End::Recorded(record));
         self.feed(Input::Ended { worker: id.clone(), end });
@@ -111,7 +113,8 @@ impl Hive {
 
     fn slot(&mut self, id: &WorkerId) -> (Token, RequestId) {
         let request = RequestId::random();
-        (self.ask(Ask::Slot { worker: id.clone(), request }), request)
+        let client = Client::default();
+        (self.ask(Ask::Slot { worker: id.clone(), request, client }), request)
     }
 
     /// Lets time pass in ticks, while every engine keeps its heartbeat.
@@ -173,6 +176,8 @@ fn ask(weight_bytes: u64) -> SpawnAsk {
             half_float_bytes: 0,
         },
         available_bytes: 64 * GIB,
+        overrun_bytes: 0,
+        obstacle: None,
         seed: 0x00ff_ffff,
     }
 }
@@ -249,6 +254,80 @@ fn the_promise_holds_until_the_memory_is_taken_also_after_the_load() {
 }
 
 #[test]
+fn an_obstacle_keeps_new_workers_out_and_leaves_those_that_are_there() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    let full = |ask: &mut SpawnAsk| ask.obstacle = Some(Fault::new(Code::DiskFull, "full"));
+    let refused = hive.spawn(full);
+    assert_eq!(hive.refusal(refused).code, Code::DiskFull);
+    let reused = hive.spawn(|ask| {
+        full(ask);
+        ask.reuse = true;
+    });
+    assert!(matches!(hive.answer(reused), Some(Answer::Spawned(r)) if r.worker.id == id));
+}
+
+#[test]
+fn what_was_measured_is_promised_and_what_bounds_a_worker_is_published() {
+    let mut hive = Hive::new();
+    let plain = hive.spawned();
+    let token = hive.spawn(|ask| ask.overrun_bytes = GIB);
+    let Some(Answer::Spawned(reply)) = hive.answer(token) else { panic!("{:?}", hive.effects) };
+    let corrected = reply.worker.id.clone();
+    let need = |id: &WorkerId| hive.supervisor.workers[id].need_bytes;
+    assert_eq!(need(&corrected), need(&plain) + GIB);
+    let limit = Limit { bytes: Some(3 * GIB), by: LimitBy::Cgroup2, cpu_percent: None };
+    let told = hive.feed(Input::Limited { worker: plain.clone(), limit });
+    assert!(
+        matches!(&told[..], [Effect::Publish(Event::Worker { worker, .. })]
+            if worker.limit == Some(limit)),
+        "{told:?}"
+    );
+    assert_eq!(hive.feed(Input::Limited { worker: plain, limit }), []);
+}
+
+#[test]
+fn a_worker_that_ran_out_of_memory_ends_its_requests_with_the_figures_and_the_hint() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    let (token, _) = hive.slot(&id);
+    let said = Fault::new(Code::OutOfMemory, "the worker ran out of memory")
+        .detail("limit_bytes", GIB)
+        .hint("rbee run --ctx-size 256");
+    let record = ExitRecord {
+        version: RECORD_VERSION,
+        id: id.clone(),
+        exit: Exit::Signal(9),
+        told: false,
+        killed: false,
+        stderr_tail: String::new(),
+        fault: Some(said.clone()),
+        memory: Some(MemoryUse { peak_bytes: Some(GIB), out_of_memory: true }),
+    };
+    hive.feed(Input::Ended { worker: id.clone(), end: Box::new(End::Recorded(record)) });
+    let revoked = hive.effects.iter().find_map(|effect| match effect {
+        Effect::Revoke { token: to, fault } if *to == token => Some(fault),
+        _ => None,
+    });
+    let fault = revoked.expect("its request ends");
+    assert_eq!((&fault.code, &fault.details), (&Code::OutOfMemory, &said.details));
+    assert_eq!(fault.hints, said.hints);
+    assert_eq!(hive.state(&id), Some("failed"));
+}
+
+#[test]
+fn a_stop_says_what_came_back_of_the_workers_memory() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    let token = hive.ask(Ask::Stop { worker: id.clone(), drain: Duration::ZERO });
+    let back = MemoryBack { expected_bytes: 3 * GIB, freed_bytes: GIB };
+    hive.feed(Input::Returned { worker: id.clone(), back });
+    hive.ended(&id, Exit::Code(0), true);
+    let Some(Answer::Stopped(reply)) = hive.answer(token) else { panic!("{:?}", hive.effects) };
+    assert_eq!(reply.stopped[0].memory, Some(back));
+}
+
+#[test]
 fn the_demo_may_use_the_reserve_and_others_may_not() {
     let mut hive = Hive::new();
     let little = |ask: &mut SpawnAsk| (ask.available_bytes, ask.shape.weight_bytes) = (GIB, 1);
@@ -292,7 +371,7 @@ fn handed_over(kept: &[&WorkerId]) -> Answer {
 fn a_handover_refuses_what_is_new_lets_run_what_runs_and_stops_no_worker() {
     let mut hive = Hive::new();
     let id = hive.serving();
-    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: id.clone(), pid: 7, started_unix_s: None });
     let (running, _) = hive.slot(&id);
     let (waiting, _) = hive.slot(&id);
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(30) });
@@ -313,12 +392,12 @@ fn a_handover_refuses_what_is_new_lets_run_what_runs_and_stops_no_worker() {
 fn a_handover_takes_back_what_outlasts_it_and_waits_for_a_guard_that_is_being_started() {
     let mut hive = Hive::new();
     let (busy, starting) = (hive.serving(), hive.spawned());
-    hive.feed(Input::Running { worker: busy.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: busy.clone(), pid: 7, started_unix_s: None });
     let (running, _) = hive.slot(&busy);
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(2) });
     hive.pass(Duration::from_secs(3));
     assert_eq!(hive.answer(handover), None, "nobody could find that guard yet");
-    hive.feed(Input::Running { worker: starting.clone(), pid: 8 });
+    hive.feed(Input::Running { worker: starting.clone(), pid: 8, started_unix_s: None });
     assert!(hive.wants(|e| matches!(e, Effect::Revoke { token, .. } if *token == running)));
     let mut both = [&busy, &starting];
     both.sort();
@@ -329,7 +408,7 @@ fn a_handover_takes_back_what_outlasts_it_and_waits_for_a_guard_that_is_being_st
 fn a_handover_keeps_no_worker_that_was_told_to_end() {
     let mut hive = Hive::new();
     let id = hive.serving();
-    hive.feed(Input::Running { worker: id.clone(), pid: 7 });
+    hive.feed(Input::Running { worker: id.clone(), pid: 7, started_unix_s: None });
     let (token, _) = hive.slot(&id);
     let stop = hive.ask(Ask::Stop { worker: id.clone(), drain: Duration::from_secs(600) });
     let handover = hive.ask(Ask::HandOver { drain: Duration::from_secs(1) });

@@ -1,8 +1,10 @@
 //! One worker as the supervisor knows it.
 
 use wire::WorkerId;
-use wire::worker::{Exit, WorkerInfo, WorkerSpec, WorkerState};
+use wire::memory::{Limit, MemoryBack};
+use wire::worker::{Exit, LastEnd, Supervision, WorkerInfo, WorkerSpec, WorkerState};
 
+use super::effect::Start;
 use super::input::Moment;
 use super::queue::Queue;
 
@@ -29,17 +31,24 @@ pub enum Life {
         /// When the guard was given up and killed.
         killed: Option<Moment>,
     },
+    /// No process stands behind it until it is started again.
+    Restarting {
+        /// The how manieth start in a row it will be; 0 when somebody asked for it.
+        attempt: u32,
+        /// When.
+        at: Moment,
+        /// Whether that has come, and the memory is being measured.
+        measuring: bool,
+    },
     /// No process stands behind it.
     Finished(WorkerState),
 }
 
-/// Why a worker is being ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a worker is being ended. Of two reasons the later one here is what counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Somebody asked.
-    Told,
-    /// Nobody used it.
-    Idle,
+    /// It said nothing for too long.
+    Silent,
     /// Its load made no progress.
     LoadStalled {
         /// Bytes of weights read.
@@ -47,8 +56,12 @@ pub enum Reason {
         /// Bytes of weights in all.
         bytes_total: u64,
     },
-    /// It said nothing for too long.
-    Silent,
+    /// Nobody used it.
+    Idle,
+    /// Somebody asked for another process in its place.
+    Restart,
+    /// Somebody asked.
+    Told,
 }
 
 /// One worker.
@@ -62,6 +75,22 @@ pub struct Worker {
     pub model_ctx: u32,
     /// Host memory that it was admitted with.
     pub need_bytes: u64,
+    /// The model's file; empty when nobody knows it any more.
+    pub path: String,
+    /// How often it has been started again.
+    pub restarts: u32,
+    /// How often in a row it was started again without serving for long.
+    pub attempts: u32,
+    /// Since when its process has served.
+    pub serving_since: Option<Moment>,
+    /// When its process began, in seconds of Unix time.
+    pub started_unix_s: Option<u64>,
+    /// How its process before this one ended.
+    pub last_end: Option<LastEnd>,
+    /// Whether it was found, not started, by this agent, and no process of it was seen yet.
+    pub found: bool,
+    /// Whether a process that survived SIGKILL may still be there.
+    pub left: bool,
     /// Where it is.
     pub life: Life,
     /// Why it is being ended, once it is.
@@ -74,6 +103,10 @@ pub struct Worker {
     pub pid: Option<u32>,
     /// Resident bytes of it.
     pub memory_bytes: Option<u64>,
+    /// What bounds it.
+    pub limit: Option<Limit>,
+    /// What came back of its memory.
+    pub returned: Option<MemoryBack>,
     /// When its engine last said anything.
     pub heard: Moment,
     /// When its load last got further.
@@ -92,25 +125,30 @@ pub struct Worker {
 
 impl Worker {
     /// A worker whose guard is being started.
-    pub fn new(
-        id: WorkerId,
-        spec: WorkerSpec,
-        model_ctx: u32,
-        need_bytes: u64,
-        now: Moment,
-    ) -> Self {
+    pub fn new(start: Start, now: Moment) -> Self {
+        let Start { id, spec, model_ctx, need_bytes, path, restarts } = start;
         Self {
             queue: Queue::new(spec.slots),
             id,
             spec,
             model_ctx,
             need_bytes,
+            path,
+            restarts,
+            attempts: 0,
+            serving_since: None,
+            started_unix_s: None,
+            last_end: None,
+            found: false,
+            left: false,
             life: Life::Starting,
             reason: None,
             exit: None,
             stale: false,
             pid: None,
             memory_bytes: None,
+            limit: None,
+            returned: None,
             heard: now,
             progressed: now,
             engine_active: 0,
@@ -122,7 +160,34 @@ impl Worker {
 
     /// Whether a process stands behind it.
     pub fn is_alive(&self) -> bool {
+        !matches!(self.life, Life::Finished(_) | Life::Restarting { .. })
+    }
+
+    /// Whether it counts: a process stands behind it, or soon will again.
+    pub fn is_kept(&self) -> bool {
         !matches!(self.life, Life::Finished(_))
+    }
+
+    /// What another start of it takes.
+    pub fn start(&self) -> Start {
+        Start {
+            id: self.id.clone(),
+            spec: self.spec.clone(),
+            model_ctx: self.model_ctx,
+            need_bytes: self.need_bytes,
+            path: self.path.clone(),
+            restarts: self.restarts,
+        }
+    }
+
+    /// Takes it back to where a process is being started, with the requests that wait for it.
+    pub fn begin_again(&mut self, now: Moment) {
+        self.restarts = self.restarts.saturating_add(1);
+        self.life = Life::Starting;
+        (self.reason, self.exit, self.stale, self.left) = (None, None, false, false);
+        (self.pid, self.started_unix_s, self.memory_bytes) = (None, None, None);
+        (self.heard, self.progressed, self.idle_since) = (now, now, now);
+        (self.engine_active, self.serving_since) = (0, None);
     }
 
     /// Whether a request may be sent to it now.
@@ -132,7 +197,11 @@ impl Worker {
 
     /// Whether it will be routable if nothing goes wrong.
     pub fn is_promising(&self) -> bool {
-        !self.stale && matches!(self.life, Life::Starting | Life::Loading { .. } | Life::Serving)
+        match self.life {
+            Life::Starting | Life::Loading { .. } | Life::Serving => !self.stale,
+            Life::Restarting { .. } => true,
+            _ => false,
+        }
     }
 
     /// Host memory that it will still take: weights while it loads, afterwards the part of its
@@ -158,6 +227,7 @@ impl Worker {
     fn state(&self) -> WorkerState {
         match &self.life {
             Life::Finished(state) => state.clone(),
+            Life::Restarting { attempt, .. } => WorkerState::Restarting { attempt: *attempt },
             Life::Stopping { .. } => WorkerState::Stopping,
             Life::Draining(_) => WorkerState::Draining,
             _ if self.stale => WorkerState::Stale,
@@ -184,6 +254,23 @@ impl Worker {
             queued: count(self.queue.queued()),
             memory_bytes: self.memory_bytes.filter(|_| alive),
             unload_in_s: self.unload_at().map(|at| at.saturating_sub(now).as_secs()),
+            limit: self.limit,
+            supervision: self.supervision(now),
+        }
+    }
+
+    fn supervision(&self, now: Moment) -> Supervision {
+        let restart_in_ms = match self.life {
+            Life::Restarting { at, .. } => {
+                Some(u64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(u64::MAX))
+            }
+            _ => None,
+        };
+        Supervision {
+            started_unix_s: self.started_unix_s.filter(|_| self.is_alive()),
+            restarts: self.restarts,
+            restart_in_ms,
+            last_end: self.last_end.clone(),
         }
     }
 }

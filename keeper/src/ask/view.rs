@@ -9,7 +9,7 @@ use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
 use wire::{Code, Fault, HiveName, Timings, WorkerId};
 
-use super::{Audience, Placed, Wish};
+use super::{Audience, Placed, Wish, watched};
 use crate::failure::Failure;
 use crate::fleet::place::{Placement, place, takes_it_at_once};
 use crate::fleet::{Fleet, Moment, Picture};
@@ -134,7 +134,8 @@ impl<'a> View<'a> {
             }
         };
         let worker = self.routable(&mut chosen, &id, audience).await?;
-        Ok((Placed { hive, worker, reused, why }, chosen.client))
+        let request = wish.ask.id;
+        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
     }
 
     async fn spawn(
@@ -172,7 +173,8 @@ impl<'a> View<'a> {
                 return Err(fault);
             }
             audience.waits(worker, self.began.elapsed());
-            let Some(event) = events.next().await? else { return Err(events.ended()) };
+            let event = watched(client, self.timings, audience, events.next()).await?;
+            let Some(event) = event else { return Err(events.ended()) };
             if self.fleet.update(client.hive(), event, self.began.elapsed()) == Picture::Torn {
                 *events = client.events().await?;
             }
@@ -204,7 +206,15 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
     let fault = match &worker.state {
         WorkerState::Failed { why, code } => {
             let code = code.clone().unwrap_or(Code::WorkerCrashed);
-            Fault::new(code, why).hint(hint_after_failure(worker))
+            let hint = hint_after_failure(worker, &code);
+            let fault = Fault::new(code, why).hint(hint);
+            let limit = worker.limit.filter(|_| fault.code == Code::OutOfMemory);
+            match limit {
+                Some(limit) => {
+                    fault.detail("limit_bytes", limit.bytes).detail("limit_by", limit.by.as_str())
+                }
+                None => fault,
+            }
         }
         WorkerState::Crashed { exit, stderr_tail } => {
             let message = format!("the worker {id} ended with {exit} while it loaded its model");
@@ -222,7 +232,13 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
     Some(fault.detail("worker", id.as_str()))
 }
 
-fn hint_after_failure(worker: &WorkerInfo) -> String {
+fn hint_after_failure(worker: &WorkerInfo, code: &Code) -> String {
+    if *code == Code::OutOfMemory
+        && let Some(ctx) = worker.spec.smaller_ctx_size()
+    {
+        let model = shell_word(&worker.spec.model.to_string());
+        return format!("rbee run -m {model} --ctx-size {ctx} \"…\"");
+    }
     match &worker.spec.model {
         wire::ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
         _ => "rbee worker list --all".to_owned(),
@@ -233,6 +249,7 @@ fn hint_after_failure(worker: &WorkerInfo) -> String {
 mod tests {
     use super::*;
     use crate::fleet::tests::worker;
+    use wire::memory::{Limit, LimitBy};
     use wire::worker::Exit;
 
     #[test]
@@ -244,6 +261,16 @@ mod tests {
         assert_eq!(failed(Some(Code::ModelCorrupt)).code, Code::ModelCorrupt);
         assert_eq!(failed(None).code, Code::WorkerCrashed);
         assert!(!failed(None).hints.is_empty());
+    }
+
+    #[test]
+    fn a_worker_that_ran_out_of_memory_is_told_with_its_limit_and_a_smaller_context() {
+        let state = WorkerState::Failed { why: "too much".into(), code: Some(Code::OutOfMemory) };
+        let limit = Limit { bytes: Some(5 << 20), by: LimitBy::Cgroup2, cpu_percent: None };
+        let fault = why_never(&WorkerInfo { limit: Some(limit), ..worker("a-1", state) }).unwrap();
+        assert_eq!(fault.code, Code::OutOfMemory);
+        assert_eq!(fault.details["limit_bytes"], 5 << 20);
+        assert!(fault.hints[0].contains("-m demo --ctx-size 1024"), "{:?}", fault.hints);
     }
 
     #[test]

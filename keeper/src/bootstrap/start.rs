@@ -24,6 +24,7 @@ pub(super) fn given(script: Script, from: &Destination<'_>, digest: &str) -> Scr
         .given("build", from.build)
         .given("target", from.target)
         .given("digest", digest)
+        .given("lifetime", from.lifetime.word())
 }
 
 /// Begins to start the agent of an installed program, or to find the one that runs;

@@ -5,6 +5,7 @@ use std::io;
 
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault};
 
 use super::payload::Payload;
@@ -31,6 +32,8 @@ pub struct Destination<'a> {
     pub build: &'a BuildId,
     /// Its target.
     pub target: &'a str,
+    /// How long an agent of it lives that is started there.
+    pub lifetime: Lifetime,
 }
 
 /// What is sent where, and what comes of it there.

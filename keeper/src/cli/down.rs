@@ -62,7 +62,7 @@ pub struct AgentEnd {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let ways = context.ways_to_end(args.hive.as_ref())?;
     let drain_ms = args.now.then_some(0);
-    let ending = join_all(ways.iter().map(|way| end(way, drain_ms, context)));
+    let ending = join_all(ways.iter().map(|way| end_in_time(way, drain_ms, context)));
     let outcomes = block_on(async { Ok(ending.await) })?;
     let mut failure = None;
     let mut ended = Vec::new();
@@ -104,6 +104,24 @@ pub fn tell(context: &Context, ended: &[Ended]) {
     if !ended.is_empty() && ended.iter().all(|one| one.agent.is_none()) {
         context.note("nothing runs");
     }
+}
+
+/// Ends everything on one hive, or says that it took too long: one that cannot be reached must not
+/// keep the person waiting.
+async fn end_in_time(
+    way: &impl Transport,
+    drain_ms: Option<u64>,
+    context: &Context,
+) -> Result<Ended, Fault> {
+    let timings = &context.config.timings;
+    // The whole ladder, and as much again for the way there: a killed process has ended long before.
+    let ladder = timings.down_drain.saturating_add(end_bound(timings));
+    let bound = ladder.saturating_mul(2);
+    timeout(bound, end(way, drain_ms, context)).await.unwrap_or_else(|_late| {
+        let whose = link::named(way.hive());
+        let message = format!("{whose} did not end within {} s", bound.as_secs_f32());
+        Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(way.hive())))
+    })
 }
 
 /// Ends everything on one hive; its agent is killed when it does not answer.

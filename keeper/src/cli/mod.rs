@@ -13,6 +13,7 @@ mod ps;
 mod run;
 mod teller;
 mod watch;
+mod why;
 mod worker;
 
 use std::ffi::OsString;
@@ -68,6 +69,7 @@ enum Command {
     Hive(hive::Args),
     Worker(worker::Args),
     Model(model::Args),
+    Why(why::Args),
     Down(down::Args),
     Doctor(doctor::Args),
     Config(config::Args),
@@ -142,6 +144,7 @@ fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
         Command::Hive(args) => hive::run(args, context),
         Command::Worker(args) => worker::run(args, context),
         Command::Model(args) => model::run(args, context),
+        Command::Why(args) => why::run(args, context),
         Command::Down(args) => down::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Config(args) => config::run(args, context),
@@ -169,6 +172,7 @@ impl Command {
             Self::Hive(args) => (args.json(), Json::Value),
             Self::Worker(args) => (args.json(), Json::Value),
             Self::Model(args) => (args.json(), Json::Value),
+            Self::Why(args) => (args.json, Json::Value),
             Self::Down(args) => (args.json, Json::Value),
             Self::Doctor(args) => (args.json, Json::Value),
             Self::Chat(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => {

@@ -19,7 +19,8 @@ const MAX_PATH_BYTES: usize = 256;
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
     /// Model to use: an alias, `hf:org/repo[:quant]`, `file:/path/on/the/hive.gguf`, `demo`, or
-    /// the path of a GGUF file here. Without it: `default_model` of the configuration, else `demo`.
+    /// the path of a GGUF file or of a directory of safetensors here. Without it:
+    /// `default_model` of the configuration, else `demo`.
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Only on this hive. This machine is `local`.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
+use wire::event::{Snapshot, Warning};
+use wire::memory::Limit;
 use wire::worker::{WorkerInfo, WorkerState};
 use wire::{Code, Device, Fault, HiveName, ModelRef, Timings, WorkerId};
 
@@ -59,6 +61,8 @@ pub struct Seen {
     pub workers: Option<Vec<WorkerInfo>>,
     /// Whether workers may be there that lost their agent.
     pub orphans: bool,
+    /// What runs short there.
+    pub warnings: Vec<Warning>,
 }
 
 /// Lists the workers of all hives, or of `only` one. Starts nothing: without an agent there are
@@ -79,6 +83,9 @@ pub fn list(
         .flat_map(|seen| seen.workers.iter().flatten().map(|worker| (&seen.hive, worker)))
         .filter(|(_, worker)| show == Show::All || !worker.state.is_finished())
         .collect();
+    for (hive, warning) in seen.iter().flat_map(|s| s.warnings.iter().map(|w| (&s.hive, w))) {
+        context.warn(&shortage(hive, warning));
+    }
     for lost in seen.iter().filter(|seen| seen.orphans) {
         context.note(&format!(
             "no agent runs on {}; workers that lost theirs may be there (rbee down ends them)",
@@ -137,11 +144,19 @@ async fn look_at(way: &Way, timings: &Timings) -> Result<Seen, Fault> {
     let hive = way.hive().clone();
     match link::reach_running(way, timings).await? {
         Some((_client, mut events)) => {
-            let workers = Some(events.snapshot().await?.workers);
-            Ok(Seen { hive, workers, orphans: false })
+            let Snapshot { workers, warnings, .. } = events.snapshot().await?;
+            Ok(Seen { hive, workers: Some(workers), orphans: false, warnings })
         }
-        None => Ok(Seen { hive, workers: None, orphans: way.has_orphans().await? }),
+        None => {
+            let orphans = way.has_orphans().await?;
+            Ok(Seen { hive, workers: None, orphans, warnings: Vec::new() })
+        }
     }
+}
+
+/// What runs short, and where.
+pub fn shortage(hive: &HiveName, warning: &Warning) -> String {
+    format!("{}: {}", link::named(hive), warning.sentence())
 }
 
 /// One worker for scripts.
@@ -158,6 +173,8 @@ pub struct Row<'a> {
     queued: u32,
     memory_bytes: Option<u64>,
     keep_alive_s: i64,
+    /// What bounds its memory and processors, once its guard has said so.
+    limit: Option<Limit>,
     /// Why it ended: only where ended workers are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<serde_json::Value>,
@@ -177,6 +194,7 @@ pub fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a
         queued: worker.queued,
         memory_bytes: worker.memory_bytes,
         keep_alive_s: worker.spec.keep_alive_s,
+        limit: worker.limit,
         cause: (show == Show::All).then(|| cause(&worker.state).into()),
     }
 }
@@ -273,6 +291,7 @@ mod tests {
             "hive",
             "id",
             "keep_alive_s",
+            "limit",
             "memory_bytes",
             "model",
             "pid",

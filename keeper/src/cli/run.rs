@@ -13,6 +13,7 @@ use wire::{Code, Fault, RequestId};
 
 use super::options::{self, ModelArgs, SamplingArgs};
 use super::teller::{self, Form, Teller};
+use super::why;
 use crate::ask::{self, Ending, Wish};
 use crate::context::{Context, block_on};
 use crate::exit::Exit;
@@ -93,7 +94,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     args.model.explain_the_default(context);
     let deadline = args.deadline.and_then(|time| began.checked_add(time));
     let ask = Ask { id: RequestId::random(), prompt, sampling, deadline };
-    let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask };
+    let wish = Wish { want, keep_alive_s: args.model.keep_alive, ask, is_last: true };
     block_on(answer(args, context, &ways, &wish))
 }
 
@@ -102,6 +103,7 @@ async fn answer(args: &Args, context: &Context, ways: &[Way], wish: &Wish) -> Re
         Form { json: args.json, think: args.think, ctx_chosen: wish.want.ctx_size.is_some() };
     let mut teller = Teller::new(context, form)?;
     let mut interrupts = Interrupts::listen()?;
+    why::remember(context, wish.ask.id);
     let timings = &context.config.timings;
     let outcome = ask::answer(ways, timings, wish, &mut teller, &mut interrupts).await;
     let (tokens, elapsed) = (teller.tokens(), teller.elapsed());
@@ -110,7 +112,8 @@ async fn answer(args: &Args, context: &Context, ways: &[Way], wish: &Wish) -> Re
             teller.finish(Some(&ending)).await?;
             explain_the_end(context, wish, &ending);
             if args.stats {
-                context.note(&teller::stats(&ending, elapsed));
+                let stats = teller::stats(&ending, elapsed);
+                context.note(&format!("{stats}, request {}", wish.ask.id));
             }
             Ok(())
         }

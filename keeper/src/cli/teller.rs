@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use wire::generate::{Choice, Chunk, FinishReason};
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, text};
+use wire::{Fault, HiveName, RequestId, text};
 
 use crate::ask::{Audience, Ending, Placed};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::link;
 use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
 use crate::output::progress::Progress;
@@ -40,6 +41,10 @@ pub struct Teller<'a> {
     tokens: usize,
     /// What was written last.
     last: Last,
+    /// The request, once a worker took it.
+    request: Option<RequestId>,
+    /// Whether it was said that a queue is full.
+    told_of_retries: bool,
 }
 
 /// What stands at the end of what was written.
@@ -65,6 +70,8 @@ impl<'a> Teller<'a> {
             answer: String::new(),
             tokens: 0,
             last: Last::Nothing,
+            request: None,
+            told_of_retries: false,
         })
     }
 
@@ -92,6 +99,7 @@ impl<'a> Teller<'a> {
         if let (true, Some(ending)) = (self.form.json, ending) {
             let finish_reason = ending.finish_reason.unwrap_or(FinishReason::Unknown);
             let event = Event::Done {
+                request: self.request,
                 finish_reason: finish_reason.as_str(),
                 usage: ending.usage,
                 timings: ending.timings,
@@ -175,10 +183,37 @@ impl Audience for Teller<'_> {
         self.context.warn_of(hive, why);
     }
 
+    fn watches_the_queue(&self) -> bool {
+        self.context.environment.terminals.stderr
+    }
+
+    fn queued(&mut self, ahead: u64, elapsed: Duration) {
+        let line = match ahead {
+            0 => "waiting for a slot, next in turn".to_owned(),
+            1 => "waiting for a slot, 1 request before this one".to_owned(),
+            more => format!("waiting for a slot, {more} requests before this one"),
+        };
+        let line = format!("{line}, {} s", elapsed.as_secs());
+        // Progress that cannot be shown is no reason to stop.
+        let _ = self.progress.say(&mut io::stderr().lock(), &line);
+    }
+
     fn retries(&mut self, why: &Fault, pause: Duration) {
         self.clear_progress();
+        if std::mem::replace(&mut self.told_of_retries, true) {
+            return;
+        }
         let (why, pause) = (text::for_terminal(&why.message), pause.as_secs());
         self.context.note(&format!("{why}; trying again in {pause} s"));
+    }
+
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>) {
+        self.clear_progress();
+        let whose = link::named(hive);
+        self.context.note(&match since {
+            Some(time) => format!("{whose} has been silent for {} s; waiting", time.as_secs_f32()),
+            None => format!("{whose} is heard again"),
+        });
     }
 
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration) {
@@ -188,6 +223,7 @@ impl Audience for Teller<'_> {
 
     async fn placed(&mut self, placed: &Placed) -> Result<(), Failure> {
         self.clear_progress();
+        self.request = Some(placed.request);
         let worker = &placed.worker;
         if worker.spec.ctx_size < worker.model_ctx && !self.form.ctx_chosen {
             self.context.note(&format!(
@@ -199,6 +235,7 @@ impl Audience for Teller<'_> {
             return Ok(());
         }
         let event = Event::Placed {
+            request: placed.request,
             hive: &placed.hive,
             worker: &worker.id,
             device: worker.spec.device,

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{join_all, try_join};
 use serde::Serialize;
 use tokio::sync::mpsc;
-use wire::event::Event;
+use wire::event::{Event, Warning};
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, WorkerId, text};
 
@@ -50,6 +50,10 @@ enum Line<'a> {
     Gone {
         hive: &'a HiveName,
         gone: &'a WorkerId,
+    },
+    Warnings {
+        hive: &'a HiveName,
+        warnings: &'a [Warning],
     },
 }
 
@@ -134,6 +138,10 @@ impl Board {
         let mut out = String::from(FROM_THE_TOP);
         for (hive, standing) in &self.standings {
             let _ = writeln!(out, "{hive}: {}", sentence(standing));
+            let known = self.fleet.hive(hive).filter(|_| *standing == Standing::Online);
+            for warning in known.into_iter().flat_map(|known| &known.warnings) {
+                let _ = writeln!(out, "warning: {}", ps::shortage(hive, warning));
+            }
         }
         out.push('\n');
         let online = |hive: &HiveName| self.standings.get(hive) == Some(&Standing::Online);
@@ -171,9 +179,13 @@ fn tell(hive: &HiveName, news: &News, json: bool, context: &Context) -> Result<(
         }
         News::Event(event) => match &**event {
             Event::Snapshot(snapshot) => {
+                if !snapshot.warnings.is_empty() {
+                    tell_warnings(hive, &snapshot.warnings, json, context)?;
+                }
                 let mut workers = snapshot.workers.iter();
                 workers.try_for_each(|worker| tell_worker(hive, worker, json, context))
             }
+            Event::Warnings { warnings } => tell_warnings(hive, warnings, json, context),
             Event::Worker { worker, .. } => tell_worker(hive, worker, json, context),
             Event::WorkerGone { id, .. } if json => {
                 context.print_json(&Line::Gone { hive, gone: id })
@@ -182,6 +194,19 @@ fn tell(hive: &HiveName, news: &News, json: bool, context: &Context) -> Result<(
             _ => Ok(()),
         },
     }
+}
+
+fn tell_warnings(
+    hive: &HiveName,
+    warnings: &[Warning],
+    json: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    if json {
+        return context.print_json(&Line::Warnings { hive, warnings });
+    }
+    warnings.iter().for_each(|warning| context.warn(&ps::shortage(hive, warning)));
+    Ok(())
 }
 
 fn tell_worker(
@@ -225,6 +250,7 @@ mod tests {
     use super::*;
     use crate::fleet::tests::{snapshot, worker};
     use wire::Code;
+    use wire::event::Resource;
     use wire::worker::WorkerState;
 
     #[test]
@@ -235,8 +261,12 @@ mod tests {
         board.take(&pc, News::Standing(Standing::Online));
         let event = snapshot(1, vec![worker("demo-1", WorkerState::Ready)]);
         board.take(&pc, News::Event(Box::new(event)));
+        let (resource, free_bytes, reserve_bytes) = (Resource::Memory, 1 << 20, 2 << 20);
+        let short = Warning { resource, free_bytes, reserve_bytes, path: None };
+        board.take(&pc, News::Event(Box::new(Event::Warnings { warnings: vec![short] })));
         let shown = board.render(None);
         assert!(shown.contains("pc: online") && shown.contains("demo-1"), "{shown}");
+        assert!(shown.contains("warning: the hive pc: memory runs short: 1 MiB"), "{shown}");
         let why = Fault::new(Code::HiveUnreachable, "the cable\u{1b}[2J is out");
         let pause = Duration::from_millis(1500);
         board.take(&pc, News::Standing(Standing::Unreachable { why, pause }));

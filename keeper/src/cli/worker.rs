@@ -1,5 +1,7 @@
 //! `rbee worker …`: the workers by their ids.
 
+mod logs;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +14,7 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::link::way::Way;
 use crate::link::{self, Transport};
+use crate::output::progress::bytes;
 
 /// Look at workers and stop them.
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,7 @@ pub struct Args {
 enum Command {
     List(ListArgs),
     Stop(StopArgs),
+    Logs(logs::Args),
 }
 
 /// List the workers.
@@ -70,6 +74,7 @@ impl Args {
         match &self.command {
             Command::List(args) => args.json,
             Command::Stop(args) => args.json,
+            Command::Logs(_) => false,
         }
     }
 }
@@ -85,6 +90,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             ps::list(context, args.hive.as_ref(), args.json, show)
         }
         Command::Stop(args) => stop(args, context),
+        Command::Logs(args) => logs::run(args, context),
     }
 }
 
@@ -108,6 +114,18 @@ impl<'a> Stopped<'a> {
         let killed = if worker.killed { ", it had to be killed" } else { "" };
         let place = if **hive == HiveName::local() { String::new() } else { format!(" on {hive}") };
         format!("stopped {}{place} ({} after {seconds:.1} s{killed})", worker.id, worker.exit)
+    }
+
+    /// What of its memory is missing, when it is worth a word.
+    fn missing(&self) -> Option<String> {
+        let back = self.worker.memory?;
+        let missing = bytes(back.missing_bytes()?);
+        let (had, place) = (bytes(back.expected_bytes), link::named(self.hive));
+        let id = &self.worker.id;
+        Some(format!(
+            "{missing} of the {had} that {id} had did not come back: something else on {place} \
+             took it, or holds it"
+        ))
     }
 }
 
@@ -201,6 +219,9 @@ fn unknown(ids: &[&WorkerId]) -> Fault {
 pub fn report(context: &Context, stopped: &[Stopped<'_>]) {
     for worker in stopped {
         context.note(&worker.sentence());
+        if let Some(missing) = worker.missing() {
+            context.note(&missing);
+        }
     }
 }
 
@@ -220,6 +241,7 @@ pub fn nothing_left(hive: &HiveName, reply: &StopReply) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::memory::MemoryBack;
     use wire::worker::Exit;
 
     #[test]
@@ -240,10 +262,17 @@ mod tests {
             exit: Exit::Signal(9),
             killed: true,
             took_ms: 10_250,
+            memory: None,
         };
         let told = "stopped demo-1 (signal 9 after 10.2 s, it had to be killed)";
         assert_eq!(Stopped::of(&HiveName::local(), &worker).sentence(), told);
         let there: HiveName = "pc".parse().unwrap();
         assert!(Stopped::of(&there, &worker).sentence().contains("demo-1 on pc (signal 9"));
+        assert_eq!(Stopped::of(&there, &worker).missing(), None);
+        let (expected_bytes, freed_bytes) = (3 << 30, 1 << 30);
+        let short =
+            StoppedWorker { memory: Some(MemoryBack { expected_bytes, freed_bytes }), ..worker };
+        let told = Stopped::of(&there, &short).missing().unwrap();
+        assert!(told.starts_with("2.0 GiB of the 3.0 GiB that demo-1 had"), "{told}");
     }
 }

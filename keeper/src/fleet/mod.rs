@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wire::device::DeviceInfo;
-use wire::event::{Event, Snapshot};
+use wire::event::{Event, Snapshot, Warning};
 use wire::hello::Hello;
 use wire::worker::{SpawnReply, WorkerInfo};
 use wire::{HiveName, WorkerId};
@@ -25,6 +25,8 @@ pub struct Hive {
     pub devices: Vec<DeviceInfo>,
     /// What runs there, and what ended and is still remembered.
     pub workers: BTreeMap<WorkerId, WorkerInfo>,
+    /// What runs short there.
+    pub warnings: Vec<Warning>,
     /// When it last said anything.
     pub heard: Moment,
 }
@@ -88,6 +90,7 @@ impl Hive {
             revision: snapshot.revision,
             devices: snapshot.devices,
             workers: by_id(snapshot.workers),
+            warnings: snapshot.warnings,
             heard: now,
         }
     }
@@ -114,9 +117,11 @@ impl Hive {
                     if let Some(known) = self.workers.get_mut(&worker.id) {
                         known.memory_bytes = worker.memory_bytes;
                         known.unload_in_s = worker.unload_in_s;
+                        known.supervision.restart_in_ms = worker.supervision.restart_in_ms;
                     }
                 }
             }
+            Event::Warnings { warnings } => self.warnings = warnings,
             Event::Heartbeat { revision } => {
                 if revision > self.revision {
                     return Picture::Torn;

@@ -76,6 +76,7 @@ fn rank(worker: &WorkerInfo) -> Option<(u8, u32)> {
         _ if worker.state.is_routable() && waiting < worker.spec.slots => Some((FREE, waiting)),
         WorkerState::Ready | WorkerState::Busy => Some((1, waiting)),
         WorkerState::Starting | WorkerState::Loading { .. } => Some((2, waiting)),
+        WorkerState::Restarting { .. } => Some((3, waiting)),
         _ => None,
     }
 }
@@ -124,6 +125,7 @@ pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result
         let why = match rank {
             (FREE, _) => "it runs there and has a free slot".to_owned(),
             (1, waiting) => format!("it runs there; {waiting} before this one"),
+            (3, _) => "it ended there by itself and is started again".to_owned(),
             _ => "it is being loaded there".to_owned(),
         };
         return Ok(Placement::Use { hive: hive.clone(), worker: worker.id.clone(), why });

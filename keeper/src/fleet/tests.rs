@@ -24,6 +24,8 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
         queued: 0,
         memory_bytes: None,
         unload_in_s: None,
+        limit: None,
+        supervision: wire::worker::Supervision::default(),
     }
 }
 
@@ -46,6 +48,7 @@ pub fn snapshot(revision: u64, workers: Vec<WorkerInfo>) -> Event {
         },
         devices: vec![cpu],
         workers,
+        warnings: Vec::new(),
     })
 }
 
@@ -155,5 +158,48 @@ proptest! {
         let shown: Vec<String> =
             fleet.hive(&local()).unwrap().workers.keys().map(ToString::to_string).collect();
         prop_assert_eq!(shown, expected.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn lost_doubled_and_swapped_events_are_noticed_and_never_believed(
+        changes in proptest::collection::vec(("[abc]-1", any::<bool>()), 1..30),
+        mishaps in proptest::collection::vec((0u8..4, 0usize..30), 0..6),
+    ) {
+        // What was true at each revision, and the events that led there.
+        let mut truth = vec![std::collections::BTreeSet::new()];
+        let mut events = Vec::new();
+        for (n, (id, lives)) in changes.into_iter().enumerate() {
+            let (revision, mut now) = (n as u64 + 1, truth[n].clone());
+            if lives {
+                now.insert(id.clone());
+                events.push(Event::Worker { revision, worker: worker(&id, WorkerState::Ready) });
+            } else {
+                now.remove(&id);
+                events.push(Event::WorkerGone { revision, id: id.parse().unwrap() });
+            }
+            truth.push(now);
+        }
+        events.push(Event::Heartbeat { revision: truth.len() as u64 - 1 });
+        for (what, at) in mishaps {
+            let at = at % events.len();
+            match what {
+                0 if events.len() > 1 => drop(events.remove(at)),
+                1 => events.insert(at, events[at].clone()),
+                _ if at > 0 => events.swap(at - 1, at),
+                _ => {}
+            }
+        }
+        let mut fleet = Fleet::default();
+        fleet.update(&local(), snapshot(0, Vec::new()), Moment::ZERO);
+        for event in events {
+            let picture = fleet.update(&local(), event, Moment::ZERO);
+            let hive = fleet.hive(&local()).unwrap();
+            let shown = hive.workers.keys().map(ToString::to_string).collect();
+            let revision = usize::try_from(hive.revision).unwrap();
+            prop_assert_eq!(&truth[revision], &shown, "at revision {}", revision);
+            if picture == Picture::Torn {
+                return Ok(());
+            }
+        }
     }
 }

@@ -143,7 +143,9 @@ mod tests {
     use super::*;
 
     fn hive(address: &str) -> HiveSettings {
-        HiveSettings { address: address.parse().unwrap(), identity: None, jump: Vec::new() }
+        let (identity, jump) = (None, Vec::new());
+        let lifetime = wire::settings::Lifetime::Persistent;
+        HiveSettings { address: address.parse().unwrap(), identity, jump, lifetime }
     }
 
     fn name(text: &str) -> HiveName {

@@ -37,7 +37,9 @@ impl Home {
 }
 
 fn hive(address: &str) -> HiveSettings {
-    HiveSettings { address: address.parse().unwrap(), identity: None, jump: Vec::new() }
+    let (identity, jump) = (None, Vec::new());
+    let lifetime = wire::settings::Lifetime::Persistent;
+    HiveSettings { address: address.parse().unwrap(), identity, jump, lifetime }
 }
 
 fn name(text: &str) -> HiveName {

@@ -10,17 +10,24 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use wire::doctor::Check;
 use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
 use wire::hello::{Hello, agent_protocol};
+use wire::journal::{ClientName, Entry, RequestPrefix};
 use wire::sampling::SamplingFields;
+use wire::settings::Lifetime;
 use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest};
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
-use super::streams::Events;
+use super::streams::{Events, Lines};
+use super::voice::{self, Hearing};
 use super::{Opened, doctor, named};
+
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connection to one hive's agent. Clones share the connection.
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub struct Client {
     peer: Peer,
     sender: SendRequest<Full<Bytes>>,
     timings: Timings,
+    /// Whether the agent ends with its keepers.
+    is_ephemeral: bool,
 }
 
 /// The agent at the other end of a connection.
@@ -37,6 +46,8 @@ pub struct Peer {
     pub hive: HiveName,
     /// Its process id there, where the transport knows it.
     pub agent_pid: Option<i32>,
+    /// How it is heard.
+    pub hearing: watch::Receiver<Hearing>,
 }
 
 /// One request to a worker: what to continue and how.
@@ -58,29 +69,47 @@ impl Client {
     /// # Errors
     /// `HIVE_UNREACHABLE` when the stream breaks at once.
     pub async fn over(hive: &HiveName, opened: Opened, timings: &Timings) -> Result<Self, Fault> {
-        let peer = Peer { hive: hive.clone(), agent_pid: opened.agent_pid };
+        let (stream, ear) = voice::listen(opened.stream);
+        let (agent_pid, hearing) = (opened.agent_pid, ear.hearing());
+        let peer = Peer { hive: hive.clone(), agent_pid, hearing };
         let handshake = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
             .max_header_list_size(limits::MAX_HEADER_BYTES)
+            // Pings make the other end say something. Who gives up, and when, the ear decides: it
+            // hears other bytes than answers to pings, too.
             .keep_alive_interval(timings.heartbeat)
-            // A ping is sent after `heartbeat`; silence since then makes the hive stale.
-            .keep_alive_timeout(timings.stale.saturating_sub(timings.heartbeat))
-            .handshake(TokioIo::new(opened.stream));
+            .keep_alive_timeout(Duration::from_millis(limits::MAX_WAIT_MS))
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(|error| peer.lost(&error))?;
+        let waits = timings.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            tokio::select! {
                 // Each request of it fails with the same error; here it is only recorded.
-                tracing::debug!(%error, "a connection ended");
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended");
+                },
+                () = ear.until_dead(&waits) => tracing::debug!("a silent connection is given up"),
             }
         });
-        Ok(Self { peer, sender, timings: timings.clone() })
+        Ok(Self { peer, sender, timings: timings.clone(), is_ephemeral: false })
     }
 
     /// Which hive is at the other end.
     pub fn hive(&self) -> &HiveName {
         &self.peer.hive
+    }
+
+    /// How the agent is heard, from now on.
+    pub fn hearing(&self) -> watch::Receiver<Hearing> {
+        self.peer.hearing.clone()
+    }
+
+    /// The hive said nothing for `silence`.
+    pub fn silent(&self, silence: Duration) -> Fault {
+        self.peer.silent(silence)
     }
 
     /// Process id of the agent, where the transport knows it.
@@ -113,7 +142,7 @@ impl Client {
     pub async fn events(&self) -> Result<Events, Fault> {
         let request = self.request(Method::GET, routes::EVENTS, Bytes::new());
         let response = self.send(request?).await?;
-        Ok(Events::new(response.into_body(), self.timings.stale, self.peer.clone()))
+        Ok(Events::new(response.into_body(), self.timings.dead, self.peer.clone()))
     }
 
     /// Asks for a worker.
@@ -144,6 +173,9 @@ impl Client {
         let headers = request.headers_mut();
         let id = header_value(&ask.id.to_string())?;
         headers.insert(routes::REQUEST_HEADER, id);
+        if let Some(name) = own_name() {
+            headers.insert(routes::CLIENT_HEADER, header_value(name.as_str())?);
+        }
         headers.insert(header::ACCEPT, http::HeaderValue::from_static(routes::EVENT_STREAM));
         if let Some(deadline) = ask.deadline {
             let left = deadline.saturating_duration_since(Instant::now()).as_millis();
@@ -163,6 +195,26 @@ impl Client {
         self.send(request).await.map(|_| ())
     }
 
+    /// What the hive remembers of the requests whose id begins so, or of all, newest first.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent that keeps no journal, and those of the connection.
+    pub async fn requests(&self, prefix: Option<&RequestPrefix>) -> Result<Vec<Entry>, Fault> {
+        let query = prefix.map(|prefix| format!("?id={prefix}")).unwrap_or_default();
+        self.get(&format!("{}{query}", routes::REQUESTS)).await
+    }
+
+    /// The last `lines` of a log, and with `follow` what comes after them, too. `route` is
+    /// [`routes::LOGS`] or that of a worker.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent without the route, `WORKER_NOT_FOUND` for a worker without a log.
+    pub async fn logs(&self, route: &str, lines: u32, follow: bool) -> Result<Lines, Fault> {
+        let path = format!("{route}?lines={lines}&follow={}", u8::from(follow));
+        let response = self.send(self.request(Method::GET, &path, Bytes::new())?).await?;
+        Ok(Lines::new(response.into_body(), self.peer.clone()))
+    }
+
     /// Stops one worker and waits for its end.
     ///
     /// # Errors
@@ -171,12 +223,39 @@ impl Client {
         self.post(&routes::with_id(routes::WORKER_STOP, id), &stop).await
     }
 
+    /// Starts one worker again with the same spec, once its active requests had their time, and
+    /// waits until its next process has been asked for.
+    ///
+    /// # Errors
+    /// `WORKER_NOT_FOUND` for an id that the hive does not know, `INSUFFICIENT_RAM` when it does
+    /// not fit any more.
+    pub async fn restart(&self, id: &WorkerId, stop: StopRequest) -> Result<SpawnReply, Fault> {
+        self.post(&routes::with_id(routes::WORKER_RESTART, id), &stop).await
+    }
+
     /// Stops all workers and the agent.
     ///
     /// # Errors
     /// Those of the connection.
     pub async fn down(&self, stop: StopRequest) -> Result<StopReply, Fault> {
         self.post(routes::DOWN, &stop).await
+    }
+
+    /// Remembers what the agent said of itself.
+    #[must_use]
+    pub fn knowing(mut self, hello: &Hello) -> Self {
+        self.is_ephemeral = hello.features.iter().any(|one| one == Lifetime::Ephemeral.word());
+        self
+    }
+
+    /// Tells an agent that ends with its keepers that this one leaves. When it does not hear that,
+    /// its lease ends it.
+    pub async fn leave(&self) {
+        if self.is_ephemeral
+            && let Ok(request) = self.request(Method::POST, routes::LEAVE, Bytes::new())
+        {
+            let _unheard = tokio::time::timeout(FAREWELL, self.send(request)).await;
+        }
     }
 
     /// Lets requests end and then the agent; its workers stay for the next agent.
@@ -259,6 +338,12 @@ pub fn end_bound(timings: &Timings) -> Duration {
     timings.stop_ask.saturating_add(timings.stop_term)
 }
 
+/// What this program calls itself in a hive's journal: its machine and its process.
+fn own_name() -> Option<ClientName> {
+    let host = crate::platform::host_name().unwrap_or_else(|| "keeper".to_owned());
+    format!("{host}/{}", std::process::id()).parse().ok()
+}
+
 fn encode(value: &impl Serialize) -> Result<Bytes, Fault> {
     serde_json::to_vec(value)
         .map(Bytes::from)
@@ -281,8 +366,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Fault {
 impl Peer {
     /// What a failed HTTP/2 exchange means: the one place where hyper's errors become a fault.
     pub fn lost(&self, error: &hyper::Error) -> Fault {
-        let silent = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
-            .any(|e| e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout));
+        let silent = *self.hearing.borrow() == Hearing::Dead;
         let whose = named(&self.hive);
         let message = if silent {
             format!("the agent of {whose} does not answer any more")

@@ -118,6 +118,9 @@ impl Transport for Local {
             .await
             .map_err(|error| Fault::new(Code::Io, "the agent's end cannot be seen").cause(error))
     }
+
+    /// Each stream is a connection of its own.
+    async fn renew(&self) {}
 }
 
 impl Local {

@@ -5,6 +5,7 @@ pub mod generation;
 pub mod local;
 pub mod remote;
 pub mod streams;
+pub mod voice;
 pub mod watch;
 pub mod way;
 
@@ -67,6 +68,9 @@ pub trait Transport: Sync {
     /// # Errors
     /// Those of [`Self::open`], `IO_ERROR` when it cannot be watched.
     fn ended(&self, pid: u32) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Gives up the connection that is open, if one is: the next stream is of a new one.
+    fn renew(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// No agent runs on that machine.
@@ -162,6 +166,6 @@ async fn greet<T: Transport>(
     let client = Client::over(way.hive(), opened, timings).await?;
     // Both at once: the greeting costs no round trip.
     let (hello, events) = tokio::join!(client.hello(), client.events());
-    hello?;
+    let client = client.knowing(&hello?);
     Ok((client, events?))
 }

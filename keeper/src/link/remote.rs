@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
+use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault, HiveName, Timings};
 
 use super::{Opened, Transport};
@@ -39,6 +40,7 @@ pub struct Remote {
     agent_start: Duration,
     silence: Duration,
     shared: String,
+    lifetime: Lifetime,
     connector: Connector,
     witness: Arc<dyn Witness>,
     /// The connection, once there is one, and its shell that waits for a script.
@@ -85,6 +87,7 @@ impl Remote {
             agent_start: timings.agent_start,
             silence: timings.dead,
             shared: SHARED.to_owned(),
+            lifetime: Lifetime::Persistent,
             connector,
             witness,
             session: Mutex::new(None),
@@ -95,6 +98,13 @@ impl Remote {
     #[must_use]
     pub fn beside(mut self, shared: &str) -> Self {
         shared.clone_into(&mut self.shared);
+        self
+    }
+
+    /// An agent that is started there lives as long as `lifetime` says.
+    #[must_use]
+    pub fn living(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = lifetime;
         self
     }
 
@@ -207,7 +217,7 @@ impl Remote {
         }
         let is_packed = self.packs(host, seen, &installed).await?;
         let payload = self.stock.payload(host, bundle, &installed.digest, is_packed).await?;
-        let to = installed.destination();
+        let to = installed.destination(self.lifetime);
         let order = Order { to, payload: &payload, again: how.force, starts: how.starts };
         let running = upload::upload(host, &order).await?;
         Ok((installed, how.starts.then_some(running)))
@@ -262,9 +272,11 @@ impl Remote {
         sent: Option<Running>,
     ) -> Result<wire::hello::Started, Fault> {
         let digest = &installed.digest;
-        let running = match sent {
-            Some(running) => running,
-            None => start::start(host, &installed.destination(), digest).await?,
+        let running = if let Some(running) = sent {
+            running
+        } else {
+            let from = installed.destination(self.lifetime);
+            start::start(host, &from, digest).await?
         };
         start::answered(running, seen, digest, self.agent_start).await
     }
@@ -279,8 +291,8 @@ impl Remote {
 }
 
 impl InstalledBuild {
-    fn destination(&self) -> Destination<'_> {
-        Destination { place: self.place, build: &self.build, target: &self.target }
+    fn destination(&self, lifetime: Lifetime) -> Destination<'_> {
+        Destination { place: self.place, build: &self.build, target: &self.target, lifetime }
     }
 }
 
@@ -338,5 +350,9 @@ impl Transport for Remote {
 
     async fn ended(&self, pid: u32) -> Result<(), Fault> {
         attach::ended(&self.host().await?, pid).await
+    }
+
+    async fn renew(&self) {
+        self.session.lock().await.take();
     }
 }

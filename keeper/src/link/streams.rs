@@ -1,4 +1,4 @@
-//! A hive's event stream as it arrives.
+//! A hive's event stream and its logs as they arrive.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -69,5 +69,89 @@ impl Events {
     pub fn ended(&self) -> Fault {
         let message = format!("{} ended its stream of events", named(&self.peer.hive));
         Fault::new(Code::HiveUnreachable, message).hint(doctor(&self.peer.hive))
+    }
+}
+
+/// Bytes of a line of a log that are taken together; a longer one comes in parts.
+const MAX_LOG_LINE_BYTES: usize = 64 * 1024;
+
+/// Lines of a log, in order.
+#[derive(Debug)]
+pub struct Lines {
+    body: Incoming,
+    bytes: Vec<u8>,
+    /// Up to where there is no end of a line in `bytes`.
+    looked: usize,
+    peer: Peer,
+}
+
+impl Lines {
+    /// Reads `body`.
+    pub fn new(body: Incoming, peer: Peer) -> Self {
+        Self { body, bytes: Vec::new(), looked: 0, peer }
+    }
+
+    /// The next line without its end, as untrusted as everything from elsewhere; none after the
+    /// last one. It may be dropped and called again without losing anything.
+    ///
+    /// # Errors
+    /// `HIVE_UNREACHABLE` for a broken connection.
+    pub async fn next(&mut self) -> Result<Option<String>, Fault> {
+        loop {
+            if let Some(line) = next_line(&mut self.bytes, &mut self.looked) {
+                return Ok(Some(line));
+            }
+            match self.body.frame().await {
+                Some(frame) => {
+                    let frame = frame.map_err(|error| self.peer.lost(&error))?;
+                    self.bytes.extend_from_slice(frame.data_ref().map_or(&[], |bytes| bytes));
+                }
+                None if self.bytes.is_empty() => return Ok(None),
+                None => {
+                    let rest = std::mem::take(&mut self.bytes);
+                    return Ok(Some(String::from_utf8_lossy(&rest).into_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// Takes the first line out of `bytes`, or as much of it as may be.
+fn next_line(bytes: &mut Vec<u8>, looked: &mut usize) -> Option<String> {
+    let new = bytes.get(*looked..).unwrap_or_default();
+    let end = new.iter().position(|byte| *byte == b'\n').map(|at| *looked + at);
+    *looked = 0;
+    let rest = match end {
+        Some(end) => bytes.split_off(end + 1),
+        None if bytes.len() >= MAX_LOG_LINE_BYTES => bytes.split_off(MAX_LOG_LINE_BYTES),
+        None => {
+            *looked = bytes.len();
+            return None;
+        }
+    };
+    let line = std::mem::replace(bytes, rest);
+    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_whole_however_they_are_cut_and_endless_ones_in_parts() {
+        let long = "x".repeat(MAX_LOG_LINE_BYTES + 9);
+        let text = format!("one\n\ntwo\n{long}\nhalf");
+        let (mut bytes, mut looked, mut lines) = (Vec::new(), 0, Vec::new());
+        for part in text.as_bytes().chunks(7) {
+            bytes.extend_from_slice(part);
+            while let Some(line) = next_line(&mut bytes, &mut looked) {
+                lines.push(line);
+            }
+        }
+        assert_eq!(lines[..3], ["one", "", "two"]);
+        assert_eq!(lines[3..].concat(), long);
+        assert!(lines.iter().all(|line| line.len() <= MAX_LOG_LINE_BYTES));
+        assert_eq!(bytes, b"half");
     }
 }

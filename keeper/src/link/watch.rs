@@ -9,6 +9,7 @@ use wire::{Code, Fault, HiveName, Timings};
 
 use super::client::Client;
 use super::streams::Events;
+use super::voice::{self, Hearing};
 use super::{Transport, reach_running};
 use crate::fleet::{Fleet, Moment, Picture};
 
@@ -68,9 +69,13 @@ pub async fn watch<T: Transport>(
                     return;
                 }
                 let lost = tokio::select! {
-                    fault = follow(way.hive(), &client, events, &listener) => fault,
-                    () = listener.closed() => return,
+                    fault = follow(timings, &client, events, &listener) => fault,
+                    () = listener.closed() => return client.leave().await,
                 };
+                if *client.hearing().borrow() == Hearing::Dead {
+                    // What carries it may be dead as well, and not know it yet.
+                    way.renew().await;
+                }
                 Standing::Unreachable { why: lost, pause: backoff.next() }
             }
             Ok(None) => Standing::Stopped,
@@ -105,19 +110,46 @@ fn is_final(fault: &Fault) -> bool {
     )
 }
 
-/// Passes the events on until the hive is lost; what was missed is asked for again.
+/// Passes the events on until the hive is lost; what was missed is asked for again. While it is
+/// silent it counts as unreachable, although its connection is kept: it may only be slow.
 async fn follow(
-    hive: &HiveName,
+    timings: &Timings,
     client: &Client,
     mut events: Events,
     listener: &mpsc::Sender<(HiveName, News)>,
 ) -> Fault {
+    let hive = client.hive();
     let mut mirror = Fleet::default();
+    let mut hearing = client.hearing();
     loop {
-        let event = match events.next().await {
-            Ok(Some(event)) => event,
-            Ok(None) => return events.ended(),
-            Err(fault) => return fault,
+        let event = tokio::select! {
+            event = events.next() => match event {
+                Ok(Some(event)) => event,
+                Ok(None) => return events.ended(),
+                Err(fault) => return fault,
+            },
+            now = voice::turn(&mut hearing) => {
+                let standing = match now {
+                    Hearing::Heard => Standing::Online,
+                    Hearing::Silent => Standing::Unreachable {
+                        why: client.silent(timings.stale),
+                        pause: timings.dead.saturating_sub(timings.stale),
+                    },
+                    // The stream fails as well, and says why.
+                    Hearing::Dead => continue,
+                };
+                if now == Hearing::Heard {
+                    // Whoever hears of a standing expects a snapshot behind it.
+                    match client.events().await {
+                        Ok(fresh) => events = fresh,
+                        Err(fault) => return fault,
+                    }
+                }
+                if listener.send((hive.clone(), News::Standing(standing))).await.is_err() {
+                    return events.ended();
+                }
+                continue;
+            }
         };
         if mirror.update(hive, event.clone(), Moment::ZERO) == Picture::Torn {
             match client.events().await {

@@ -63,4 +63,11 @@ impl Transport for Way {
             Self::Remote(way) => way.ended(pid).await,
         }
     }
+
+    async fn renew(&self) {
+        match self {
+            Self::Local(way) => way.renew().await,
+            Self::Remote(way) => way.renew().await,
+        }
+    }
 }

@@ -10,6 +10,8 @@ use wire::{Code, Device, Fault, HiveName, ModelRef, RequestId, WorkerId};
 pub enum Event<'a> {
     /// Where the request went.
     Placed {
+        /// Which request.
+        request: RequestId,
         /// Which hive.
         hive: &'a HiveName,
         /// Which worker.
@@ -31,6 +33,8 @@ pub enum Event<'a> {
     Reasoning(Token<'a>),
     /// The end of an answer that went well.
     Done {
+        /// Which request.
+        request: Option<RequestId>,
         /// `stop` or `length`.
         finish_reason: &'a str,
         /// Tokens used.

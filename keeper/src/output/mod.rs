@@ -1,6 +1,7 @@
 //! How the keeper writes to a terminal and to a pipe.
 
 pub mod aside;
+pub mod clock;
 pub mod event;
 pub mod looks;
 pub mod pipe;

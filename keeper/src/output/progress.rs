@@ -55,6 +55,19 @@ impl Progress {
         to.flush()
     }
 
+    /// Shows one line in its place; nothing where a line cannot be taken away.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn say(&mut self, to: &mut dyn Write, line: &str) -> io::Result<()> {
+        if !self.on_terminal {
+            return Ok(());
+        }
+        self.shown = true;
+        write!(to, "{ERASE_LINE}{line}")?;
+        to.flush()
+    }
+
     /// Takes the line away again.
     ///
     /// # Errors

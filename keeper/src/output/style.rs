@@ -26,14 +26,8 @@ pub enum Theme {
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Dark,
-        Self::Light,
-        Self::HighContrast,
-        Self::ColourBlind,
-        Self::Sixteen,
-        Self::Mono,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Dark, Self::Light, Self::HighContrast, Self::ColourBlind, Self::Sixteen, Self::Mono];
 
     /// Its name in the configuration.
     pub fn name(self) -> &'static str {

@@ -21,7 +21,7 @@ use super::client::patience::{Clock, Deadline, Timed};
 use super::client::reach::{self, Stderr, Unreached};
 use super::client::{Connection, Shared, config};
 use super::known_hosts::KnownHosts;
-use super::person::Person;
+use super::person::{Nobody, Person};
 use super::resolved::{Resolved, Way};
 use super::{Peer, Session, Stream};
 
@@ -228,7 +228,9 @@ impl Opening<'_> {
         };
         let Reached { stream, keeps, mut stderr } = reached?;
         let (carrier, greeting, cut) = Carrier::new(stream, keeps, self.caller.timings.dead);
-        let person = Arc::new(Timed::new(Arc::clone(&self.caller.person), clock.clone()));
+        let person: Arc<dyn Person> =
+            if self.to.batch { Arc::new(Nobody) } else { Arc::clone(&self.caller.person) };
+        let person = Arc::new(Timed::new(person, clock.clone()));
         let learned = Arc::new(Learned::default());
         let host = Host {
             name: self.name.clone(),

@@ -29,3 +29,17 @@ pub trait Person: Send + Sync {
         echo: bool,
     ) -> BoxFuture<'a, Option<Zeroizing<String>>>;
 }
+
+/// Asks nobody: no key is trusted, no question answered.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Nobody;
+
+impl Person for Nobody {
+    fn trusts<'a>(&'a self, _: &'a NewHostKey) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
+    fn answers<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Option<Zeroizing<String>>> {
+        Box::pin(std::future::ready(None))
+    }
+}

@@ -73,6 +73,8 @@ pub struct Resolved {
     pub way: Way,
     /// How long one attempt may take (`ConnectTimeout`), when the person said it.
     pub connect_timeout: Option<Duration>,
+    /// Nobody is asked anything (`BatchMode`).
+    pub batch: bool,
     /// Methods in the person's order (`PreferredAuthentications`), those switched off left out:
     /// `publickey`, `keyboard-interactive`, `password`.
     pub methods: Vec<String>,

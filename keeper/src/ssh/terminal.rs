@@ -31,20 +31,6 @@ pub struct Terminal {
     turn: Mutex<()>,
 }
 
-/// Asks nobody: no key is trusted, no question answered.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Nobody;
-
-impl Person for Nobody {
-    fn trusts<'a>(&'a self, _: &'a NewHostKey) -> BoxFuture<'a, bool> {
-        Box::pin(std::future::ready(false))
-    }
-
-    fn answers<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Option<Zeroizing<String>>> {
-        Box::pin(std::future::ready(None))
-    }
-}
-
 impl Person for Terminal {
     fn trusts<'a>(&'a self, key: &'a NewHostKey) -> BoxFuture<'a, bool> {
         Box::pin(async move {

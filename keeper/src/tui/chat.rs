@@ -75,6 +75,8 @@ pub enum Phase {
     Waiting(Box<WorkerInfo>),
     /// All slots are taken.
     Retrying(Duration),
+    /// So many are served before it.
+    Queued(u64),
     /// It comes.
     Coming,
     /// The person cancelled it; its hive has not said that it ended.
@@ -203,7 +205,14 @@ impl Chat {
             }
             News::Waits(worker) if !cancelling => turn.phase = Phase::Waiting(worker),
             News::Retries(_, pause) if !cancelling => turn.phase = Phase::Retrying(pause),
-            News::Waits(_) | News::Retries(..) | News::Absent(..) => {}
+            News::Queued(ahead) if turn.phase == Phase::Coming || turn.is_queued() => {
+                turn.phase = Phase::Queued(ahead);
+            }
+            News::Waits(_)
+            | News::Retries(..)
+            | News::Absent(..)
+            | News::Queued(_)
+            | News::Silent(..) => {}
         }
     }
 
@@ -239,7 +248,14 @@ impl Chat {
 }
 
 impl Turn {
+    fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Queued(_))
+    }
+
     fn add(&mut self, piece: &Piece, now: Moment) {
+        if self.is_queued() {
+            self.phase = Phase::Coming;
+        }
         self.answer.push_str(&piece.answer);
         self.reasoning.push_str(&piece.reasoning);
         if piece.tokens > 0 {

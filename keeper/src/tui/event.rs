@@ -45,6 +45,10 @@ pub enum News {
     Waits(Box<WorkerInfo>),
     /// All slots are taken; it is sent again after the pause.
     Retries(Fault, Duration),
+    /// So many are served before it.
+    Queued(u64),
+    /// Its hive has been silent for so long; none: it is heard again.
+    Silent(HiveName, Option<Duration>),
     /// A hive that could have taken part does not.
     Absent(HiveName, Fault),
     /// A worker took it.

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::{JoinHandle, LocalSet};
 use wire::generate::{Chunk, Prompt};
 use wire::worker::{StopRequest, WorkerInfo};
 use wire::{Code, Fault, HiveName, RequestId, text};
@@ -21,10 +22,10 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::interrupt::Interrupts;
-use crate::link::{self, Transport};
 use crate::link::client::Ask;
 use crate::link::watch as following;
 use crate::link::way::Way;
+use crate::link::{self, Transport};
 use crate::output::progress::bytes;
 use crate::ssh::client::patience::Deadline;
 
@@ -32,6 +33,8 @@ use crate::ssh::client::patience::Deadline;
 const MAX_WAITING: usize = 256;
 /// Shortest time between two boards.
 const BOARD_PAUSE: Duration = Duration::from_millis(50);
+/// How long the hives' farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of a step.
 const MAX_STEP_BYTES: usize = 120;
 
@@ -112,7 +115,7 @@ struct Links {
     board: Board,
     out: Out,
     news: mpsc::Sender<(HiveName, following::News)>,
-    watching: BTreeMap<HiveName, AbortHandle>,
+    watching: BTreeMap<HiveName, JoinHandle<()>>,
     asking: BTreeMap<AskId, mpsc::Sender<()>>,
     open: Open,
     /// Hives that are not there shall be tried.
@@ -120,11 +123,7 @@ struct Links {
 }
 
 impl Links {
-    async fn go_on(
-        &mut self,
-        mut effects: mpsc::Receiver<Effect>,
-        mut heard: Heard,
-    ) {
+    async fn go_on(&mut self, mut effects: mpsc::Receiver<Effect>, mut heard: Heard) {
         for index in 0..self.ways.len() {
             self.follow(index);
         }
@@ -133,7 +132,7 @@ impl Links {
             tokio::select! {
                 effect = effects.recv() => match effect {
                     Some(effect) => self.carry_out(effect),
-                    None => return,
+                    None => break,
                 },
                 Some((hive, what)) = heard.news.recv() => {
                     self.board.take(&hive, what, self.out.began.elapsed());
@@ -150,6 +149,11 @@ impl Links {
                 }
             }
         }
+        // Who follows a hive that is there sees that nobody listens, and takes its leave.
+        drop(heard);
+        let online = std::mem::take(&mut self.watching).into_iter();
+        let online = online.filter(|(hive, _)| self.board.is_online(hive)).map(|(_, task)| task);
+        let _late = tokio::time::timeout(FAREWELL, join_all(online)).await;
     }
 
     /// Follows one hive, from the beginning.
@@ -161,7 +165,7 @@ impl Links {
                 following::watch(way, &context.config.timings, news).await;
             }
         });
-        if let Some(old) = self.watching.insert(hive, task.abort_handle()) {
+        if let Some(old) = self.watching.insert(hive, task) {
             old.abort();
         }
     }
@@ -258,7 +262,7 @@ async fn answer(
     let ask = Ask { id: RequestId::random(), prompt, sampling: run.sampling(), deadline: None };
     let (hive, ctx_size) = (wanted.hive, run.ctx_size);
     let want = Want { model: wanted.model, hive: hive.clone(), device: None, ctx_size };
-    let wish = Wish { want, keep_alive_s: None, ask };
+    let wish = Wish { want, keep_alive_s: None, ask, is_last: false };
     let only = hive.and_then(|hive| ways.iter().position(|way| *way.hive() == hive));
     let ways = only.map_or(ways, |index| ways.get(index..=index).unwrap_or_default());
     let mut listener = Listener { id: wanted.id, events, context, tokens: 0 };
@@ -303,6 +307,18 @@ impl Audience for Listener<'_> {
 
     fn retries(&mut self, why: &Fault, pause: Duration) {
         self.mention(News::Retries(why.clone(), pause));
+    }
+
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>) {
+        self.mention(News::Silent(hive.clone(), since));
+    }
+
+    fn watches_the_queue(&self) -> bool {
+        true
+    }
+
+    fn queued(&mut self, ahead: u64, _: Duration) {
+        self.mention(News::Queued(ahead));
     }
 
     fn waits(&mut self, worker: &WorkerInfo, _: Duration) {

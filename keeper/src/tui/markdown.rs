@@ -12,7 +12,8 @@ const MIN_CELL: usize = 3;
 
 /// Lays out `text` in `columns`.
 pub fn rows(text: &str, columns: usize) -> Vec<Row> {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
+    let options =
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut page = Page { columns, ..Page::default() };
     for event in Parser::new_ext(text, options) {
         page.take(event);
@@ -251,7 +252,9 @@ impl Page {
         let room = self.room();
         // The widest column gives way until all fit.
         while widths.iter().sum::<usize>() + between > room {
-            let Some(most) = widths.iter_mut().max().filter(|most| **most > MIN_CELL) else { break };
+            let Some(most) = widths.iter_mut().max().filter(|most| **most > MIN_CELL) else {
+                break;
+            };
             *most -= 1;
         }
         for (number, cells) in table.iter().enumerate() {
@@ -267,7 +270,8 @@ impl Page {
             }
             self.emit(row);
             if number == 0 {
-                let rules: Vec<String> = widths.iter().map(|columns| "─".repeat(*columns)).collect();
+                let rules: Vec<String> =
+                    widths.iter().map(|columns| "─".repeat(*columns)).collect();
                 self.emit(vec![Span::new(rules.join("─┼─"), Kind::Muted)]);
             }
         }
@@ -292,8 +296,21 @@ mod tests {
         assert_eq!(
             shown(text, 40),
             [
-                "Bees", "", "They do buzz.", "", "• one", "• two", "  1. a", "  2. b", "",
-                "│ so it is", "", "sh", "│ rbee ps", "│", "│ ls",
+                "Bees",
+                "",
+                "They do buzz.",
+                "",
+                "• one",
+                "• two",
+                "  1. a",
+                "  2. b",
+                "",
+                "│ so it is",
+                "",
+                "sh",
+                "│ rbee ps",
+                "│",
+                "│ ls",
             ]
         );
         let kinds: Vec<Kind> =

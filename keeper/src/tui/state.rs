@@ -147,7 +147,11 @@ impl State {
     /// Tells of something that failed.
     pub fn warn(&mut self, fault: &Fault) {
         let hint = fault.hints.first().map(|hint| format!(" — {hint}")).unwrap_or_default();
-        let text = format!("{}{hint}", fault.message);
+        self.caution(format!("{}{hint}", fault.message));
+    }
+
+    /// Tells something that somebody should look at.
+    pub fn caution(&mut self, text: String) {
         self.notice = Some(Notice { text, warns: true, at: self.now });
     }
 

@@ -10,6 +10,7 @@ use super::chat::{Chat, Phase, Turn};
 use super::markdown;
 use super::rows::{Kind, Row, Span, wrap};
 use crate::last_words;
+use crate::output::clock::span;
 use crate::output::progress::bytes;
 
 /// Bytes of a model's name.
@@ -154,6 +155,8 @@ fn of_phase(turn: &Turn, width: usize) -> Vec<Row> {
         Phase::Retrying(pause) => {
             muted(&format!("all slots are taken; again in {} s", pause.as_secs()))
         }
+        Phase::Queued(0) => muted("waiting for a slot, next in turn…"),
+        Phase::Queued(ahead) => muted(&format!("waiting for a slot, {ahead} before this one…")),
         Phase::Coming if turn.tokens == 0 => muted("reading the prompt…"),
         Phase::Coming => Vec::new(),
         Phase::Cancelling => muted("cancelling…"),
@@ -194,10 +197,9 @@ fn figures(turn: &Turn) -> String {
     parts.join(" · ")
 }
 
-/// A time of a second or so, for a person.
+/// A time, for a person.
 pub fn short(time: Duration) -> String {
-    let ms = time.as_millis();
-    if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", time.as_secs_f64()) }
+    span(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A fault as it is shown everywhere: what, why, what to do.

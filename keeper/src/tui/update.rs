@@ -88,6 +88,15 @@ fn take_board(state: &mut State, board: Arc<Board>) {
             state.warn(&fault);
         }
     }
+    for (hive, _) in board.hives() {
+        let warnings = |board: &Board| {
+            board.picture(hive).map(|hive| hive.warnings.clone()).unwrap_or_default()
+        };
+        let known = warnings(&old);
+        for warning in warnings(&board).iter().filter(|warning| !known.contains(warning)) {
+            state.caution(format!("{hive}: {}", warning.sentence()));
+        }
+    }
     for (hive, worker) in board.workers() {
         let ended =
             matches!(worker.state, WorkerState::Crashed { .. } | WorkerState::Failed { .. });
@@ -108,6 +117,10 @@ fn answer(state: &mut State, id: u64, news: News) -> Vec<Effect> {
             fault.message = format!("without the hive {hive}: {}", why.message);
             state.warn(&fault);
         }
+        News::Silent(hive, Some(time)) => {
+            state.caution(format!("{hive} has been silent for {} s; waiting", time.as_secs()));
+        }
+        News::Silent(hive, None) => state.tell(format!("{hive} is heard again")),
         // A hive whose agent was just started is not watched before the next attempt.
         News::Waits(_) => {
             let is_first = state.chat.running().is_some_and(|turn| turn.phase == Phase::Placing);

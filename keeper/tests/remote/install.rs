@@ -16,6 +16,7 @@ use keeper::bootstrap::upload::{Destination, Order, upload};
 use keeper::bootstrap::{Host, Step};
 use sha2::Digest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault};
 
 use crate::hex;
@@ -79,7 +80,7 @@ impl Here {
 }
 
 fn to(build: &BuildId) -> Destination<'_> {
-    Destination { place: Place::Home, build, target: TARGET }
+    Destination { place: Place::Home, build, target: TARGET, lifetime: Lifetime::Persistent }
 }
 
 async fn send(host: &Host, payload: &Payload, again: bool) -> Result<(), Fault> {

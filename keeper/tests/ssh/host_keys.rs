@@ -59,8 +59,10 @@ async fn an_unknown_key_that_nobody_trusts_is_refused_and_not_recorded() {
     }
     let server = Server::start("");
     let mut to = server.resolved();
-    for (unknown, questions) in [(Unknown::Ask, 1), (Unknown::Refuse, 0)] {
-        to.unknown = unknown;
+    for (unknown, batch, questions) in
+        [(Unknown::Ask, false, 1), (Unknown::Ask, true, 0), (Unknown::Refuse, false, 0)]
+    {
+        (to.unknown, to.batch) = (unknown, batch);
         let person = Arc::new(Puppet::default());
         let fault = refused(&to, &caller(Arc::clone(&person))).await;
         assert_eq!(fault.code, Code::HostKeyUnknown);

@@ -190,6 +190,7 @@ pub fn unreached(dir: &tempfile::TempDir, port: u16) -> keeper::ssh::resolved::R
         unknown: keeper::ssh::resolved::Unknown::Accept,
         way: keeper::ssh::resolved::Way::Direct,
         connect_timeout: None,
+        batch: false,
         methods: vec!["publickey".into()],
     }
 }

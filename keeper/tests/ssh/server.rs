@@ -146,6 +146,7 @@ impl Server {
             unknown: Unknown::Accept,
             way: Way::Direct,
             connect_timeout: None,
+            batch: false,
             methods: ["publickey", "keyboard-interactive", "password"].map(String::from).to_vec(),
         }
     }

@@ -10,6 +10,7 @@ use wire::event::Event;
 use wire::generate::{Chunk, FinishReason};
 use wire::guard::GuardStatus;
 use wire::hello::{Hello, Role};
+use wire::journal::{EndedBy, Entry};
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{WorkerInfo, WorkerState};
 
@@ -117,6 +118,8 @@ fn unknown_variants_are_kept_as_unknown() {
     assert_eq!(hello.role, Role::Unknown);
     let checks: Vec<Check> = with_unknown_word("check", "/1/verdict");
     assert_eq!(checks[1].verdict, Verdict::Unknown);
+    let entry: Entry = with_unknown_word("journal_entry", "/ended_by");
+    assert_eq!(entry.ended_by, Some(EndedBy::Unknown));
     let chunk: Chunk = with_unknown_word("chunk_last", "/choices/0/finish_reason");
     assert_eq!(chunk.choices[0].finish_reason, Some(FinishReason::Unknown));
 }

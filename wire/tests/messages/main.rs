@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod round_trip;
 #[cfg(test)]
 mod samples;

@@ -10,7 +10,7 @@ use proptest::sample::select;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::device::{Backend, DeviceInfo};
-use wire::event::{Event, Snapshot};
+use wire::event::{Event, Resource, Snapshot, Warning};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, Delta, FinishReason,
@@ -18,6 +18,7 @@ use wire::generate::{
 };
 use wire::guard::{ExitRecord, GuardRecord, GuardStatus, ProcessIdentity, RECORD_VERSION};
 use wire::hello::{Hello, ProtocolRange, Role};
+use wire::memory::{Limit, LimitBy, MemoryUse};
 use wire::ndjson;
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::sse;
@@ -83,19 +84,56 @@ fn state() -> impl Strategy<Value = WorkerState> {
             .prop_map(|(bytes_done, bytes_total)| S::Loading { bytes_done, bytes_total }),
         (exit(), text()).prop_map(|(exit, stderr_tail)| S::Crashed { exit, stderr_tail }),
         (text(), of(code())).prop_map(|(why, code)| S::Failed { why, code }),
+        any::<u32>().prop_map(|attempt| S::Restarting { attempt }),
     ]
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    let by = select(vec![LimitBy::Cgroup2, LimitBy::Cgroup1, LimitBy::Rlimit, LimitBy::None]);
+    (by, any::<(Option<u64>, Option<u32>)>()).prop_map(|(by, (bytes, cpu_percent))| Limit {
+        bytes,
+        by,
+        cpu_percent,
+    })
+}
+
+fn warning() -> impl Strategy<Value = Warning> {
+    let resource = select(vec![Resource::Memory, Resource::Disk]);
+    (resource, any::<(u64, u64)>(), of(text())).prop_map(
+        |(resource, (free_bytes, reserve_bytes), path)| Warning {
+            resource,
+            free_bytes,
+            reserve_bytes,
+            path,
+        },
+    )
+}
+
+prop_compose! {
+    fn supervision()(
+        restarts in any::<u32>(), times in any::<(Option<u64>, Option<u64>)>(),
+        last_end in of((text(), text())),
+    ) -> Supervision {
+        let (started_unix_s, restart_in_ms) = times;
+        let last_end = last_end.map(|(cause, stderr_tail)| LastEnd { cause, stderr_tail });
+        Supervision { started_unix_s, restarts, restart_in_ms, last_end }
+    }
 }
 
 prop_compose! {
     fn worker()(
         id in id(), model in model(), device in device(), state in state(),
         numbers in any::<(u32, u32, i64, u32, u32, u32)>(),
-        optional in any::<(Option<u32>, Option<u64>, Option<u64>)>(),
+        optional in any::<(Option<u32>, Option<u64>, Option<u64>)>(), limit in of(limit()),
+        supervision in supervision(),
     ) -> WorkerInfo {
         let (ctx_size, slots, keep_alive_s, model_ctx, active, queued) = numbers;
         let (pid, memory_bytes, unload_in_s) = optional;
         let spec = WorkerSpec { model, device, ctx_size, slots, keep_alive_s };
-        WorkerInfo { id, spec, state, pid, model_ctx, active, queued, memory_bytes, unload_in_s }
+        WorkerInfo {
+            id, spec, state, pid, model_ctx, active, queued, memory_bytes, unload_in_s, limit,
+            supervision,
+        }
     }
 }
 
@@ -121,12 +159,14 @@ prop_compose! {
 fn event() -> impl Strategy<Value = Event> {
     let devices = || vec(device_info(), 0..3);
     let workers = || vec(worker(), 0..4);
+    let warnings = || vec(warning(), 0..3);
     prop_oneof![
-        (any::<u64>(), hello(), devices(), workers()).prop_map(
-            |(revision, hello, devices, workers)| {
-                Event::Snapshot(Snapshot { revision, hello, devices, workers })
+        (any::<u64>(), hello(), devices(), workers(), warnings()).prop_map(
+            |(revision, hello, devices, workers, warnings)| {
+                Event::Snapshot(Snapshot { revision, hello, devices, workers, warnings })
             }
         ),
+        warnings().prop_map(|warnings| Event::Warnings { warnings }),
         (any::<u64>(), worker()).prop_map(|(revision, worker)| Event::Worker { revision, worker }),
         (any::<u64>(), id()).prop_map(|(revision, id)| Event::WorkerGone { revision, id }),
         (devices(), workers()).prop_map(|(devices, workers)| Event::Telemetry { devices, workers }),
@@ -245,14 +285,38 @@ fn guard_status() -> impl Strategy<Value = GuardStatus> {
     let identity =
         || any::<(u32, u64)>().prop_map(|(pid, start_time)| ProcessIdentity { pid, start_time });
     let version = RECORD_VERSION;
-    let ended = (id(), exit(), any::<(bool, bool)>(), text(), of(fault())).prop_map(
-        move |(id, exit, (told, killed), stderr_tail, fault)| {
-            GuardStatus::Ended(ExitRecord { version, id, exit, told, killed, stderr_tail, fault })
+    let memory = || {
+        any::<(Option<u64>, bool)>()
+            .prop_map(|(peak_bytes, out_of_memory)| MemoryUse { peak_bytes, out_of_memory })
+    };
+    let ended = (id(), exit(), any::<(bool, bool)>(), text(), of(fault()), of(memory())).prop_map(
+        move |(id, exit, (told, killed), stderr_tail, fault, memory)| {
+            GuardStatus::Ended(ExitRecord {
+                version,
+                id,
+                exit,
+                told,
+                killed,
+                stderr_tail,
+                fault,
+                memory,
+            })
         },
     );
-    let running = (id(), text(), build(), identity(), identity(), of(text())).prop_map(
-        move |(id, nonce, build, guard, engine, boot)| {
-            GuardStatus::Running(GuardRecord { version, id, nonce, build, guard, engine, boot })
+    let bounds = (of(limit()), vec(text(), 0..2));
+    let running = (id(), text(), build(), identity(), identity(), of(text()), bounds).prop_map(
+        move |(id, nonce, build, guard, engine, boot, (limit, groups))| {
+            GuardStatus::Running(GuardRecord {
+                version,
+                id,
+                nonce,
+                build,
+                guard,
+                engine,
+                boot,
+                limit,
+                groups,
+            })
         },
     );
     prop_oneof![ended, running]

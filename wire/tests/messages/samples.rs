@@ -1,5 +1,7 @@
 //! One value of every message and of every variant, by the name of its golden file.
 
+mod bounds;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -17,12 +19,13 @@ use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
 use wire::hello::{Hello, ProtocolRange, Role};
+use wire::memory::{MemoryBack, MemoryUse};
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
-    Exit, HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
-    WorkerInfo, WorkerSpec, WorkerState,
+    Exit, HandoverReply, LastEnd, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
+    Supervision, WorkerInfo, WorkerSpec, WorkerState,
 };
 use wire::{Code, Device, Fault, ModelRef, Timings};
 
@@ -82,8 +85,11 @@ pub fn all() -> Vec<Sample> {
         sample("handover_reply", HandoverReply { kept: vec![id()] }),
         sample("guard_spec", guard_spec()),
         sample("guard_record", guard_record()),
-        sample("guard_record_least", GuardRecord { boot: None, ..guard_record() }),
+        sample("guard_record_least", least_guard_record()),
+        sample("containment", bounds::containment()),
         sample("exit_record", exit_record()),
+        sample("journal_entry", crate::journal::ended()),
+        sample("journal_entry_least", crate::journal::begun()),
         sample("chat_request", chat_request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
@@ -109,10 +115,12 @@ pub fn events() -> Vec<Event> {
             hello: hello(),
             devices: devices(),
             workers: workers(),
+            warnings: bounds::warnings(),
         }),
         Event::Worker { revision: 42, worker: worker(WorkerState::Ready) },
         Event::WorkerGone { revision: 43, id: id() },
         Event::Telemetry { devices: devices(), workers: workers() },
+        Event::Warnings { warnings: bounds::warnings() },
         Event::Heartbeat { revision: 43 },
     ]
 }
@@ -124,6 +132,7 @@ pub fn event_name(event: &Event) -> &'static str {
         Event::Worker { .. } => "event_worker",
         Event::WorkerGone { .. } => "event_worker_gone",
         Event::Telemetry { .. } => "event_telemetry",
+        Event::Warnings { .. } => "event_warnings",
         Event::Heartbeat { .. } => "event_heartbeat",
         Event::Unknown => panic!("nobody sends what nobody knows"),
     }
@@ -140,6 +149,7 @@ pub fn states() -> Vec<WorkerState> {
         WorkerState::Stopped,
         WorkerState::Crashed { exit: Exit::Signal(9), stderr_tail: "one\ntwo\n".into() },
         WorkerState::Stale,
+        WorkerState::Restarting { attempt: 2 },
         WorkerState::Failed {
             why: "the model's file breaks its format".into(),
             code: Some(Code::ModelCorrupt),
@@ -158,6 +168,7 @@ pub fn state_name(state: &WorkerState) -> &'static str {
         WorkerState::Stopped => "worker_stopped",
         WorkerState::Crashed { .. } => "worker_crashed",
         WorkerState::Stale => "worker_stale",
+        WorkerState::Restarting { .. } => "worker_restarting",
         WorkerState::Failed { .. } => "worker_failed",
         WorkerState::Unknown => panic!("nobody sends what nobody knows"),
     }
@@ -254,6 +265,15 @@ fn spec() -> WorkerSpec {
     }
 }
 
+fn supervision() -> Supervision {
+    Supervision {
+        started_unix_s: Some(1_790_000_000),
+        restarts: 2,
+        restart_in_ms: Some(1750),
+        last_end: Some(LastEnd { cause: "signal 9".into(), stderr_tail: "one\ntwo\n".into() }),
+    }
+}
+
 pub fn worker(state: WorkerState) -> WorkerInfo {
     WorkerInfo {
         id: id(),
@@ -265,6 +285,8 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         queued: 2,
         memory_bytes: Some(1 << 30),
         unload_in_s: Some(1799),
+        limit: Some(bounds::limit()),
+        supervision: supervision(),
     }
 }
 
@@ -311,7 +333,13 @@ fn spawn_reply() -> SpawnReply {
 }
 
 fn stop_reply() -> StopReply {
-    let stopped = |exit, killed| StoppedWorker { id: id(), exit, killed, took_ms: 17 };
+    let stopped = |exit, killed| StoppedWorker {
+        id: id(),
+        exit,
+        killed,
+        took_ms: 17,
+        memory: killed.then_some(MemoryBack { expected_bytes: 3 << 30, freed_bytes: 1 << 30 }),
+    };
     StopReply {
         stopped: vec![
             stopped(Exit::Code(0), false),
@@ -330,6 +358,9 @@ fn guard_spec() -> GuardSpec {
         spec: spec(),
         model_ctx: 131_072,
         need_bytes: 3_221_225_472,
+        wanted: bounds::wanted(),
+        restarts: 2,
+        model_path: "/models/a.gguf".into(),
         engine: EngineCommand {
             program: "/opt/rbee".into(),
             args: vec!["worker".into(), "serve".into()],
@@ -348,7 +379,13 @@ fn guard_record() -> GuardRecord {
         guard: ProcessIdentity { pid: 4242, start_time: 987_654 },
         engine: ProcessIdentity { pid: 4243, start_time: 987_655 },
         boot: Some("0f2a9b1c-6d1e-4b0e-9f57-2f5f6f6c8a11".into()),
+        limit: Some(bounds::limit()),
+        groups: vec!["/sys/fs/cgroup/rbee-a".into()],
     }
+}
+
+fn least_guard_record() -> GuardRecord {
+    GuardRecord { boot: None, limit: None, groups: Vec::new(), ..guard_record() }
 }
 
 fn exit_record() -> ExitRecord {
@@ -360,6 +397,7 @@ fn exit_record() -> ExitRecord {
         killed: false,
         stderr_tail: "one\ntwo\n".into(),
         fault: Some(Fault::new(Code::OutOfMemory, "no memory for the context")),
+        memory: Some(MemoryUse { peak_bytes: Some(5 << 30), out_of_memory: true }),
     }
 }
 
@@ -457,5 +495,11 @@ fn last_chunk() -> Chunk {
 }
 
 fn agent_settings() -> AgentSettings {
-    AgentSettings { threads: Some(8), model_roots: vec!["/models".into()], ..Default::default() }
+    AgentSettings {
+        threads: Some(8),
+        model_roots: vec!["/models".into()],
+        reserve_disk_bytes: Some(1 << 30),
+        worker_cpu_percent: Some(250),
+        ..Default::default()
+    }
 }

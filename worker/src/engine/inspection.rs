@@ -1,9 +1,12 @@
-//! What a GGUF file says of itself, judged by the code that would load it. No weight is read.
+//! What a model's files say of themselves, judged by the code that would load them. No weight is
+//! read.
+
+mod directory;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use wire::gguf::Header;
+use wire::gguf::{Header, ModelShape};
 use wire::inspection::{Figures, Inspection, TemplateFacts, TokenizerKind, TypeShare};
 use wire::{Fault, limits, text};
 
@@ -14,11 +17,14 @@ use super::template::{self, Template};
 use super::tokenizer::Tokenizer;
 use super::weights::{self, MappedModel, Tensors};
 
-/// Reads the header of the file at `path`.
+/// Reads the header of the file at `path`, or those of the files in a directory.
 ///
 /// # Errors
 /// `MODEL_NOT_FOUND`, or `MODEL_CORRUPT` for a file that is no model at all.
 pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
+    if path.is_dir() {
+        return directory::inspect(path);
+    }
     let file = MappedModel::open(path).map_err(|fault| of_file(fault, path))?;
     let header = &file.header;
     let own = |key: &str| Some(text::one_line(header.text(key)?, limits::MAX_MODEL_TEXT_BYTES));
@@ -30,8 +36,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, Fault> {
         name: own("general.name"),
         architecture: own("general.architecture"),
         parameters: parameters(header),
-        types: types(header),
-        figures: figures(header),
+        types: shares(header.tensors.iter().map(|tensor| (tensor.kind.name(), tensor.bytes))),
+        figures: header.shape().ok().as_ref().map(figures_of),
         tokenizer,
         template: template::source_of(header, false).ok().map(facts),
         licence: own("general.license"),
@@ -72,26 +78,23 @@ fn parameters(header: &Header) -> u64 {
     all.fold(0, u64::saturating_add)
 }
 
-fn types(header: &Header) -> Vec<TypeShare> {
-    let mut shares: BTreeMap<&str, TypeShare> = BTreeMap::new();
-    for tensor in &header.tensors {
-        let kind = tensor.kind.name();
-        let share = shares.entry(kind).or_insert_with(|| TypeShare {
-            kind: kind.to_owned(),
-            tensors: 0,
-            bytes: 0,
-        });
+/// The types of tensors by their names and bytes, most bytes first.
+fn shares<'t>(tensors: impl Iterator<Item = (&'t str, u64)>) -> Vec<TypeShare> {
+    let mut shares: BTreeMap<String, TypeShare> = BTreeMap::new();
+    for (kind, bytes) in tensors {
+        let kind = text::one_line(kind, limits::MAX_MODEL_TEXT_BYTES);
+        let new = TypeShare { kind: kind.clone(), tensors: 0, bytes: 0 };
+        let share = shares.entry(kind).or_insert(new);
         share.tensors += 1;
-        share.bytes = share.bytes.saturating_add(tensor.bytes);
+        share.bytes = share.bytes.saturating_add(bytes);
     }
     let mut shares: Vec<TypeShare> = shares.into_values().collect();
     shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
     shares
 }
 
-fn figures(header: &Header) -> Option<Figures> {
-    let shape = header.shape().ok()?;
-    Some(Figures {
+fn figures_of(shape: &ModelShape) -> Figures {
+    Figures {
         layers: shape.layers,
         embedding: shape.embedding,
         heads: shape.heads,
@@ -100,7 +103,7 @@ fn figures(header: &Header) -> Option<Figures> {
         feed_forward: shape.feed_forward,
         context: shape.context,
         vocab: shape.vocab,
-    })
+    }
 }
 
 fn facts(source: &str) -> TemplateFacts {

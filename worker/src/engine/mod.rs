@@ -22,6 +22,7 @@ mod template;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod tokenizer;
 mod weights;
 pub mod words;

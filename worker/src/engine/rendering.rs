@@ -5,13 +5,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use minijinja::value::{Value, ValueKind};
-use wire::gguf::Header;
 use wire::rendering::TemplateRequest;
 use wire::{Code, Fault, limits};
 
 use super::of_file;
 use super::queue::Claim;
 use super::template::{self, Inputs, Template};
+use super::texts::Texts;
 use super::weights::MappedModel;
 
 /// Renders a conversation with a template of its own, or with that of the model in a GGUF file.
@@ -30,8 +30,8 @@ pub fn render(request: &TemplateRequest, model: Option<&Path>) -> Result<String,
         Inputs { messages, tools, add_generation_prompt: request.add_generation_prompt, now };
     let template = match model {
         Some(path) => {
-            let opened = MappedModel::open(path).map_err(|fault| of_file(fault, path))?;
-            choose(request, Some(&opened.header))?
+            let own = Own::read(path, request.tools.is_some());
+            choose(request, Some(own.map_err(|fault| of_file(fault, path))?))?
         }
         None => choose(request, None)?,
     };
@@ -50,20 +50,42 @@ pub fn render(request: &TemplateRequest, model: Option<&Path>) -> Result<String,
     })
 }
 
+/// A model's own template and texts.
+struct Own {
+    source: Result<String, Fault>,
+    bos: Option<String>,
+    eos: Option<String>,
+}
+
+impl Own {
+    fn read(path: &Path, has_tools: bool) -> Result<Self, Fault> {
+        if path.is_dir() {
+            let texts = Texts::read(path)?;
+            let tokenizer = texts.tokenizer()?;
+            let (bos, eos) = (tokenizer.bos_text().to_owned(), tokenizer.eos_text().to_owned());
+            return Ok(Self { source: texts.source(has_tools), bos: Some(bos), eos: Some(eos) });
+        }
+        let header = MappedModel::open(path)?.header;
+        let special = |key| template::special_of(&header, key);
+        let source = template::source_of(&header, has_tools).map(str::to_owned);
+        Ok(Self { source, bos: special("bos"), eos: special("eos") })
+    }
+}
+
 /// The template that is asked for, with its model's texts where it has one.
-fn choose(request: &TemplateRequest, header: Option<&Header>) -> Result<Template, Fault> {
-    let own = header.map(|header| template::source_of(header, request.tools.is_some()));
+fn choose(request: &TemplateRequest, own: Option<Own>) -> Result<Template, Fault> {
+    let (own, bos, eos) = match own {
+        Some(Own { source, bos, eos }) => (Some(source), bos, eos),
+        None => (None, None, None),
+    };
     let source = match (&request.template, own) {
-        (Some(source), _) => source,
+        (Some(source), _) => source.clone(),
         (None, Some(own)) => own?,
         (None, None) => return Err(template::failed("there is no chat template")),
     };
-    let text = |given: &Option<String>, key| {
-        let own = header.and_then(|header| template::special_of(header, key));
-        given.clone().or(own).unwrap_or_default()
-    };
-    let (bos, eos) = (text(&request.bos, "bos"), text(&request.eos, "eos"));
-    Template::compile(source, &bos, &eos)
+    let text = |given: &Option<String>, own: Option<String>| given.clone().or(own);
+    let (bos, eos) = (text(&request.bos, bos), text(&request.eos, eos));
+    Template::compile(&source, &bos.unwrap_or_default(), &eos.unwrap_or_default())
 }
 
 fn now(seconds: u64) -> Result<SystemTime, Fault> {

@@ -8,6 +8,7 @@ use wire::tokens::Token;
 use wire::{Code, Fault, limits};
 
 use super::of_file;
+use super::texts::Texts;
 pub use super::tokenizer::Reading;
 use super::tokenizer::{Files, Tokenizer};
 use super::weights::MappedModel;
@@ -18,13 +19,17 @@ pub struct Words {
 }
 
 impl Words {
-    /// Reads the tokenizer of a GGUF file, which may have no tensors, or a `tokenizer.json`.
+    /// Reads the tokenizer of a GGUF file, which may have no tensors, of a directory, or a
+    /// `tokenizer.json`.
     ///
     /// # Errors
     /// `MODEL_NOT_FOUND`, `MODEL_CORRUPT` and `MODEL_UNSUPPORTED` for the file.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         let is_json = path.extension().is_some_and(|extension| extension == "json");
-        let words = if is_json {
+        let words = if path.is_dir() {
+            let tokenizer = Texts::read(path).and_then(|texts| texts.tokenizer());
+            tokenizer.map(|tokenizer| Self { tokenizer })
+        } else if is_json {
             read(path).and_then(|tokenizer| Self::from_json(&tokenizer))
         } else {
             MappedModel::open(path).and_then(|file| Self::from_header(&file.header))

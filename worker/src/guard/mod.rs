@@ -6,6 +6,7 @@
 //! sees the connection close.
 
 mod ask;
+pub mod bounds;
 mod face;
 mod files;
 mod ladder;
@@ -18,19 +19,22 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 use wire::guard::files::{ENGINE_SOCKET, EXIT, GUARD_SOCKET, RECORD};
 use wire::guard::{
     ExitRecord, GuardRecord, GuardSpec, GuardStatus, ProcessIdentity, RECORD_VERSION,
 };
+use wire::memory::MemoryUse;
 use wire::worker::Exit;
 use wire::{BuildId, Code, Fault};
 
 use crate::platform;
 use crate::server::socket::{Line, Socket};
 use crate::signals::Signals;
+use bounds::{Bounds, Watch};
 use face::Face;
 use ladder::{Effect, Ending, Input, Ladder, Waits};
-use process::Process;
+use process::{Outlets, Process};
 use stderr::{Log, Pump};
 
 /// How long a guard whose engine has ended waits for its readers to take the last line, and for a
@@ -69,12 +73,28 @@ struct Engine {
     process: Process,
     ended: oneshot::Receiver<()>,
     stderr: Pump,
+    bounds: Bounds,
 }
 
 /// An engine that does not run, and why.
 struct NotStarted {
     exit: Exit,
     fault: Fault,
+}
+
+/// All that is known of an engine's end.
+struct Ended {
+    exit: Exit,
+    ending: Ending,
+    stderr_tail: String,
+    fault: Option<Fault>,
+    memory: Option<MemoryUse>,
+}
+
+impl Ended {
+    fn by(ending: Ending) -> Self {
+        Self { exit: Exit::Unseen, ending, stderr_tail: String::new(), fault: None, memory: None }
+    }
 }
 
 impl Guard {
@@ -86,12 +106,9 @@ impl Guard {
         let (first, started) = match self.start() {
             Ok((engine, record)) => (GuardStatus::Running(record), Some(engine)),
             Err(NotStarted { exit, fault }) => {
-                let record = self.record_end(
-                    exit,
-                    Ending { told: false, killed: false },
-                    String::new(),
-                    Some(fault),
-                );
+                let ending = Ending { told: false, killed: false };
+                let fault = Some(fault);
+                let record = self.record_end(Ended { exit, fault, ..Ended::by(ending) });
                 (GuardStatus::Ended(record), None)
             }
         };
@@ -124,23 +141,43 @@ impl Guard {
             }
         };
         let log = Log::create(&self.dir).map_err(refused(Exit::Code(EXIT_NOT_RUNNABLE)))?;
-        let (process, outlets) = Process::start(&self.spec.engine).map_err(|error| {
+        let (bounds, started) = self.start_within_bounds();
+        let (process, outlets) = started.map_err(|error| {
+            bounds.remove_now();
             let missing = error.kind() == io::ErrorKind::NotFound;
             let code = if missing { EXIT_NO_PROGRAM } else { EXIT_NOT_RUNNABLE };
             refused(Exit::Code(code))(error)
         })?;
-        let record = self.record(process.identity());
+        let record = self.record(process.identity(), &bounds);
         match record.and_then(|r| files::write(&self.dir, RECORD, &r).map(|()| r)) {
             Ok(record) => {
                 let stderr = Pump::start(outlets.stderr, log);
-                Ok((Engine { process, ended: outlets.ended, stderr }, record))
+                Ok((Engine { process, ended: outlets.ended, stderr, bounds }, record))
             }
             // Without a record no later agent could find this engine.
-            Err(error) => Err(refused(process.reap())(error)),
+            Err(error) => {
+                let exit = process.reap();
+                bounds.remove_now();
+                Err(refused(exit)(error))
+            }
         }
     }
 
-    fn record(&self, engine: ProcessIdentity) -> io::Result<GuardRecord> {
+    /// Starts the engine in a control group where there can be one, else without.
+    fn start_within_bounds(&self) -> (Bounds, io::Result<(Process, Outlets)>) {
+        let bounds = Bounds::around(&self.spec);
+        let start = |bounds: &Bounds| Process::start(&self.spec.engine, bounds.doors()?);
+        match start(&bounds) {
+            Err(_) if bounds.has_group() => {
+                let bounds = bounds.leave_group(&self.spec);
+                let started = start(&bounds);
+                (bounds, started)
+            }
+            started => (bounds, started),
+        }
+    }
+
+    fn record(&self, engine: ProcessIdentity, bounds: &Bounds) -> io::Result<GuardRecord> {
         let pid = std::process::id();
         Ok(GuardRecord {
             version: RECORD_VERSION,
@@ -150,6 +187,8 @@ impl Guard {
             guard: ProcessIdentity { pid, start_time: platform::start_time(pid)? },
             engine,
             boot: platform::boot_id(),
+            limit: Some(bounds.limit()),
+            groups: bounds.dirs(),
         })
     }
 
@@ -161,7 +200,10 @@ impl Guard {
         mut stops: mpsc::Receiver<()>,
         mut signals: Signals,
     ) -> ExitRecord {
-        let Engine { process, mut ended, stderr } = engine;
+        let Engine { process, mut ended, stderr, bounds } = engine;
+        let mut watch = Watch::over(process.identity().pid);
+        let mut looks = tokio::time::interval(bounds::LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let waits = Waits::new(&self.spec.timings, self.spec.engine.can_be_asked);
         let mut ladder = Ladder::new(waits, Instant::now());
         let (refuse, mut refusals) = mpsc::channel(1);
@@ -175,6 +217,10 @@ impl Guard {
                     Input::Connections(*connections.borrow_and_update())
                 }
                 () = sleep_until(ladder.wakes_at()) => Input::Tick,
+                _ = looks.tick() => {
+                    watch.look();
+                    continue;
+                }
             };
             match ladder.on(input, Instant::now()) {
                 Some(Effect::Ask) => {
@@ -190,16 +236,20 @@ impl Guard {
         };
         let exit = process.reap();
         let mut stderr = stderr.finish().await;
-        self.record_end(exit, ending, stderr.tail(), stderr.fault())
+        let stderr_tail = stderr.tail();
+        let memory = watch.conclude(&bounds, exit, &stderr_tail);
+        let limit = bounds.limit();
+        bounds.remove().await;
+        let fault = if memory.out_of_memory && !ending.told {
+            Some(bounds::fault(&self.spec, limit, memory, &stderr_tail))
+        } else {
+            stderr.fault()
+        };
+        self.record_end(Ended { exit, ending, stderr_tail, fault, memory: Some(memory) })
     }
 
-    fn record_end(
-        &self,
-        exit: Exit,
-        ending: Ending,
-        stderr_tail: String,
-        fault: Option<Fault>,
-    ) -> ExitRecord {
+    fn record_end(&self, ended: Ended) -> ExitRecord {
+        let Ended { exit, ending, stderr_tail, fault, memory } = ended;
         let record = ExitRecord {
             version: RECORD_VERSION,
             id: self.spec.id.clone(),
@@ -208,6 +258,7 @@ impl Guard {
             killed: ending.killed,
             stderr_tail,
             fault,
+            memory,
         };
         // A full disk must not keep the news from whoever is connected.
         let _ = files::write(&self.dir, EXIT, &record);

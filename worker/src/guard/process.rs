@@ -1,5 +1,6 @@
 //! The engine's process: started in a group of its own, signalled only while its pid is its own.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use wire::guard::{EngineCommand, ProcessIdentity};
 use wire::worker::Exit;
 
+use super::bounds::engine_oom_score;
 use crate::platform;
 
 /// A started engine that has not been reaped: its pid, which is also its group's id, cannot belong
@@ -34,14 +36,17 @@ pub struct Outlets {
 impl Process {
     /// Starts `engine`. Its standard input stays open, and empty, for as long as this process
     /// lives: an engine that watches it ends with its guard, however the guard ended.
-    pub fn start(engine: &EngineCommand) -> io::Result<(Self, Outlets)> {
-        let mut child = Command::new(&engine.program)
+    /// It goes through `doors`, each a control group's, before it is `engine`.
+    pub fn start(engine: &EngineCommand, doors: Vec<File>) -> io::Result<(Self, Outlets)> {
+        let mut command = Command::new(&engine.program);
+        command
             .args(&engine.args)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        platform::enter_before_exec(&mut command, doors, engine_oom_score());
+        let mut child = command.spawn()?;
         match Self::watch(&mut child) {
             Ok((group, identity, outlets)) => Ok((Self { child, group, identity }, outlets)),
             Err(error) => {

@@ -78,6 +78,9 @@ async fn generate(
     let id = request_id(headers)?;
     let begun = async {
         let deadline = deadline(headers, arrived)?;
+        let left = deadline.map(|at| at.saturating_duration_since(arrived).as_millis());
+        let deadline_ms = left.and_then(|ms| u64::try_from(ms).ok());
+        tracing::info!(request = %id, deadline_ms, "request received");
         let body = reply::read_body(body, limits::MAX_GENERATE_BYTES).await?;
         let (prompt, fields) = form.read(&body)?;
         drop(body);

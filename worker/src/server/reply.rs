@@ -1,5 +1,7 @@
 //! How requests are read and refused: bounded bodies, and a fault for every mistake.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +14,9 @@ use serde::de::DeserializeOwned;
 use wire::fault::ErrorEnvelope;
 use wire::hello::{Hello, Role, worker_protocol};
 use wire::{BuildId, Code, Fault, routes};
+
+/// How long a request's body may stop in the middle.
+const BODY_SILENCE: Duration = Duration::from_secs(10);
 
 /// A fault as an HTTP response: its code's status and an [`ErrorEnvelope`].
 #[derive(Debug)]
@@ -51,10 +56,18 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Fault> {
     if usize::try_from(announced).map_or(true, |bytes| bytes > limit) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Fault::new(Code::InvalidArgument, "the body broke off")),
+    let broken = |how| Fault::new(Code::InvalidArgument, format!("the body {how}"));
+    let (mut body, mut bytes) = (Limited::new(body, limit), Vec::new());
+    loop {
+        match tokio::time::timeout(BODY_SILENCE, body.frame()).await {
+            Ok(Some(Ok(frame))) => {
+                bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            }
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large()),
+            Ok(Some(Err(_))) => return Err(broken("broke off")),
+            Ok(None) => return Ok(bytes.into()),
+            Err(_silent) => return Err(broken("stopped coming")),
+        }
     }
 }
 

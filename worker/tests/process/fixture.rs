@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use wire::guard::{
     EngineCommand, ExitRecord, GuardRecord, GuardSpec, GuardStatus, RECORD_VERSION, files,
 };
+use wire::memory::Wanted;
 use wire::worker::WorkerSpec;
 use wire::{BuildId, Device, Timings, routes};
 
@@ -112,6 +113,9 @@ pub fn spec(program: &str, args: &[&str]) -> GuardSpec {
         },
         model_ctx: 2048,
         need_bytes: 0,
+        wanted: Wanted::default(),
+        restarts: 0,
+        model_path: String::new(),
         engine: EngineCommand {
             program: program.to_owned(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),

@@ -11,6 +11,7 @@
     reason = "a test program: a failed step is a failed test"
 )]
 
+mod bounds;
 mod client;
 mod fixture;
 mod guard;
@@ -33,5 +34,5 @@ fn main() -> ExitCode {
         let Role::Worker(args) = Role::parse();
         return worker::main(args, fixture::build());
     }
-    runner::run(&[guard::TESTS, serve::TESTS].concat())
+    runner::run(&[bounds::TESTS, guard::TESTS, serve::TESTS].concat())
 }

@@ -1,13 +1,11 @@
 # Prints the last lines of a log. Given: kind (agent or stderr), lines, follow (yes or no).
 
-# The agent's files are named for their days.
 newest() {
-    # shellcheck disable=SC2012 # the names are ours
-    if [ "$kind" = agent ]; then ls "$state"/log/agent.*.jsonl 2>/dev/null | sed -n '$p'
+    if [ "$kind" = agent ]; then ls "$state/log/agent.jsonl" 2>/dev/null
     else ls "$state/log/agent.stderr" 2>/dev/null; fi
 }
 
-# Prints whole lines as they come, the next day's file too.
+# Prints whole lines as they come; a file that became shorter is a new one.
 follow_on() {
     while :; do
         have=$(wc -l <"$file")

@@ -24,7 +24,7 @@ purge_dirs() {
         if is_build "${entry##*/}"; then gone "$entry"; fi
     done
     for entry in "$data/models" "$data/made" "$data/install.lock" "$state/run" \
-        "$state/log"/agent.*; do
+        "$state/log"/agent.* "$state/log"/requests.jsonl*; do
         gone "$entry"
     done
     rmdir "$state/log" "$state" "$data" 2>/dev/null

@@ -1,4 +1,5 @@
-# Verifies the installed program and starts its agent. Given: place, build, target, digest.
+# Verifies the installed program and starts its agent. Given: place, build, target, digest,
+# lifetime (persistent or ephemeral).
 use_place "$place"
 if [ "$place" != home ] && ! owned "$root"; then
     say "foreign=$root"
@@ -11,6 +12,6 @@ if [ "$real" != "$digest" ] || [ "$recorded" != "$digest" ]; then
     say "changed=${real:--}"
     exit 0
 fi
-said=$("$program" agent start </dev/null)
+said=$("$program" agent start --lifetime "$lifetime" </dev/null)
 status=$?
 say "started=$status $said"

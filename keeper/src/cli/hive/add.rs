@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use wire::settings::Lifetime;
 use wire::{Code, HiveName, text};
 
 use super::latency;
@@ -70,8 +71,12 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let name = &args.name;
     hives::refuse_duplicate(&context.config, name)?;
     let identity = args.identity.as_deref().map(key_file).transpose()?;
-    let settings =
-        HiveSettings { address: args.address.clone(), identity, jump: args.jump.clone() };
+    let settings = HiveSettings {
+        address: args.address.clone(),
+        identity,
+        jump: args.jump.clone(),
+        lifetime: Lifetime::Persistent,
+    };
     let (found, path) = block_on(async { add(args, &settings, context).await })
         .map_err(|failure| with_own_command(failure, args))?;
     context.note(&format!("{name} is written into {}", path.display()));

@@ -1,21 +1,28 @@
 //! `rbee hive logs`: what a hive's agent wrote, made readable.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
-use wire::{Code, Fault, HiveName, text};
+use wire::{Code, Fault, HiveName, limits, routes, text};
 
 use super::dial;
 use super::each::known;
 use crate::bootstrap::logs::Kind;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
+use crate::interrupt::Interrupts;
+use crate::link;
+use crate::link::streams::Lines;
 use crate::output::style::Style;
 
+/// Between two looks whether somebody still reads.
+const LOOK_AT_READER: Duration = Duration::from_secs(1);
 /// Bytes of a line that are shown.
 const MAX_LINE_BYTES: usize = 4 * 1024;
 /// Bytes of a field's name that are shown.
@@ -32,7 +39,7 @@ pub struct Args {
     /// How many of the last lines.
     #[arg(short = 'n', long, value_name = "LINES", default_value_t = 50,
           allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::MAX_LOG_LINES)))]
     pub lines: u32,
     /// Go on with what is written from now on.
     #[arg(short, long)]
@@ -49,6 +56,10 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     known(&args.hive, context)?;
     block_on(async {
+        if let Some(lines) = of_agent(args, context).await {
+            return tell(lines, args.json, context).await;
+        }
+        // No agent answers, so its files are read without it.
         let steps = super::passing(context, 1);
         let Some(remote) = dial::remote(context, &args.hive, &steps) else {
             return local(args, context).await;
@@ -56,23 +67,67 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         let mut logs = remote.logs(Kind::Agent, args.lines, args.follow).await?;
         drop(steps);
         while let Some(line) = logs.next().await? {
-            show(&line, args, context)?;
+            show(&line, args.json, context)?;
         }
         Ok(())
     })
 }
 
-/// This machine's own log: the newest of its daily files.
+/// The log as the agent itself sends it; nothing when none runs or it cannot.
+async fn of_agent(args: &Args, context: &Context) -> Option<Lines> {
+    let (way, timings) = (context.way(&args.hive).ok()?, &context.config.timings);
+    let asking = async {
+        let client = link::connect(&way, timings).await.ok()??;
+        client.logs(routes::LOGS, args.lines, args.follow).await.ok()
+    };
+    context.dialer.deadline(timings.ssh_connect).within(asking).await.flatten()
+}
+
+/// Writes lines out as they come, until their end, Ctrl-C, or the leaving of whoever reads.
+///
+/// # Errors
+/// What ended them: the connection, Ctrl-C, a closed standard output.
+pub async fn tell(mut lines: Lines, json: bool, context: &Context) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::listen()?;
+    let mut look = tokio::time::interval(LOOK_AT_READER);
+    loop {
+        tokio::select! {
+            line = lines.next() => match line? {
+                Some(line) => show(&line, json, context)?,
+                None => return Ok(()),
+            },
+            () = interrupts.next() => return Err(Failure::interrupted()),
+            // A quiet log would not notice that nobody reads it any more.
+            _ = look.tick() => if has_left(&std::io::stdout()) {
+                return Err(Failure::stdout_closed());
+            },
+        }
+    }
+}
+
+/// Whether the reader of a pipe has left.
+fn has_left(out: &impl AsFd) -> bool {
+    let mut ready = [PollFd::new(out, PollFlags::empty())];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Nothing was asked for, so only an error is told.
+    matches!(poll(&mut ready, Some(&at_once)), Ok(1))
+}
+
+/// This machine's own log, of an agent that does not run.
 async fn local(args: &Args, context: &Context) -> Result<(), Failure> {
-    let dir = context.environment.dirs.state.join("log");
+    let file = context.environment.dirs.state.join("log/agent.jsonl");
     let none = || {
-        let fault = Fault::new(Code::NotFound, format!("there is no log in {}", dir.display()));
+        let fault = Fault::new(Code::NotFound, format!("there is no log {}", file.display()));
         fault.hint("rbee hive start local")
     };
-    let file = newest(&dir).ok_or_else(none)?;
+    if !file.is_file() {
+        return Err(none().into());
+    }
     let mut tail = Command::new("tail");
-    tail.arg("-n").arg(args.lines.to_string()).args(args.follow.then_some("-f"));
-    tail.arg("--").arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    // By its name: when it is full, another file takes it.
+    tail.arg("-n").arg(args.lines.to_string()).args(args.follow.then_some("-F"));
+    tail.arg("--").arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    tail.stderr(Stdio::null());
     let mut tail = tail.spawn().map_err(|error| none().cause(format!("tail: {error}")))?;
     let Some(output) = tail.stdout.take() else { return Ok(()) };
     let mut output = BufReader::new(output);
@@ -83,24 +138,14 @@ async fn local(args: &Args, context: &Context) -> Result<(), Failure> {
         let count = part.read_until(b'\n', &mut line).await;
         match count.map_err(|error| none().cause(error))? {
             0 => return Ok(()),
-            _ => show(&String::from_utf8_lossy(&line), args, context)?,
+            _ => show(&String::from_utf8_lossy(&line), args.json, context)?,
         }
     }
 }
 
-/// The agent's log files are named for their days.
-fn newest(dir: &Path) -> Option<PathBuf> {
-    let files = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    let is_log = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("agent.") && path.extension().is_some_and(|ext| ext == "jsonl")
-    };
-    files.filter(is_log).max()
-}
-
-fn show(line: &str, args: &Args, context: &Context) -> Result<(), Failure> {
+fn show(line: &str, json: bool, context: &Context) -> Result<(), Failure> {
     let line =
-        if args.json { text::for_terminal(line) } else { readable(line, &context.stdout_style()) };
+        if json { text::for_terminal(line) } else { readable(line, &context.stdout_style()) };
     context.print(&format!("{}\n", line.trim_end()))
 }
 
@@ -163,14 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_days_file_is_the_log() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(newest(dir.path()), None);
-        for name in ["agent.2026-11-20.jsonl", "agent.2026-11-21.jsonl", "agent.stderr", "z.jsonl"]
-        {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        assert_eq!(newest(dir.path()), Some(dir.path().join("agent.2026-11-21.jsonl")));
+    fn a_reader_that_left_is_noticed_without_a_word_to_it() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert!(!has_left(&writer));
+        drop(reader);
+        assert!(has_left(&writer));
     }
 
     #[test]

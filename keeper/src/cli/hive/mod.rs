@@ -7,7 +7,7 @@ mod each;
 mod install;
 mod latency;
 mod list;
-mod logs;
+pub mod logs;
 mod machine;
 mod power;
 mod remove;

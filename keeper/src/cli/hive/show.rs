@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
-use wire::event::Snapshot;
+use wire::event::{Snapshot, Warning};
 use wire::worker::WorkerInfo;
 use wire::{BuildId, Fault, HiveName, text};
 
@@ -48,6 +48,7 @@ struct Shown {
     agent: Option<Agent>,
     devices: Vec<DeviceRow>,
     workers: Vec<WorkerInfo>,
+    warnings: Vec<Warning>,
     paths: Paths,
 }
 
@@ -165,7 +166,7 @@ impl Shown {
         else {
             return Ok(self);
         };
-        let Snapshot { hello, devices, workers, .. } = events.snapshot().await?;
+        let Snapshot { hello, devices, workers, warnings, .. } = events.snapshot().await?;
         self.state = State::Online.name();
         self.agent = Some(Agent {
             build: hello.build,
@@ -176,6 +177,7 @@ impl Shown {
         });
         self.devices = devices.iter().map(DeviceRow::from).collect();
         self.workers = workers;
+        self.warnings = warnings;
         Ok(self)
     }
 
@@ -198,6 +200,14 @@ impl Shown {
 fn and_up(words: String, uptime_s: Option<u64>) -> String {
     match uptime_s {
         Some(seconds) => format!("{words}, up {}", duration(Duration::from_secs(seconds))),
+        None => words,
+    }
+}
+
+fn worker_words(worker: &WorkerInfo) -> String {
+    let words = format!("{} {} {}", worker.id, worker.spec.model, worker.state.name());
+    match worker.limit.and_then(|limit| Some((limit.bytes?, limit.by))) {
+        Some((most, by)) => format!("{words}, at most {} by {}", bytes(most), by.as_str()),
         None => words,
     }
 }
@@ -235,9 +245,9 @@ fn sheet(shown: &Shown, style: &Style) -> String {
     }
     lines.extend(shown.devices.iter().map(|device| ("device", device.words())));
     for worker in &shown.workers {
-        let words = format!("{} {} {}", worker.id, worker.spec.model, worker.state.name());
-        lines.push(("worker", words));
+        lines.push(("worker", worker_words(worker)));
     }
+    lines.extend(shown.warnings.iter().map(|warning| ("warning", warning.sentence())));
     lines.push(("programs", shown.paths.data.clone()));
     lines.push(("state in", shown.paths.state.clone()));
     let widest = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);

@@ -52,7 +52,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 /// A model whose file is on this machine.
 #[derive(Debug, clap::Args)]
 struct Local {
-    /// Model to look into: an alias, `file:/path.gguf`, `demo`, or the path of a file here.
+    /// Model to look into: an alias, `file:/path.gguf`, `demo`, or a path here.
     #[arg(short, long, value_name = "MODEL")]
     model: String,
 }

@@ -14,13 +14,13 @@ use crate::{model, role};
 
 /// Show what a model is and whether it runs here.
 ///
-/// Reads the header of its file; nothing is loaded and nothing is started. What only the weights
+/// Reads the headers of its files; nothing is loaded and nothing is started. What only the weights
 /// themselves show is seen when they are loaded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  rbee model show demo\n  \
     rbee model show ./model.gguf --ctx-size 32768 --json")]
 pub struct Args {
-    /// The model: an alias, `file:/path.gguf`, `demo`, or the path of a file here.
+    /// The model: an alias, `file:/path.gguf`, `demo`, or a path here.
     #[arg(value_name = "MODEL", required_unless_present = "model", conflicts_with = "model")]
     name: Option<String>,
     /// The same.

@@ -75,7 +75,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
     let json = serde_json::to_vec(&request)
         .map_err(|error| Fault::new(Code::Internal, "the request is no JSON").cause(error))?;
-    let rendered = role::ask(&words, &json, limits::MAX_RENDERED_BYTES)?;
+    let rendered = role::ask(&words, &json, limits::MAX_RENDERED_BYTES).map_err(of_template)?;
     let rendered = String::from_utf8(rendered)
         .map_err(|error| Fault::new(Code::Internal, "the answer is no text").cause(error))?;
     // A model's text passes unchanged into a file, and never to a terminal.
@@ -84,6 +84,19 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     } else {
         context.print(&rendered)
     }
+}
+
+/// The only thing of unknown size in that process is the template.
+fn of_template(fault: Fault) -> Fault {
+    if fault.code != Code::OutOfMemory {
+        return fault;
+    }
+    let most = limits::WORKER_DATA_SLACK_BYTES >> 20;
+    Fault::new(
+        Code::TemplateFailed,
+        format!("the chat template takes more memory than the {most} MiB that it may have"),
+    )
+    .hint("rbee run --raw …  # without the chat template")
 }
 
 fn optional(

@@ -24,9 +24,6 @@ use crate::ssh::{Peer, Session, Shell, Stream};
 
 /// Bytes that may be on their way to us on one channel: 1 Gbit/s at a round trip of 64 ms.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Unanswered keepalives after which a connection is lost; the next one would be sent then. With
-/// one a heartbeat that is 9 s, so that the loss is known within 10.
-const KEEPALIVES: usize = 2;
 /// How long a server may take to notice that we leave.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -40,10 +37,18 @@ pub fn config(known: &KnownHosts, timings: &Timings) -> Config {
         window_size: WINDOW_BYTES,
         preferred: preferred(known),
         keepalive_interval: Some(timings.heartbeat),
-        keepalive_max: KEEPALIVES,
+        keepalive_max: keepalives(timings),
         nodelay: true,
         ..Config::default()
     }
+}
+
+/// Unanswered keepalives after which a connection is lost; the next one would be sent then: it is
+/// known just before [`Timings::dead`].
+fn keepalives(timings: &Timings) -> usize {
+    let heartbeat = timings.heartbeat.as_millis().max(1);
+    let within = timings.dead.as_millis() / heartbeat;
+    usize::try_from(within).unwrap_or(usize::MAX).saturating_sub(2).max(1)
 }
 
 /// One authenticated connection. It is closed when it and all its streams are dropped.

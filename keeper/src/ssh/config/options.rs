@@ -126,6 +126,7 @@ impl Asked<'_> {
             unknown: unknown(options),
             way: self.way(&tokens, options)?,
             connect_timeout: connect_timeout(options),
+            batch: options.is_on("batchmode").unwrap_or(false),
             methods: methods(options),
             is_key_alias: alias.is_some(),
             port,
@@ -221,6 +222,13 @@ impl Asked<'_> {
             return usable.map(Way::Jumps).ok_or_else(|| self.refuse("ProxyJump", problem));
         }
         Ok(match set("proxycommand") {
+            Some(_) if options.is_on("proxyusefdpass").unwrap_or(false) => {
+                return Err(self.refuse(
+                    "ProxyUseFdpass",
+                    "hands over a descriptor, which only ssh \
+                    takes: switch it off for this host, or set ssh.client = \"system\"",
+                ));
+            }
             Some(command) => Way::Command(tokens.replace_in_command(command)),
             None => Way::Direct,
         })

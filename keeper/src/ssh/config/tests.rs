@@ -90,6 +90,7 @@ fn an_empty_configuration_means_what_openssh_does() {
         unknown: Unknown::Ask,
         way: Way::Direct,
         connect_timeout: None,
+        batch: false,
         methods: ["publickey", "keyboard-interactive", "password"].map(str::to_owned).to_vec(),
     };
     assert_eq!(plain, expected);
@@ -116,6 +117,7 @@ revokedhostkeys ~/revoked
 hashknownhosts yes
 stricthostkeychecking accept-new
 connecttimeout 90
+batchmode yes
 preferredauthentications gssapi-with-mic,password,publickey,keyboard-interactive
 kbdinteractiveauthentication no
 proxycommand nc -x \"%n\" %h %p %r %%
@@ -136,6 +138,7 @@ proxycommand nc -x \"%n\" %h %p %r %%
     assert_eq!(found.revoked, Some("/home/ada/revoked".into()));
     assert_eq!(found.unknown, Unknown::Accept);
     assert_eq!(found.connect_timeout, Some(Duration::from_secs(90)));
+    assert!(found.batch);
     assert_eq!(found.methods, ["password", "publickey"]);
     assert_eq!(found.way, Way::Command("nc -x \"pc\" pc.lan 2222 'corp\\me' %".to_owned()));
 }
@@ -186,6 +189,7 @@ fn what_cannot_be_used_is_refused_by_its_name() {
         ("user ".to_owned(), "User"),
         ("port 0".to_owned(), "Port"),
         ("proxyjump -x".to_owned(), "ProxyJump"),
+        ("proxycommand nc %h %p\nproxyusefdpass yes".to_owned(), "ProxyUseFdpass"),
         ("proxyjump a,,b".to_owned(), "ProxyJump"),
         (format!("proxyjump {seventeen}"), "ProxyJump"),
         ("identityfile ${ABSENT}/k".to_owned(), "ABSENT"),

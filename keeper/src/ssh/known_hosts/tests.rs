@@ -229,6 +229,7 @@ fn resolved(files: &[PathBuf]) -> Resolved {
         unknown: crate::ssh::resolved::Unknown::Ask,
         way: crate::ssh::resolved::Way::Direct,
         connect_timeout: None,
+        batch: false,
         methods: Vec::new(),
     }
 }

@@ -35,7 +35,7 @@ const OPTIONS: [&str; 9] = [
     "ControlMaster=no",
     "ControlPath=none",
     "ServerAliveInterval=3",
-    "ServerAliveCountMax=3",
+    "ServerAliveCountMax=8",
     "ClearAllForwardings=yes",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
@@ -95,8 +95,10 @@ fn arguments(target: &Target, around: &Around, limit: Duration) -> Vec<OsString>
     for option in OPTIONS {
         add("-o", option.into());
     }
-    let batch = if target.may_ask { "no" } else { "yes" };
-    add("-o", format!("BatchMode={batch}").into());
+    // Where a person may be asked, their own configuration says whether they want to be.
+    if !target.may_ask {
+        add("-o", "BatchMode=yes".into());
+    }
     // Whole seconds, of which zero would mean none.
     let seconds = limit.as_millis().div_ceil(1000).max(1);
     add("-o", format!("ConnectTimeout={seconds}").into());

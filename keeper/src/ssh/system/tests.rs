@@ -11,7 +11,7 @@ use wire::Timings;
 
 use super::*;
 use crate::ssh::known_hosts::{KnownHosts, Verdict};
-use crate::ssh::terminal::Nobody;
+use crate::ssh::person::Nobody;
 use crate::ssh::{Ended, config};
 
 fn caller(notes: &Arc<Mutex<Vec<String>>>) -> Caller {

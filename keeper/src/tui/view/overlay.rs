@@ -70,13 +70,15 @@ fn quit(state: &State, look: &Look, stops: bool, frame: &mut Frame<'_>) {
 fn pick(state: &State, look: &Look, picker: &Picker, frame: &mut Frame<'_>) {
     let found = picker::choices(state, &picker.typed);
     let place = popup(frame, look, "Talk with", (72, found.len().clamp(1, 12) + 2));
-    let typed = [(look.shapes.prompt.to_owned(), look.focus()), (picker.typed.clone(), look.text())];
+    let typed =
+        [(look.shapes.prompt.to_owned(), look.focus()), (picker.typed.clone(), look.text())];
     line(frame, row(place, 0), look, &typed, &[]);
     let rule = look.shapes.rule.repeat(usize::from(place.width));
     line(frame, row(place, 1), look, &[(rule, look.border())], &[]);
     let height = usize::from(place.height.saturating_sub(2));
     if found.is_empty() {
-        let words = "no model has these letters; an alias or a reference goes into the configuration";
+        let words =
+            "no model has these letters; an alias or a reference goes into the configuration";
         line(frame, row(place, 2), look, &[(words.to_owned(), look.muted())], &[]);
     }
     let skipped = (picker.at + 1).saturating_sub(height);

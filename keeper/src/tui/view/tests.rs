@@ -120,6 +120,7 @@ fn piece(text: &str) -> News {
 
 fn placed() -> News {
     News::Placed(Box::new(Placed {
+        request: wire::RequestId::random(),
         hive: hive("pc"),
         worker: worker("demo-1", WorkerState::Ready),
         reused: true,
@@ -128,7 +129,8 @@ fn placed() -> News {
 }
 
 fn ending() -> Ending {
-    let usage = Usage { prompt_tokens: 30, completion_tokens: 11, total_tokens: 41, cached_tokens: 0 };
+    let usage =
+        Usage { prompt_tokens: 30, completion_tokens: 11, total_tokens: 41, cached_tokens: 0 };
     let timings = GenerationTimings { decode_ms: 50.0, ..GenerationTimings::default() };
     let first_token = Some(Duration::from_millis(120));
     Ending { finish_reason: Some(FinishReason::Stop), usage, timings, first_token }
@@ -229,9 +231,8 @@ fn quitting_asks_only_when_something_is_loaded() {
 fn a_reader_who_scrolled_up_stays_there_while_more_comes() {
     let mut state = state(80, 24);
     let id = asked(&mut state, "count");
-    let count = |range: std::ops::Range<u32>| {
-        range.map(|n| format!("line {n}\n")).collect::<String>()
-    };
+    let count =
+        |range: std::ops::Range<u32>| range.map(|n| format!("line {n}\n")).collect::<String>();
     let _ = update(&mut state, Event::Answer(id, piece(&count(0..60))), at(62));
     assert!(screen(&mut state).contains("line 59"));
     press(&mut state, &["pageup"]);
@@ -288,9 +289,10 @@ fn a_worker_is_chosen_to_talk_with() {
     let mut state = state(120, 30);
     press(&mut state, &["tab", "2", "down", "enter"]);
     let partner = state.chat.partner.clone().unwrap();
-    assert_eq!((partner.model.to_string().as_str(), partner.hive), (
-        "hf:Qwen/Qwen3-8B-GGUF:Q4_K_M", Some(hive("pc"))
-    ));
+    assert_eq!(
+        (partner.model.to_string().as_str(), partner.hive),
+        ("hf:Qwen/Qwen3-8B-GGUF:Q4_K_M", Some(hive("pc")))
+    );
     assert_eq!(state.focus, Focus::Writing);
 }
 

@@ -48,8 +48,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         return;
     }
     let columns = Columns::of(usize::from(place.width));
-    let header =
-        columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(str::to_owned));
+    let header = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(str::to_owned));
     let [model, hive, device, requests, unload] = header;
     let state_head = columns.fit("STATE", columns.state);
     let head = [model, hive, device, state_head, requests, unload].concat();
@@ -161,7 +160,10 @@ fn of_worker(
 fn of_state(look: &Look, columns: &Columns, state: &WorkerState) -> Vec<(String, Style)> {
     let style = match state {
         WorkerState::Ready => look.ok(),
-        WorkerState::Busy | WorkerState::Starting | WorkerState::Loading { .. } => look.accent(),
+        WorkerState::Busy
+        | WorkerState::Starting
+        | WorkerState::Restarting { .. }
+        | WorkerState::Loading { .. } => look.accent(),
         WorkerState::Crashed { .. } | WorkerState::Failed { .. } | WorkerState::Stale => {
             look.error()
         }

@@ -111,7 +111,7 @@ impl Weights {
         directory: &Directory,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, Fault> {
-        let Description { config, naming } = description;
+        let Description { config, naming, .. } = description;
         Self::take(config, &directory.named(naming), progress)
     }
 

@@ -1,6 +1,7 @@
 //! The decoder against candle-transformers' models and against plain arithmetic in f64.
 
 mod golden;
+mod perplexity;
 mod reference;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State};
 use wire::{limits, text};
 
-use super::{bounded, json, methods};
+use super::{bounded, cycler, json, methods, operators};
 
 /// An environment with the bounds of untrusted templates, and with what Hugging Face's renderer
 /// (`transformers.utils.chat_template_utils`) gives a template.
@@ -24,6 +24,13 @@ pub(super) fn environment() -> Result<Environment<'static>, Error> {
     environment.remove_global("debug");
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
+    environment.add_function("cycler", cycler::cycler);
+    environment.add_filter(operators::PERCENT, operators::percent);
+    environment.add_filter("center", |value: Value, width: Option<usize>| {
+        methods::justify(&string(value).to_string(), "center", width.unwrap_or(80), None)
+    });
+    environment.add_filter("urlencode", |value: Value| urlencode(&string(value).to_string()));
+    environment.add_filter("filesizeformat", minijinja_contrib::filters::filesizeformat);
     environment.add_filter("tojson", |value: Value, place: Rest<Value>, options: Kwargs| {
         json::dump(&value, &place, &options)
     });
@@ -65,6 +72,20 @@ fn string(value: Value) -> Value {
         Some(float) => Value::from(json::float(float)),
         None => Value::from(value.to_string()),
     }
+}
+
+/// A text as a part of a URL: Python's `quote`, which leaves slashes as they are.
+fn urlencode(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 fn raise_exception(message: &Value) -> Result<Value, Error> {

@@ -5,7 +5,7 @@ use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 use wire::limits;
 
-use super::{bounded, tags};
+use super::{bounded, operators};
 
 /// Calls a method that Jinja itself does not know.
 ///
@@ -17,7 +17,7 @@ pub(super) fn call(
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
-    if method == tags::REVERSED {
+    if method == operators::REVERSED {
         let () = from_args(args)?;
         return reversed(value);
     }
@@ -219,7 +219,12 @@ fn missing(text: &str, width: usize) -> Result<usize, Error> {
     Ok(width.saturating_sub(text.chars().count()))
 }
 
-fn justify(text: &str, method: &str, width: usize, fill: Option<&str>) -> Result<Value, Error> {
+pub(super) fn justify(
+    text: &str,
+    method: &str,
+    width: usize,
+    fill: Option<&str>,
+) -> Result<Value, Error> {
     let fill = fill.unwrap_or(" ");
     if fill.chars().count() != 1 {
         return Err(invalid("the fill is exactly one character"));

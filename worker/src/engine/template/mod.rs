@@ -1,12 +1,14 @@
 //! A model's chat template: untrusted Jinja, run with bounds on fuel, depth and output.
 
 mod bounded;
+mod cycler;
 mod date;
 mod dialect;
 #[cfg(test)]
 mod golden;
 mod json;
 mod methods;
+mod operators;
 mod tags;
 #[cfg(test)]
 mod tests;

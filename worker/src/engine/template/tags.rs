@@ -1,17 +1,16 @@
 //! What is changed in a template's tags before it is compiled: nothing that it writes.
 
+use super::operators;
+
 /// The filter that a rewritten template calls at every step that it may repeat. A filter, since a
 /// template can give the name of a variable or function another meaning, but not a filter's.
 pub(super) const STEP: &str = "rbee_step";
-
-/// The method that a reversing slice becomes.
-pub(super) const REVERSED: &str = "rbee_reversed";
 
 /// Rewrites the tags and expressions of `source`, and no other part of it:
 ///
 /// - `{% generation %}` and its end, which mark the assistant's part for training, become blocks
 ///   that write what is in them. What is set within is not seen behind them.
-/// - `[::-1]` becomes a call of [`REVERSED`]: minijinja's own slice panics on an empty list.
+/// - Operators that minijinja lacks are put into its words ([`operators`]).
 /// - What can be repeated, or can make a large value, is followed by a call of [`STEP`], so that a
 ///   template that runs for long can be ended.
 ///
@@ -37,8 +36,8 @@ pub(super) fn rewrite(source: &str) -> String {
         rest = after;
         match kind {
             '#' => out.push_str(tag),
-            '{' => out.push_str(&reversing(tag)),
-            _ => out.push_str(&rewritten(&reversing(tag))),
+            '{' => out.push_str(&operators::rewrite(tag)),
+            _ => out.push_str(&rewritten(&operators::rewrite(tag))),
         }
         if kind != '%' {
             continue;
@@ -60,20 +59,6 @@ fn next_opening(text: &str) -> Option<(usize, char)> {
         let kind = text.get(at + brace.len()..)?.chars().next()?;
         matches!(kind, '%' | '{' | '#').then_some((at, kind))
     })
-}
-
-/// A tag with its reversing slices as calls.
-fn reversing(tag: &str) -> String {
-    const SLICE: &str = "[::-1]";
-    let mut out = String::with_capacity(tag.len());
-    let mut rest = tag;
-    while let Some((code, after)) = closing(rest, SLICE).map(|at| rest.split_at(at)) {
-        out.push_str(code);
-        out.extend([".", REVERSED, "()"]);
-        rest = after.get(SLICE.len()..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Where `end` is outside of quoted text.

@@ -206,9 +206,6 @@ fn marks(
     begin: &[u32],
 ) -> Result<Marks, Fault> {
     let config = match files.config {
-        Some(config) if config.len() > limits::MAX_MESSAGE_BYTES => {
-            return Err(corrupt(format!("tokenizer_config.json has {} bytes", config.len())));
-        }
         Some(config) => serde_json::from_slice(config)
             .map_err(|error| corrupt("tokenizer_config.json is no JSON").cause(error))?,
         None => Value::Null,

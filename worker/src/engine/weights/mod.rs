@@ -17,7 +17,7 @@ use wire::gguf::TensorKind;
 use wire::{Code, Fault, text};
 
 use super::internal;
-pub(super) use directory::Directory;
+pub(super) use directory::{Directory, optional};
 pub(super) use gguf::MappedModel;
 pub(super) use names::Naming;
 

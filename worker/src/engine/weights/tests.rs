@@ -71,8 +71,10 @@ fn weights_of_other_types_and_unknown_tensors_are_refused_by_name() {
         changed[at..at + to.len()].copy_from_slice(to.as_bytes());
         std::fs::write(&path, changed).unwrap();
         let directory = Directory::open(directory.path()).unwrap();
-        let description = Description::parse(&directory.config).unwrap();
-        Weights::load_directory(description, &directory, &mut |_, _| {}).err().unwrap()
+        let description = Description::of(&directory);
+        let loaded = description
+            .and_then(|found| Weights::load_directory(found, &directory, &mut |_, _| {}));
+        loaded.err().unwrap()
     };
     let fault = with("\"dtype\":\"F16\"", "\"dtype\":\"I16\"");
     assert_eq!(fault.code, Code::ModelUnsupported, "{fault:?}");

@@ -28,10 +28,9 @@ pub(super) enum Mixes {
 
 /// What tells one family from another.
 pub(super) struct Family {
-    /// `general.architecture` of its GGUF files.
+    /// `general.architecture` of its GGUF files; [`wire::hugging_face::MODEL_TYPES`] has the words
+    /// of Hugging Face's configs for it.
     pub name: &'static str,
-    /// `model_type` of its Hugging Face configs.
-    pub model_types: &'static [&'static str],
     /// How its GGUF files' weights pair elements; Hugging Face's are all in halves.
     pub pairing: Pairing,
     /// Whether each head's query and key is normalised.
@@ -53,7 +52,6 @@ pub(super) struct Family {
 
 const PLAIN: Family = Family {
     name: "",
-    model_types: &[],
     pairing: Pairing::Halves,
     norms_heads: false,
     is_fused: false,
@@ -68,24 +66,16 @@ const PLAIN: Family = Family {
 pub(super) const FAMILIES: [Family; 9] = [
     Family {
         name: "llama",
-        model_types: &["llama", "mistral", "mixtral"],
         pairing: Pairing::Interleaved,
         windows: Windows::All,
         mixes: Mixes::Sometimes,
         ..PLAIN
     },
-    Family { name: "qwen2", model_types: &["qwen2"], ..PLAIN },
-    Family { name: "qwen3", model_types: &["qwen3"], norms_heads: true, ..PLAIN },
-    Family {
-        name: "qwen3moe",
-        model_types: &["qwen3_moe"],
-        norms_heads: true,
-        mixes: Mixes::Always,
-        ..PLAIN
-    },
+    Family { name: "qwen2", ..PLAIN },
+    Family { name: "qwen3", norms_heads: true, ..PLAIN },
+    Family { name: "qwen3moe", norms_heads: true, mixes: Mixes::Always, ..PLAIN },
     Family {
         name: "gemma2",
-        model_types: &["gemma2"],
         activation: Activation::GeluTanh,
         windows: Windows::AllButEvery(2),
         is_gemma: true,
@@ -93,33 +83,23 @@ pub(super) const FAMILIES: [Family; 9] = [
     },
     Family {
         name: "gemma3",
-        model_types: &["gemma3_text"],
         norms_heads: true,
         activation: Activation::GeluTanh,
         windows: Windows::AllButEvery(6),
         is_gemma: true,
         ..PLAIN
     },
-    Family { name: "phi3", model_types: &["phi3"], is_fused: true, windows: Windows::All, ..PLAIN },
-    Family {
-        name: "smollm3",
-        model_types: &["smollm3"],
-        pairing: Pairing::Interleaved,
-        unrotated: Some(4),
-        ..PLAIN
-    },
-    Family { name: "granite", model_types: &["granite"], pairing: Pairing::Interleaved, ..PLAIN },
+    Family { name: "phi3", is_fused: true, windows: Windows::All, ..PLAIN },
+    Family { name: "smollm3", pairing: Pairing::Interleaved, unrotated: Some(4), ..PLAIN },
+    Family { name: "granite", pairing: Pairing::Interleaved, ..PLAIN },
 ];
 
-/// The family that `is_it` is true for.
+/// The family of that name.
 ///
 /// # Errors
 /// `MODEL_UNSUPPORTED` with all that there are.
-pub(super) fn family(
-    name: &str,
-    is_it: impl Fn(&Family) -> bool,
-) -> Result<&'static Family, Fault> {
-    FAMILIES.iter().find(|family| is_it(family)).ok_or_else(|| {
+pub(super) fn family(name: &str) -> Result<&'static Family, Fault> {
+    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
         let known = known.join(", ");
         unsupported(format!("this engine computes {known}, not the architecture {name}"))
@@ -146,5 +126,8 @@ mod tests {
     fn a_hive_lets_through_what_the_decoder_computes_and_nothing_else() {
         let computed = FAMILIES.map(|family| family.name);
         assert_eq!(computed.as_slice(), wire::gguf::SUPPORTED_ARCHITECTURES);
+        for (model_type, name) in wire::hugging_face::MODEL_TYPES {
+            assert!(computed.contains(name), "{model_type}");
+        }
     }
 }

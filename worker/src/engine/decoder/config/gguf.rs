@@ -17,8 +17,7 @@ struct Keys<'h> {
 }
 
 fn family_of(header: &Header) -> Result<&'static Family, Fault> {
-    let name = header.architecture()?;
-    family(name, |family| family.name == name)
+    family(header.architecture()?)
 }
 
 impl Keys<'_> {

@@ -1,9 +1,11 @@
 //! The figures of a Hugging Face `config.json`, in the words of transformers 4 and 5.
 
 use serde_json::{Map, Value};
+use wire::gguf::ModelShape;
+use wire::hugging_face::{self, Tensors};
 use wire::{Fault, limits, text};
 
-use super::super::super::weights::{Naming, corrupt};
+use super::super::super::weights::{Directory, Naming, corrupt};
 use super::family::{Family, Windows, family};
 use super::{
     Activation, Block, Config, Experts, LongFactors, Pairing, Room, RopeConfig, Rotation, Scaling,
@@ -16,6 +18,8 @@ pub(in super::super::super) struct Description {
     pub(in super::super) config: Config,
     /// What its tensors are called.
     pub(in super::super) naming: Naming,
+    /// Those of its figures that a hive knows, too.
+    pub(in super::super::super) shape: ModelShape,
 }
 
 /// An object of a config. A key that is `null` is as one that is missing, unless its absence has a
@@ -29,11 +33,7 @@ impl<'j> Keys<'j> {
     }
 
     fn count(self, key: &str, most: u32) -> Result<Option<u32>, Fault> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value.as_u64().and_then(|count| u32::try_from(count).ok()) {
-            Some(count) if (1..=most).contains(&count) => Ok(Some(count)),
-            _ => Err(corrupt(format!("{key} is no number from 1 to {most}"))),
-        }
+        Ok(hugging_face::count(self.0, key, most)?)
     }
 
     fn needed(self, key: &str, most: u32) -> Result<u32, Fault> {
@@ -86,33 +86,35 @@ struct Model<'j> {
     keys: Keys<'j>,
     family: &'static Family,
     kind: &'j str,
+    shape: &'j ModelShape,
     layers: usize,
-    heads: u32,
-    head_dim: u32,
-    context: u32,
-    width: u32,
 }
 
 impl Description {
-    /// Reads and checks a `config.json`.
+    /// Reads and checks the `config.json` of `directory`, and whether its tensors are like that.
     ///
     /// # Errors
     /// As [`Config::from_header`].
-    pub(in super::super::super) fn parse(json: &[u8]) -> Result<Self, Fault> {
-        let no_object = || corrupt("config.json is no JSON object");
-        let value: Value =
-            serde_json::from_slice(json).map_err(|error| no_object().cause(error))?;
-        let keys = Keys(value.as_object().ok_or_else(no_object)?);
-        let model_type = keys.text("model_type")?.unwrap_or_default();
-        let shown = text::one_line(model_type, 64);
-        let family = family(&shown, |family| family.model_types.contains(&model_type))?;
-        if keys.get("quantization_config").is_some() {
-            let message = "this engine reads safetensors of f32, f16 and bf16, not quantized ones";
-            return Err(unsupported(message));
-        }
+    pub(in super::super::super) fn of(directory: &Directory) -> Result<Self, Fault> {
+        let description = Self::parse(&directory.config, &directory.tensors)?;
+        directory.tensors.check_shape(&description.shape)?;
+        Ok(description)
+    }
+
+    /// Reads and checks a `config.json` of a model of `tensors`.
+    ///
+    /// # Errors
+    /// As [`Config::from_header`].
+    pub(in super::super) fn parse(json: &[u8], tensors: &Tensors) -> Result<Self, Fault> {
+        let file = hugging_face::Config::parse(json)?;
+        let shape = file.shape(tensors)?;
+        let keys = Keys(file.values());
+        let family = family(file.architecture())?;
         keys.refuse_true(&["use_bidirectional_attention", "add_cross_attention"])?;
-        let model = Model::new(keys, family, model_type)?;
-        Ok(Self { config: model.config()?, naming: model.naming() })
+        let (kind, layers) = (file.model_type(), size(shape.layers));
+        let model = Model { keys, family, kind, shape: &shape, layers };
+        let (config, naming) = (model.config()?, model.naming());
+        Ok(Self { config, naming, shape })
     }
 
     /// The context that a worker of this model gets, if it can have it.
@@ -124,28 +126,7 @@ impl Description {
     }
 }
 
-impl<'j> Model<'j> {
-    fn new(keys: Keys<'j>, family: &'static Family, model_type: &'j str) -> Result<Self, Fault> {
-        let heads = keys.needed("num_attention_heads", limits::MAX_MODEL_HEADS)?;
-        let width = keys.needed("hidden_size", limits::MAX_MODEL_WIDTH)?;
-        let head_dim = match keys.count("head_dim", limits::MAX_MODEL_WIDTH)? {
-            Some(head_dim) => head_dim,
-            None if family.is_gemma => 256,
-            None if width.is_multiple_of(heads) => width / heads,
-            None => return Err(corrupt("hidden_size is no multiple of num_attention_heads")),
-        };
-        Ok(Self {
-            layers: size(keys.needed("num_hidden_layers", limits::MAX_MODEL_LAYERS)?),
-            context: keys.needed("max_position_embeddings", limits::MAX_CTX_SIZE)?,
-            keys,
-            family,
-            kind: model_type,
-            heads,
-            head_dim,
-            width,
-        })
-    }
-
+impl Model<'_> {
     fn naming(&self) -> Naming {
         match self.kind {
             "mixtral" => Naming::Mixtral,
@@ -157,7 +138,6 @@ impl<'j> Model<'j> {
 
     fn config(&self) -> Result<Config, Fault> {
         let (keys, family) = (self.keys, self.family);
-        let kv_heads = keys.count("num_key_value_heads", limits::MAX_MODEL_HEADS)?;
         let window = self.window()?;
         let blocks = self.blocks(window)?;
         let (rope, local_rope) = self.ropes()?;
@@ -166,7 +146,7 @@ impl<'j> Model<'j> {
             _ if family.is_gemma => {
                 inverse_root(keys.factor("query_pre_attn_scalar")?.unwrap_or(256.0))
             }
-            _ => inverse_root(f64::from(self.head_dim)),
+            _ => inverse_root(f64::from(self.shape.head_dim)),
         };
         let of_granite = |key: &str| match family.name {
             "granite" => keys.factor(key),
@@ -179,18 +159,18 @@ impl<'j> Model<'j> {
             _ => Ok(None),
         };
         let embedding_scale = if family.is_gemma {
-            Some(f64::from(self.width).sqrt())
+            Some(f64::from(self.shape.embedding).sqrt())
         } else {
             of_granite("embedding_multiplier")?
         };
         Config {
             blocks,
-            embedding: size(self.width),
-            heads: size(self.heads),
-            kv_heads: size(kv_heads.unwrap_or(self.heads)),
-            head_dim: size(self.head_dim),
-            feed_forward: size(keys.needed("intermediate_size", limits::MAX_MODEL_WIDTH)?),
-            context: self.context,
+            embedding: size(self.shape.embedding),
+            heads: size(self.shape.heads),
+            kv_heads: size(self.shape.kv_heads),
+            head_dim: size(self.shape.head_dim),
+            feed_forward: size(self.shape.feed_forward),
+            context: self.shape.context,
             epsilon: self.epsilon()?,
             pairing: Pairing::Halves,
             rope,
@@ -358,9 +338,9 @@ impl<'j> Model<'j> {
             Some(part) => part,
             None => self.keys.factor("partial_rotary_factor")?.unwrap_or(1.0),
         };
-        let rotated = whole(f64::from(self.head_dim) * part);
+        let rotated = whole(f64::from(self.shape.head_dim) * part);
         let scaling = self.scaling(parameters, rotated)?;
-        RopeConfig { base, rotated, scaling }.check(size(self.head_dim))
+        RopeConfig { base, rotated, scaling }.check(size(self.shape.head_dim))
     }
 
     fn scaling(&self, parameters: Keys<'_>, rotated: usize) -> Result<Scaling, Fault> {
@@ -376,7 +356,7 @@ impl<'j> Model<'j> {
             const KEY: &str = "original_max_position_embeddings";
             let own = parameters.count(KEY, limits::MAX_CTX_SIZE)?;
             let outer = self.keys.count(KEY, limits::MAX_CTX_SIZE)?;
-            Ok::<_, Fault>(own.or(outer).unwrap_or(self.context))
+            Ok::<_, Fault>(own.or(outer).unwrap_or(self.shape.context))
         };
         match kind {
             None | Some("default") => Ok(Scaling::Linear(1.0)),
@@ -419,7 +399,7 @@ impl<'j> Model<'j> {
         };
         let stretch = match parameters.factor("factor")? {
             Some(factor) => factor,
-            None => f64::from(self.context) / f64::from(original),
+            None => f64::from(self.shape.context) / f64::from(original),
         };
         let magnitude = match parameters.factor("attention_factor")? {
             Some(magnitude) => magnitude,

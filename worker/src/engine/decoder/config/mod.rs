@@ -246,11 +246,6 @@ impl Config {
         if !self.head_dim.is_multiple_of(2) {
             return Err(corrupt(format!("heads of {} elements cannot be rotated", self.head_dim)));
         }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            let Self { heads, kv_heads, .. } = self;
-            let message = format!("{kv_heads} heads of keys do not divide {heads} of queries");
-            return Err(corrupt(message));
-        }
         if self.window.is_none() && self.blocks.iter().any(|block| block.is_windowed) {
             return Err(corrupt("blocks that attend to a window lack its length"));
         }

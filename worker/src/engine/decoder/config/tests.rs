@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 use wire::Code;
+use wire::hugging_face::Tensors;
 
 use super::super::super::testing::golden::Golden;
 use super::*;
 
 fn parse(config: &Value) -> Result<Config, Fault> {
-    Description::parse(config.to_string().as_bytes()).map(|description| description.config)
+    Description::parse(config.to_string().as_bytes(), &Tensors::default())
+        .map(|description| description.config)
 }
 
 /// The config of a golden model with other values for some keys; `null` removes a key.
@@ -161,7 +163,7 @@ fn a_config_with_figures_that_no_model_has_is_refused() {
         assert_eq!(fault.code, Code::ModelCorrupt, "{name} {changes}: {fault:?}");
     }
     for text in ["", "[]", "null", "{", &"[".repeat(100_000)] {
-        let fault = Description::parse(text.as_bytes()).err().unwrap();
+        let fault = Description::parse(text.as_bytes(), &Tensors::default()).err().unwrap();
         assert_eq!(fault.code, Code::ModelCorrupt, "{fault:?}");
     }
 }

@@ -20,7 +20,7 @@ fn from_gguf(golden: &Golden, dtype: GgmlDType) -> Option<Decoder> {
 fn from_directory(golden: &Golden, held: Held, files: usize) -> Decoder {
     let files = golden.write_directory(held, files);
     let directory = Directory::open(files.path()).unwrap();
-    let description = Description::parse(&directory.config).unwrap();
+    let description = Description::of(&directory).unwrap();
     let weights = Weights::load_directory(description, &directory, &mut |_, _| {}).unwrap();
     Decoder::new(weights, golden.ctx_size, 1).unwrap()
 }

@@ -1,0 +1,184 @@
+//! Whether the agent at the other end of a connection still says anything. Every byte counts, of
+//! whatever stream: on a slow line heartbeats wait behind tokens, and tokens are signs of life too.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use wire::Timings;
+use wire::silence::Silence;
+
+use crate::ssh::Stream;
+
+/// How a connection was heard last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// It says something.
+    Heard,
+    /// Nothing for [`Timings::stale`]: nothing new is sent there.
+    Silent,
+    /// Nothing for [`Timings::dead`]: it was given up.
+    Dead,
+}
+
+/// A stream that counts how often bytes came.
+pub struct Listened {
+    inner: Stream,
+    heard: Arc<AtomicU64>,
+}
+
+/// The ear of one connection.
+pub struct Ear {
+    heard: Arc<AtomicU64>,
+    hearing: watch::Sender<Hearing>,
+}
+
+/// `stream` as before, and its ear.
+pub fn listen(stream: Stream) -> (Listened, Ear) {
+    let heard = Arc::new(AtomicU64::new(0));
+    let ear = Ear { heard: Arc::clone(&heard), hearing: watch::Sender::new(Hearing::Heard) };
+    (Listened { inner: stream, heard }, ear)
+}
+
+impl Ear {
+    /// How the connection is heard, from now on.
+    pub fn hearing(&self) -> watch::Receiver<Hearing> {
+        self.hearing.subscribe()
+    }
+
+    /// Listens until the connection is dead.
+    pub async fn until_dead(self, timings: &Timings) {
+        let pause = Silence::pause(timings.stale);
+        let mut look = tokio::time::interval(pause);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut silence, began) = (Silence::default(), Instant::now());
+        loop {
+            look.tick().await;
+            let heard = self.heard.load(Ordering::Relaxed);
+            let quiet = silence.look(heard, began.elapsed(), pause);
+            let now = match quiet.saturating_add(pause) {
+                quiet if quiet >= timings.dead.max(timings.stale) => Hearing::Dead,
+                quiet if quiet >= timings.stale => Hearing::Silent,
+                _ => Hearing::Heard,
+            };
+            self.hearing.send_if_modified(|before| std::mem::replace(before, now) != now);
+            if now == Hearing::Dead {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the connection is heard otherwise than before; for ever once it has ended, for
+/// whoever waits on it hears of that another way.
+pub async fn turn(hearing: &mut watch::Receiver<Hearing>) -> Hearing {
+    match hearing.changed().await {
+        Ok(()) => *hearing.borrow_and_update(),
+        Err(_ended) => std::future::pending().await,
+    }
+}
+
+impl AsyncRead for Listened {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.heard.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Listened {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const STALE: Duration = Duration::from_millis(100);
+
+    fn timings(dead: Duration) -> Timings {
+        Timings { stale: STALE, dead, ..Timings::default() }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_silent_until_a_byte_comes_and_then_again() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let (mut near, ear) = listen(Box::new(near));
+        let mut hearing = ear.hearing();
+        let began = Instant::now();
+        tokio::spawn(async move { ear.until_dead(&timings(Duration::from_secs(3600))).await });
+        assert_eq!(turn(&mut hearing).await, Hearing::Silent);
+        assert!(began.elapsed() >= STALE / 2, "{:?}", began.elapsed());
+        far.write_all(b"x").await.unwrap();
+        near.read_u8().await.unwrap();
+        assert_eq!(turn(&mut hearing).await, Hearing::Heard);
+        assert_eq!(turn(&mut hearing).await, Hearing::Silent);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_stays_silent_is_dead_and_one_that_speaks_never() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let (mut near, ear) = listen(Box::new(near));
+        let hearing = ear.hearing();
+        let speaks = async {
+            let mut pause = tokio::time::interval(STALE / 10);
+            for _ in 0..40 {
+                pause.tick().await;
+                far.write_all(b"x").await.unwrap();
+                near.read_u8().await.unwrap();
+            }
+        };
+        let waits = timings(STALE * 2);
+        let listening = ear.until_dead(&waits);
+        tokio::pin!(listening);
+        tokio::select! {
+            () = &mut listening => panic!("it spoke all the time"),
+            () = speaks => {}
+        }
+        listening.await;
+        assert_eq!(*hearing.borrow(), Hearing::Dead);
+    }
+}
