@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wire::text::one_line;
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef, WorkerId};
 use zeroize::Zeroizing;
@@ -14,6 +15,9 @@ use super::picker::Picker;
 use super::transcript::Transcript;
 use crate::fleet::Moment;
 use crate::output::style::Theme;
+
+/// Bytes of the line that tells what happened.
+const MAX_NOTICE_BYTES: usize = 400;
 
 /// Where keys go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -141,7 +145,7 @@ impl State {
 
     /// Tells something in the bottom line.
     pub fn tell(&mut self, text: impl Into<String>) {
-        self.notice = Some(Notice { text: text.into(), warns: false, at: self.now });
+        self.note(&text.into(), false);
     }
 
     /// Tells of something that failed.
@@ -151,8 +155,14 @@ impl State {
     }
 
     /// Tells something that somebody should look at.
-    pub fn caution(&mut self, text: String) {
-        self.notice = Some(Notice { text, warns: true, at: self.now });
+    pub fn caution(&mut self, text: impl AsRef<str>) {
+        self.note(text.as_ref(), true);
+    }
+
+    /// Everything that is told may have words of a hive in it.
+    fn note(&mut self, text: &str, warns: bool) {
+        let text = one_line(text, MAX_NOTICE_BYTES);
+        self.notice = Some(Notice { text, warns, at: self.now });
     }
 
     /// The next question takes the screen, when nothing else has it.
