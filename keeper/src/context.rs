@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
-use wire::{BuildId, Code, Fault, HiveName, text};
+use wire::{BuildId, Code, Fault, HiveName, ModelRef, text};
 
+use crate::bootstrap::Witness;
 use crate::config::Config;
 use crate::dial::Dialer;
 use crate::environment::Environment;
@@ -19,7 +20,7 @@ use crate::output::aside::Aside;
 use crate::output::style::Style;
 
 /// The surroundings of one command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// Directories, variables, terminals.
     pub environment: Environment,
@@ -43,7 +44,8 @@ impl Context {
     pub fn load(environment: Environment) -> Result<Self, Fault> {
         let (config, config_path) = Config::load(&environment)?;
         let coloured = environment.colours && environment.terminals.stderr;
-        let style = if coloured { Style::of(config.theme) } else { Style::plain() };
+        let style =
+            if coloured { Style::of(config.theme, environment.depth) } else { Style::plain() };
         let build = crate::build_id();
         let dialer = Dialer::new(&environment, config.ssh.client, &config.timings, build.clone());
         Ok(Self { environment, config, config_path, build, style, dialer })
@@ -91,13 +93,38 @@ impl Context {
     /// # Errors
     /// `HIVE_NOT_FOUND` for a name that the configuration does not have.
     pub fn way(&self, hive: &HiveName) -> Result<Way, Fault> {
+        self.way_seen_by(hive, Arc::new(Aside::new(self.style.clone())))
+    }
+
+    /// The way to one hive; `witness` sees what happens on it.
+    ///
+    /// # Errors
+    /// As [`Self::way`].
+    pub fn way_seen_by(&self, hive: &HiveName, witness: Arc<dyn Witness>) -> Result<Way, Fault> {
         if *hive == HiveName::local() {
             return Ok(Way::Local(self.local()));
         }
         let settings = self.config.hives.get(hive);
         let settings = settings.ok_or_else(|| hives::unknown(hive, &self.config))?;
-        let aside = Arc::new(Aside::new(self.style.clone()));
-        Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, aside))))
+        Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, witness))))
+    }
+
+    /// The model of a request that names none.
+    ///
+    /// # Errors
+    /// A usage error without a default where there are hives.
+    pub fn default_model(&self) -> Result<ModelRef, Failure> {
+        if let Some(name) = &self.config.default_model {
+            let model = name.resolve(self.config.known_aliases());
+            return model.map_err(|error| Failure::usage(error.to_string()));
+        }
+        if !self.config.hives.is_empty() {
+            // The demo model is for the first minutes, not for a person's own machines.
+            return Err(Failure::usage("no model was named, and none is the default")
+                .hint("rbee run -m demo \"Hello\"")
+                .hint("rbee config path  # default_model = \"…\" goes there"));
+        }
+        Ok(ModelRef::Demo)
     }
 
     /// A command for a hive's own shell, as it is typed here.
@@ -113,7 +140,7 @@ impl Context {
     /// Colours for standard output: none in a pipe.
     pub fn stdout_style(&self) -> Style {
         if self.environment.colours && self.environment.terminals.stdout {
-            Style::of(self.config.theme)
+            Style::of(self.config.theme, self.environment.depth)
         } else {
             Style::plain()
         }

@@ -12,9 +12,10 @@ use crate::config::{HiveSettings, SshClient};
 use crate::environment::{Directories, Environment};
 use crate::link::remote::{Connector, Remote};
 use crate::ssh::auth::keyring::Keyring;
-use crate::ssh::client::patience::Deadline;
+use crate::ssh::client::patience::{Clock, Deadline, Timed};
 use crate::ssh::config::{Around, resolve};
 use crate::ssh::connect::{Caller, Note, Told, connect};
+use crate::ssh::person::Person;
 use crate::ssh::resolved::Unknown;
 use crate::ssh::system;
 use crate::ssh::terminal::Terminal;
@@ -28,7 +29,8 @@ pub struct Dialer {
     client: SshClient,
     around: Around,
     may_ask: bool,
-    person: Arc<Terminal>,
+    person: Arc<dyn Person>,
+    clock: Clock,
     keyring: Arc<Keyring>,
     timings: Timings,
     dirs: Directories,
@@ -50,11 +52,13 @@ impl Dialer {
         timings: &Timings,
         build: BuildId,
     ) -> Self {
+        let clock = Clock::default();
         Self {
             client,
             around: environment.ssh.clone(),
             may_ask: environment.terminals.stderr,
-            person: Arc::new(Terminal::default()),
+            person: Arc::new(Timed::new(Arc::new(Terminal::default()), clock.clone())),
+            clock,
             keyring: Arc::new(Keyring::default()),
             timings: timings.clone(),
             dirs: environment.dirs.clone(),
@@ -62,9 +66,17 @@ impl Dialer {
         }
     }
 
+    /// Asks `person` instead of the terminal, which somebody else draws on. The person's own `ssh`
+    /// cannot ask then.
+    #[must_use]
+    pub fn asking(&self, person: Arc<dyn Person>) -> Self {
+        let person = Arc::new(Timed::new(person, self.clock.clone()));
+        Self { person, may_ask: false, ..self.clone() }
+    }
+
     /// A bound that begins now; the time that a person needs to answer is left out.
     pub fn deadline(&self, limit: Duration) -> Deadline {
-        self.person.deadline(limit)
+        Deadline::new(self.clock.clone(), limit)
     }
 
     /// The way to `hive`. With `accept_new` a host key that nobody recorded is recorded without a

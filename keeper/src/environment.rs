@@ -43,6 +43,20 @@ pub struct Terminals {
     pub stderr: bool,
 }
 
+/// How many colours a terminal has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// None, or none are welcome.
+    #[default]
+    None,
+    /// The sixteen of ECMA-48 and its bright ones.
+    Sixteen,
+    /// The 256 of xterm.
+    Indexed,
+    /// Eight bits each of red, green and blue.
+    True,
+}
+
 /// Everything outside the program that changes what it does.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -54,6 +68,10 @@ pub struct Environment {
     pub log: Option<String>,
     /// Whether colours are welcome (`NO_COLOR`, `TERM`).
     pub colours: bool,
+    /// How many colours the terminal has (`NO_COLOR`, `TERM`, `COLORTERM`).
+    pub depth: Depth,
+    /// Whether the terminal takes UTF-8 (`LC_ALL`, `LC_CTYPE`, `LANG`).
+    pub unicode: bool,
     /// Which streams are terminals.
     pub terminals: Terminals,
     /// What the ssh configuration depends on.
@@ -66,13 +84,18 @@ impl Environment {
     /// # Errors
     /// `INVALID_CONFIG` for a user without a home directory, or with one that is not UTF-8.
     pub fn read() -> Result<Self, Fault> {
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = variable("TERM").is_some_and(|term| term == "dumb");
         Ok(Self {
             dirs: directories()?,
             config_file: variable("RBEE_CONFIG").map(PathBuf::from),
             log: variable("RBEE_LOG").map(|filter| filter.to_string_lossy().into_owned()),
             colours: variable("NO_COLOR").is_none() && !dumb,
+            depth: depth(|name| variable(name).map(|text| text.to_string_lossy().into_owned())),
+            unicode: ["LC_ALL", "LC_CTYPE", "LANG"]
+                .into_iter()
+                .find_map(variable)
+                .is_none_or(|locale| is_utf8(&locale.to_string_lossy())),
             terminals: Terminals {
                 stdin: std::io::stdin().is_terminal(),
                 stdout: std::io::stdout().is_terminal(),
@@ -91,6 +114,12 @@ impl Environment {
         }
     }
 
+    /// Whether somebody sits at a terminal that can be drawn on.
+    pub fn is_interactive(&self) -> bool {
+        let Terminals { stdin, stdout, stderr } = self.terminals;
+        stdin && stdout && stderr
+    }
+
     /// Columns of the terminal that standard output is, when it is one.
     pub fn stdout_width(&self) -> Option<usize> {
         if !self.terminals.stdout {
@@ -99,6 +128,25 @@ impl Environment {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
         (size.ws_col > 0).then(|| usize::from(size.ws_col))
     }
+}
+
+/// How many colours the terminal has, as far as the variables say.
+fn depth(variable: impl Fn(&str) -> Option<String>) -> Depth {
+    let term = variable("TERM").unwrap_or_default();
+    if variable("NO_COLOR").is_some() || term == "dumb" {
+        return Depth::None;
+    }
+    let named = variable("COLORTERM").unwrap_or_default();
+    if matches!(named.as_str(), "truecolor" | "24bit") || term.ends_with("-direct") {
+        return Depth::True;
+    }
+    if term.contains("256color") { Depth::Indexed } else { Depth::Sixteen }
+}
+
+/// Whether a locale's encoding is UTF-8; without a word for the encoding it is not known to be.
+fn is_utf8(locale: &str) -> bool {
+    let lower = locale.to_ascii_lowercase();
+    lower.contains("utf-8") || lower.contains("utf8")
 }
 
 /// OpenSSH takes the home directory from the system's list of users, not from `HOME`, and so must
@@ -175,6 +223,20 @@ mod tests {
         assert_eq!(user_of(users, 1000), Some(("ada".to_owned(), "/home/ada".into())));
         assert_eq!(user_of(users, 0).unwrap().0, "root");
         assert_eq!(user_of(users, 7), None);
+    }
+
+    #[test]
+    fn a_terminal_has_the_colours_that_its_variables_say() {
+        let depth_of = |pairs: &[(&str, &str)]| {
+            let found = |name: &str| pairs.iter().find(|(key, _)| *key == name);
+            depth(|name| found(name).map(|(_, value)| (*value).to_owned()))
+        };
+        assert_eq!(depth_of(&[("TERM", "xterm"), ("COLORTERM", "truecolor")]), Depth::True);
+        assert_eq!(depth_of(&[("TERM", "tmux-256color")]), Depth::Indexed);
+        assert_eq!(depth_of(&[("TERM", "linux")]), Depth::Sixteen);
+        assert_eq!(depth_of(&[("TERM", "dumb"), ("COLORTERM", "truecolor")]), Depth::None);
+        assert_eq!(depth_of(&[("TERM", "xterm-256color"), ("NO_COLOR", "1")]), Depth::None);
+        assert!(is_utf8("de_DE.UTF-8") && is_utf8("C.utf8") && !is_utf8("POSIX"));
     }
 
     #[test]

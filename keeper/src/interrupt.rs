@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use wire::{Code, Fault};
 
 use crate::platform;
@@ -9,12 +10,21 @@ use crate::platform;
 /// Signals that ask the program to end. From its making on they no longer end it by themselves.
 #[derive(Debug)]
 pub struct Interrupts {
-    keyboard: Signal,
+    keyboard: Keyboard,
     /// Absent where a signal to end may end the program as it always does.
     terminate: Option<Signal>,
     /// Sent when the terminal closes; absent too where somebody wants the program to outlive that
     /// (`nohup`).
     hangup: Option<Signal>,
+}
+
+/// Where Ctrl-C comes from.
+#[derive(Debug)]
+enum Keyboard {
+    /// The terminal makes it a signal.
+    Signal(Signal),
+    /// Who reads the keys themselves passes it on.
+    Told(mpsc::Receiver<()>),
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Fault> {
@@ -67,13 +77,25 @@ impl Interrupts {
     /// # Errors
     /// As [`Self::listen`].
     pub fn listen_to_the_keyboard() -> Result<Self, Fault> {
-        Ok(Self { keyboard: listen(SignalKind::interrupt())?, terminate: None, hangup: None })
+        let keyboard = Keyboard::Signal(listen(SignalKind::interrupt())?);
+        Ok(Self { keyboard, terminate: None, hangup: None })
+    }
+
+    /// Those that somebody passes on who reads the keys; no signal is listened to.
+    pub fn told(by: mpsc::Receiver<()>) -> Self {
+        Self { keyboard: Keyboard::Told(by), terminate: None, hangup: None }
     }
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
+        let keyboard = async {
+            match &mut self.keyboard {
+                Keyboard::Signal(signal) => signal.recv().await,
+                Keyboard::Told(by) => by.recv().await,
+            }
+        };
         tokio::select! {
-            _ = self.keyboard.recv() => {}
+            _ = keyboard => {}
             () = received(self.terminate.as_mut()) => {}
             () = received(self.hangup.as_mut()) => {}
         }

@@ -23,6 +23,7 @@ pub mod platform;
 pub mod prompt;
 pub mod role;
 pub mod ssh;
+pub mod tui;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

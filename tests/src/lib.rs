@@ -10,6 +10,7 @@ pub mod http;
 pub mod lab;
 pub mod procs;
 pub mod sandbox;
+pub mod seat;
 pub mod synthetic;
 pub mod terminal;
 pub mod wait;
@@ -17,5 +18,6 @@ pub mod watcher;
 
 pub use fleet::Fleet;
 pub use sandbox::{Finished, Sandbox};
+pub use seat::Seat;
 pub use terminal::Terminal;
 pub use wait::wait_until;

@@ -208,6 +208,30 @@ fn each_library_stays_in_its_room() {
             &["tokio", "std::fs", "Instant::now", "SystemTime", "hyper", "axum"],
         ),
         (
+            "ratatui draws in one room",
+            &["wire/src", "agent/src", "worker/src", "keeper/src"],
+            &["keeper/src/tui"],
+            &["ratatui", "crossterm"],
+        ),
+        (
+            "the TUI stands beside the commands",
+            &["keeper/src/tui"],
+            &[],
+            &["crate::cli"],
+        ),
+        (
+            "the core of the TUI has no runtime, no files and no clock of its own",
+            &["keeper/src/tui"],
+            &[
+                "keeper/src/tui/links.rs",
+                "keeper/src/tui/mod.rs",
+                "keeper/src/tui/person.rs",
+                "keeper/src/tui/screen.rs",
+                "keeper/src/tui/view/tests.rs",
+            ],
+            &["tokio", "std::fs", "Instant", "SystemTime"],
+        ),
+        (
             "russh lives behind the contract of ssh",
             &["wire/src", "agent/src", "worker/src", "keeper/src"],
             &["keeper/src/ssh"],

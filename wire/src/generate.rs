@@ -287,6 +287,13 @@ pub struct Choice {
     pub finish_reason: Option<FinishReason>,
 }
 
+impl Choice {
+    /// What it adds to the answer, whichever route it came from.
+    pub fn answer(&self) -> &str {
+        if self.text.is_empty() { &self.delta.content } else { &self.text }
+    }
+}
+
 /// Tokens that a request used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

@@ -55,7 +55,7 @@ pub struct Wish {
 }
 
 /// Where a request went.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Placed {
     /// Which request.
     pub request: RequestId,
@@ -70,7 +70,7 @@ pub struct Placed {
 }
 
 /// How an answer ended.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ending {
     /// Why, in the worker's words.
     pub finish_reason: Option<FinishReason>,

@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Stop all workers and the agents, on all hives.
 ///
 /// Active requests may finish first, for the time of `down_drain_ms` in the configuration.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Args {
     /// Only on this hive.
     #[arg(long, value_name = "NAME")]

@@ -30,6 +30,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::event::Event;
 use crate::output::style::Style;
+use crate::tui;
+use crate::tui::event::Leave;
 
 /// Version, build and target: what `--version` says.
 const LONG_VERSION: &str = concat!(
@@ -45,7 +47,7 @@ const LONG_VERSION: &str = concat!(
 ///
 /// The first command that needs it starts an agent in the background; the agent starts a worker
 /// for each model, keeps it loaded between commands, and unloads it when nobody asks. `rbee down`
-/// ends all of it.
+/// ends all of it. Without a command, at a terminal, it shows all hives live and lets you chat.
 #[derive(Debug, Parser)]
 #[command(
     name = "rbee",
@@ -77,6 +79,9 @@ enum Command {
 
 /// Parses the arguments, does what they say, and shows what failed.
 pub fn main(args: &[OsString]) -> Exit {
+    if args.is_empty() && Environment::read().is_ok_and(|around| around.is_interactive()) {
+        return configured(Json::Off, open);
+    }
     match parse(args) {
         Ok(cli) => run(&cli),
         Err(error) => refused(&error, args),
@@ -97,23 +102,35 @@ fn run(cli: &Cli) -> Exit {
         Command::Config(args) if args.wants_only_the_path() => config::path(),
         _ => return run_configured(cli),
     };
-    shown(cli, outcome, &Style::plain())
+    shown(cli.command.json(), outcome, &Style::plain())
 }
 
 fn run_configured(cli: &Cli) -> Exit {
+    configured(cli.command.json(), |context| dispatch(cli, context))
+}
+
+/// The TUI, and what it leaves to be done when it is closed.
+fn open(context: &Context) -> Result<(), Failure> {
+    match tui::open(context)? {
+        Leave::Keep => Ok(()),
+        Leave::Stop => down::run(&down::Args::default(), context),
+    }
+}
+
+fn configured(json: Json, part: impl FnOnce(&Context) -> Result<(), Failure>) -> Exit {
     let plain = Style::plain();
     let environment = match Environment::read() {
         Ok(environment) => environment,
-        Err(fault) => return shown(cli, Err(fault.into()), &plain),
+        Err(fault) => return shown(json, Err(fault.into()), &plain),
     };
     // Held until the end: dropping it writes the rest of the log.
     let log = match crate::log::start(&environment) {
         Ok(log) => log,
-        Err(fault) => return shown(cli, Err(fault.into()), &plain),
+        Err(fault) => return shown(json, Err(fault.into()), &plain),
     };
     let exit = match Context::load(environment) {
-        Ok(context) => shown(cli, dispatch(cli, &context), &context.style),
-        Err(fault) => shown(cli, Err(fault.into()), &plain),
+        Ok(context) => shown(json, part(&context), &context.style),
+        Err(fault) => shown(json, Err(fault.into()), &plain),
     };
     drop(log);
     exit
@@ -166,10 +183,10 @@ impl Command {
     }
 }
 
-fn shown(cli: &Cli, outcome: Result<(), Failure>, style: &Style) -> Exit {
+fn shown(json: Json, outcome: Result<(), Failure>, style: &Style) -> Exit {
     match outcome {
         Ok(()) => Exit::Ok,
-        Err(failure) => show(&failure, cli.command.json(), style),
+        Err(failure) => show(&failure, json, style),
     }
 }
 

@@ -115,16 +115,7 @@ impl ModelArgs {
             }
             return Ok(model);
         }
-        if let Some(name) = &context.config.default_model {
-            return name.resolve(aliases).map_err(|error| Failure::usage(error.to_string()));
-        }
-        if !context.config.hives.is_empty() {
-            // The demo model is for the first minutes, not for a person's own machines.
-            return Err(Failure::usage("no model was named, and none is the default")
-                .hint("rbee run -m demo \"Hello\"")
-                .hint("rbee config path  # default_model = \"…\" goes there"));
-        }
-        Ok(ModelRef::Demo)
+        context.default_model()
     }
 
     /// A path is a file of this machine; on another one the same path would be another file.

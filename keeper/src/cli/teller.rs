@@ -135,7 +135,7 @@ impl<'a> Teller<'a> {
             text.push_str(reasoning);
             self.last = Last::Reasoning;
         }
-        let answer = answer_of(choice);
+        let answer = choice.answer();
         if !answer.is_empty() {
             if self.last == Last::Reasoning {
                 text.push_str("\n\n");
@@ -149,7 +149,7 @@ impl<'a> Teller<'a> {
     async fn tell_events(&mut self, choice: &Choice) -> Result<(), Failure> {
         let reasoning = &choice.delta.reasoning_content;
         let text = if reasoning.is_empty() {
-            answer_of(choice)
+            choice.answer()
         } else if self.form.think {
             reasoning.as_str()
         } else {
@@ -173,11 +173,6 @@ impl<'a> Teller<'a> {
         lines.extend(calls.map(|call| Event::tool_call(call).line()));
         if lines.is_empty() { Ok(()) } else { self.write(lines).await }
     }
-}
-
-/// What a chunk adds to the answer, whichever route it came from.
-fn answer_of(choice: &Choice) -> &str {
-    if choice.text.is_empty() { &choice.delta.content } else { &choice.text }
 }
 
 impl Audience for Teller<'_> {
@@ -257,7 +252,7 @@ impl Audience for Teller<'_> {
     async fn chunk(&mut self, chunk: &Chunk) -> Result<(), Failure> {
         let Some(choice) = chunk.choices.first() else { return Ok(()) };
         self.tokens = self.tokens.saturating_add(choice.token_ids.len());
-        self.answer.push_str(answer_of(choice));
+        self.answer.push_str(choice.answer());
         if self.form.json { self.tell_events(choice).await } else { self.tell_text(choice).await }
     }
 }

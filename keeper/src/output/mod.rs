@@ -3,6 +3,7 @@
 pub mod aside;
 pub mod clock;
 pub mod event;
+pub mod looks;
 pub mod pipe;
 pub mod progress;
 pub mod style;

@@ -1,11 +1,13 @@
 //! Colours by meaning: a theme gives each role its looks, and a pipe gets none.
 
-use anstyle::{AnsiColor, Effects};
 use serde::{Deserialize, Serialize};
+
+use super::looks::Looks;
+use crate::environment::Depth;
 
 /// The themes that every build carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Theme {
     /// For a dark background.
     #[default]
@@ -14,79 +16,105 @@ pub enum Theme {
     Light,
     /// Without colours.
     Mono,
+    /// With as much contrast as there can be.
+    HighContrast,
+    /// With the sixteen colours that the terminal's user chose.
+    Sixteen,
+    /// Without telling red from green.
+    ColourBlind,
 }
 
 impl Theme {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Dark, Self::Light, Self::HighContrast, Self::ColourBlind, Self::Sixteen, Self::Mono];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dark => "dark",
+            Self::Light => "light",
+            Self::Mono => "mono",
+            Self::HighContrast => "high-contrast",
+            Self::Sixteen => "sixteen",
+            Self::ColourBlind => "colour-blind",
+        }
+    }
+
     /// Its file, as it was when the program was built.
     fn source(self) -> &'static str {
         match self {
             Self::Dark => include_str!("../../../themes/dark.toml"),
             Self::Light => include_str!("../../../themes/light.toml"),
             Self::Mono => include_str!("../../../themes/mono.toml"),
+            Self::HighContrast => include_str!("../../../themes/high-contrast.toml"),
+            Self::Sixteen => include_str!("../../../themes/sixteen.toml"),
+            Self::ColourBlind => include_str!("../../../themes/colour-blind.toml"),
         }
     }
-}
 
-/// A theme's file.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Roles {
-    error: Looks,
-    warning: Looks,
-    ok: Looks,
-    hint: Looks,
-    accent: Looks,
-    muted: Looks,
-}
-
-/// The looks of one role, written as words.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-struct Looks(anstyle::Style);
-
-impl TryFrom<String> for Looks {
-    type Error = String;
-
-    fn try_from(words: String) -> Result<Self, String> {
-        words.split_whitespace().try_fold(Self::default(), |looks, word| {
-            looks.with(word).ok_or_else(|| format!("`{word}` is neither an effect nor a colour"))
-        })
+    /// Its roles on a terminal of that many colours. Themes are part of the program and tested, so
+    /// that one which cannot be read only costs its colours.
+    pub fn roles(self, depth: Depth) -> Roles {
+        toml::from_str::<Roles>(self.source()).unwrap_or_default().at(depth)
     }
 }
 
-impl Looks {
-    fn with(self, word: &str) -> Option<Self> {
-        let effect = match word {
-            "bold" => Some(Effects::BOLD),
-            "dim" => Some(Effects::DIMMED),
-            "italic" => Some(Effects::ITALIC),
-            "underline" => Some(Effects::UNDERLINE),
-            _ => None,
-        };
-        if let Some(effect) = effect {
-            return Some(Self(self.0.effects(self.0.get_effects().insert(effect))));
+/// Makes the roles of a theme's file, each with its looks.
+macro_rules! roles {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// A theme's file: what each kind of text looks like.
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Roles {
+            $($(#[$doc])* pub $name: Looks,)*
         }
-        let (name, bright) = match word.strip_prefix("bright-") {
-            Some(name) => (name, true),
-            None => (word, false),
-        };
-        let colour = match name {
-            "black" => AnsiColor::Black,
-            "red" => AnsiColor::Red,
-            "green" => AnsiColor::Green,
-            "yellow" => AnsiColor::Yellow,
-            "blue" => AnsiColor::Blue,
-            "magenta" => AnsiColor::Magenta,
-            "cyan" => AnsiColor::Cyan,
-            "white" => AnsiColor::White,
-            _ => return None,
-        };
-        Some(Self(self.0.fg_color(Some(colour.bright(bright).into()))))
-    }
 
-    fn paint(self, text: &str) -> String {
-        format!("{}{text}{}", self.0.render(), self.0.render_reset())
-    }
+        impl Roles {
+            fn at(self, depth: Depth) -> Self {
+                Self { $($name: self.$name.at(depth),)* }
+            }
+        }
+    };
+}
+
+roles! {
+    /// What failed.
+    error,
+    /// What somebody should look at.
+    warning,
+    /// What is as it should be.
+    ok,
+    /// What to do next.
+    hint,
+    /// What stands out without being good or bad.
+    accent,
+    /// What may be passed over.
+    muted,
+    /// Everything else on the screen, and what is behind it.
+    text,
+    /// The frame of a panel.
+    border,
+    /// The frame of the panel that keys go to.
+    focus,
+    /// The name of a panel.
+    title,
+    /// The row that is chosen.
+    selected,
+    /// What the person said.
+    person,
+    /// What the model said, its name.
+    model,
+    /// A heading of an answer.
+    heading,
+    /// Code of an answer.
+    code,
+    /// A quotation of an answer.
+    quote,
+    /// The full part of a bar.
+    bar,
+    /// The empty part of a bar.
+    track,
 }
 
 /// Paints text by its role, or leaves it as it is.
@@ -101,10 +129,9 @@ impl Style {
         Self::default()
     }
 
-    /// The colours of a theme. Themes are part of the program and tested, so that one which cannot
-    /// be read only costs its colours.
-    pub fn of(theme: Theme) -> Self {
-        Self { roles: toml::from_str(theme.source()).unwrap_or_default() }
+    /// The colours of a theme.
+    pub fn of(theme: Theme, depth: Depth) -> Self {
+        Self { roles: theme.roles(depth) }
     }
 
     /// What failed.
@@ -144,16 +171,18 @@ mod tests {
 
     #[test]
     fn every_theme_names_every_role_with_known_words() {
-        for theme in [Theme::Dark, Theme::Light, Theme::Mono] {
+        for theme in Theme::ALL {
             let roles: Roles = toml::from_str(theme.source()).unwrap();
             assert_ne!(roles.error, Looks::default(), "{theme:?}: an error stands out");
+            assert_ne!(roles.selected, Looks::default(), "{theme:?}: the chosen row stands out");
+            let written = toml::Value::try_from(theme).unwrap();
+            assert_eq!(written.as_str(), Some(theme.name()));
         }
-        assert!(Looks::try_from("bold pink".to_owned()).is_err());
     }
 
     #[test]
     fn the_theme_without_colours_has_none() {
-        let style = Style::of(Theme::Mono);
+        let style = Style::of(Theme::Mono, Depth::True);
         let painted = format!("{}{}{}", style.error("x"), style.hint("x"), style.muted("x"));
         assert!(!painted.contains("\u{1b}[3") && !painted.contains("\u{1b}[9"), "{painted:?}");
     }

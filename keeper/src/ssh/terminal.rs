@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rpassword::ConfigBuilder;
@@ -15,7 +14,6 @@ use tokio::sync::{Mutex, oneshot};
 use wire::text::one_line;
 use zeroize::Zeroizing;
 
-use super::client::patience::{Clock, Deadline};
 use super::person::{NewHostKey, Person};
 
 /// The terminal of this process, whatever its standard streams are.
@@ -31,20 +29,11 @@ const MAX_QUESTION_BYTES: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Terminal {
     turn: Mutex<()>,
-    clock: Clock,
-}
-
-impl Terminal {
-    /// A bound that begins now. While a question is open its time stands still.
-    pub fn deadline(&self, limit: Duration) -> Deadline {
-        Deadline::new(self.clock.clone(), limit)
-    }
 }
 
 impl Person for Terminal {
     fn trusts<'a>(&'a self, key: &'a NewHostKey) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            let _pause = self.clock.pause();
             let _turn = self.turn.lock().await;
             let again = || "Please type yes or no: ".to_owned();
             let questions = std::iter::once(introduction(key)).chain(std::iter::repeat_with(again));
@@ -66,7 +55,6 @@ impl Person for Terminal {
         echo: bool,
     ) -> BoxFuture<'a, Option<Zeroizing<String>>> {
         Box::pin(async move {
-            let _pause = self.clock.pause();
             let _turn = self.turn.lock().await;
             ask(one_line(prompt, MAX_QUESTION_BYTES), echo).await
         })

@@ -100,6 +100,10 @@ fn passing(context: &Context, hives: usize) -> Arc<Steps> {
 fn shown(context: &Context, form: Form) -> Arc<Steps> {
     let terminal = context.environment.terminals.stderr;
     let coloured = context.environment.colours && terminal;
-    let style = if coloured { Style::of(context.config.theme) } else { Style::plain() };
+    let style = if coloured {
+        Style::of(context.config.theme, context.environment.depth)
+    } else {
+        Style::plain()
+    };
     Arc::new(Steps::new(form, style))
 }

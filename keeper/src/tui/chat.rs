@@ -1,0 +1,332 @@
+//! A conversation: what was said, what is being said, and what is written next. Pure.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wire::generate::{ChatRole, FinishReason, Message};
+use wire::worker::WorkerInfo;
+use wire::{Fault, HiveName, ModelRef};
+
+use super::editor::Editor;
+use super::event::{AskId, News, Piece, Wanted};
+use crate::ask::{Ending, Placed};
+use crate::fleet::Moment;
+
+/// Messages that can be called back into the editor.
+const MAX_HISTORY: usize = 200;
+
+/// With whom the person talks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partner {
+    /// Which model.
+    pub model: ModelRef,
+    /// Only there, when the person chose a worker.
+    pub hive: Option<HiveName>,
+}
+
+/// A conversation.
+#[derive(Debug, Default)]
+pub struct Chat {
+    /// With whom.
+    pub partner: Option<Partner>,
+    /// What was said, oldest first. The last may go on.
+    pub turns: Vec<Turn>,
+    /// What is written next.
+    pub draft: Editor,
+    /// Whether reasoning is shown.
+    pub reasoning: bool,
+    /// Messages that were sent, newest first, and which of them is in the editor.
+    history: VecDeque<String>,
+    recalled: Option<usize>,
+    asked: AskId,
+}
+
+/// A question and its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// Which request.
+    pub id: AskId,
+    /// The question.
+    pub question: String,
+    /// Whom it went to.
+    pub model: ModelRef,
+    /// The answer as far as it came.
+    pub answer: String,
+    /// The reasoning as far as it came.
+    pub reasoning: String,
+    /// Where it was answered.
+    pub placed: Option<Box<Placed>>,
+    /// How it goes.
+    pub phase: Phase,
+    /// When it was asked.
+    pub asked: Moment,
+    /// When its first and its last token came.
+    pub tokens_came: Option<(Moment, Moment)>,
+    /// Tokens that came.
+    pub tokens: usize,
+}
+
+/// How an answer goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// A worker is looked for.
+    Placing,
+    /// Its worker is not ready yet.
+    Waiting(Box<WorkerInfo>),
+    /// All slots are taken.
+    Retrying(Duration),
+    /// So many are served before it.
+    Queued(u64),
+    /// It comes.
+    Coming,
+    /// The person cancelled it; its hive has not said that it ended.
+    Cancelling,
+    /// It is complete.
+    Done(Ending),
+    /// The person ended it.
+    Cancelled,
+    /// Something else did.
+    Failed(Fault),
+}
+
+impl Turn {
+    /// Whether more of it may come.
+    pub fn goes_on(&self) -> bool {
+        !matches!(self.phase, Phase::Done(_) | Phase::Cancelled | Phase::Failed(_))
+    }
+
+    /// From the question to the first token.
+    pub fn first_token(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Done(ending) => ending.first_token,
+            _ => self.tokens_came.map(|(first, _)| first.saturating_sub(self.asked)),
+        }
+    }
+
+    /// Tokens a second: the worker's own figure when it is over, else as they come here.
+    #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+    pub fn rate(&self) -> Option<f64> {
+        // The first token comes out of the prefill; decoding makes the others.
+        let (tokens, seconds) = match &self.phase {
+            Phase::Done(ending) => {
+                let tokens = ending.usage.completion_tokens.saturating_sub(1);
+                (f64::from(tokens), ending.timings.decode_ms / 1000.0)
+            }
+            _ => {
+                let (first, last) = self.tokens_came?;
+                (self.tokens.saturating_sub(1) as f64, last.saturating_sub(first).as_secs_f64())
+            }
+        };
+        (tokens > 0.0 && seconds > 0.0).then(|| tokens / seconds)
+    }
+
+    /// Tokens of the context that are used and that there are; known when it is complete.
+    pub fn context(&self) -> Option<(u32, u32)> {
+        let Phase::Done(ending) = &self.phase else { return None };
+        let size = self.placed.as_ref()?.worker.spec.ctx_size;
+        (ending.usage.total_tokens > 0).then_some((ending.usage.total_tokens, size))
+    }
+
+    /// Whether the context's end cut it short.
+    pub fn is_cut(&self) -> bool {
+        matches!(&self.phase, Phase::Done(end) if end.finish_reason == Some(FinishReason::Length))
+    }
+
+    /// Whether it is part of the conversation: one that was stopped is, as far as it came.
+    fn counts(&self) -> bool {
+        matches!(self.phase, Phase::Done(_)) || !self.answer.is_empty()
+    }
+}
+
+impl Chat {
+    /// A conversation with somebody, in which nothing was said.
+    pub fn with(partner: Option<Partner>) -> Self {
+        Self { partner, ..Self::default() }
+    }
+
+    /// The turn that goes on.
+    pub fn running(&self) -> Option<&Turn> {
+        self.turns.last().filter(|turn| turn.goes_on())
+    }
+
+    /// Sends what is written; what shall be asked, or nothing when there is nothing to ask or
+    /// nobody to ask it.
+    pub fn send(&mut self, now: Moment) -> Option<Wanted> {
+        if self.running().is_some() || self.draft.text().trim().is_empty() {
+            return None;
+        }
+        let partner = self.partner.clone()?;
+        let question = self.draft.take();
+        self.recalled = None;
+        if self.history.front() != Some(&question) {
+            self.history.push_front(question.clone());
+            self.history.truncate(MAX_HISTORY);
+        }
+        let mut messages: Vec<Message> = Vec::new();
+        for turn in self.turns.iter().filter(|turn| turn.counts()) {
+            messages.push(Message::new(ChatRole::User, &turn.question));
+            messages.push(Message::new(ChatRole::Assistant, &turn.answer));
+        }
+        messages.push(Message::new(ChatRole::User, &question));
+        self.asked += 1;
+        self.turns.push(Turn {
+            id: self.asked,
+            question,
+            model: partner.model.clone(),
+            answer: String::new(),
+            reasoning: String::new(),
+            placed: None,
+            phase: Phase::Placing,
+            asked: now,
+            tokens_came: None,
+            tokens: 0,
+        });
+        Some(Wanted { id: self.asked, model: partner.model, hive: partner.hive, messages })
+    }
+
+    /// Takes news of a request; one that is not of this conversation any more changes nothing.
+    pub fn take(&mut self, id: AskId, news: News, now: Moment) {
+        let Some(turn) = self.turns.iter_mut().rev().find(|turn| turn.id == id) else { return };
+        let cancelling = turn.phase == Phase::Cancelling;
+        match news {
+            News::Ended(outcome) => {
+                turn.phase = match outcome {
+                    Ok(ending) => Phase::Done(ending),
+                    Err(None) => Phase::Cancelled,
+                    Err(Some(fault)) => Phase::Failed(fault),
+                };
+            }
+            News::Piece(piece) => turn.add(&piece, now),
+            News::Placed(placed) => {
+                turn.placed = Some(placed);
+                if !cancelling {
+                    turn.phase = Phase::Coming;
+                }
+            }
+            News::Waits(worker) if !cancelling => turn.phase = Phase::Waiting(worker),
+            News::Retries(_, pause) if !cancelling => turn.phase = Phase::Retrying(pause),
+            News::Queued(ahead) if turn.phase == Phase::Coming || turn.is_queued() => {
+                turn.phase = Phase::Queued(ahead);
+            }
+            News::Waits(_)
+            | News::Retries(..)
+            | News::Absent(..)
+            | News::Queued(_)
+            | News::Silent(..) => {}
+        }
+    }
+
+    /// Ends the answer that goes on; which request it is.
+    pub fn cancel(&mut self) -> Option<AskId> {
+        let turn = self.turns.last_mut().filter(|turn| turn.goes_on())?;
+        turn.phase = Phase::Cancelling;
+        Some(turn.id)
+    }
+
+    /// Forgets what was said.
+    pub fn forget(&mut self) {
+        self.turns.clear();
+    }
+
+    /// Puts an older message into the editor, or a newer one.
+    pub fn recall(&mut self, older: bool) {
+        let next = match (self.recalled, older) {
+            (None, true) => Some(0),
+            (Some(index), true) => Some(index + 1),
+            (Some(index), false) => index.checked_sub(1),
+            (None, false) => return,
+        };
+        match next {
+            Some(index) => {
+                let Some(text) = self.history.get(index) else { return };
+                self.draft.set(text);
+            }
+            None => drop(self.draft.take()),
+        }
+        self.recalled = next;
+    }
+}
+
+impl Turn {
+    fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Queued(_))
+    }
+
+    fn add(&mut self, piece: &Piece, now: Moment) {
+        if self.is_queued() {
+            self.phase = Phase::Coming;
+        }
+        self.answer.push_str(&piece.answer);
+        self.reasoning.push_str(&piece.reasoning);
+        if piece.tokens > 0 {
+            self.tokens += piece.tokens;
+            let first = self.tokens_came.map_or(now, |(first, _)| first);
+            self.tokens_came = Some((first, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Code;
+
+    fn chat() -> Chat {
+        let partner = Partner { model: ModelRef::Demo, hive: None };
+        Chat::with(Some(partner))
+    }
+
+    fn piece(text: &str) -> News {
+        News::Piece(Piece { answer: text.to_owned(), reasoning: String::new(), tokens: 1 })
+    }
+
+    fn at(ms: u64) -> Moment {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_cancelled_answer_is_kept_as_far_as_it_came_and_goes_on_in_the_conversation() {
+        let mut chat = chat();
+        chat.draft.insert("tell");
+        let wanted = chat.send(at(0)).unwrap();
+        chat.take(wanted.id, piece("once upon"), at(10));
+        assert_eq!(chat.cancel(), Some(wanted.id));
+        chat.take(wanted.id, piece(" a"), at(11));
+        chat.take(wanted.id, News::Ended(Err(None)), at(12));
+        assert_eq!(chat.cancel(), None);
+        chat.draft.insert("more");
+        let said: Vec<String> = chat
+            .send(at(20))
+            .unwrap()
+            .messages
+            .into_iter()
+            .map(|message| message.content)
+            .collect();
+        assert_eq!(said, ["tell", "once upon a", "more"]);
+    }
+
+    #[test]
+    fn a_question_that_failed_without_an_answer_is_not_asked_again_with_the_next() {
+        let mut chat = chat();
+        chat.draft.insert("lost");
+        let wanted = chat.send(at(0)).unwrap();
+        assert!(chat.send(at(1)).is_none(), "one at a time");
+        let fault = Fault::new(Code::HiveUnreachable, "gone");
+        chat.take(wanted.id, News::Ended(Err(Some(fault))), at(2));
+        chat.draft.insert("again");
+        assert_eq!(chat.send(at(3)).unwrap().messages.len(), 1);
+    }
+
+    #[test]
+    fn tokens_a_second_are_those_after_the_first() {
+        let mut chat = chat();
+        chat.draft.insert("x");
+        let id = chat.send(at(0)).unwrap().id;
+        for ms in [100, 200, 300] {
+            chat.take(id, piece("a"), at(ms));
+        }
+        let turn = chat.running().unwrap();
+        assert_eq!(turn.first_token(), Some(at(100)));
+        assert!((turn.rate().unwrap() - 10.0).abs() < 1e-9);
+    }
+}

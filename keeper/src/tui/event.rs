@@ -1,0 +1,166 @@
+//! What happens to the TUI, and what it wants done: everything that crosses its pure core.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+use wire::worker::WorkerInfo;
+use wire::{Fault, HiveName, ModelRef, WorkerId};
+use zeroize::Zeroizing;
+
+use super::board::Board;
+use crate::ask::{Ending, Placed};
+use wire::generate::Message;
+
+/// Which of the requests of this program.
+pub type AskId = u64;
+/// Which of the questions to the person.
+pub type QuestionId = u64;
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// Text was pasted.
+    Paste(String),
+    /// The terminal has another size: columns, rows.
+    Resized(u16, u16),
+    /// Time passed.
+    Tick,
+    /// The latest of what is known of the hives.
+    Board(Arc<Board>),
+    /// News of a request.
+    Answer(AskId, News),
+    /// A server asks something that only a person can answer.
+    Question(Question),
+    /// Something was done that was asked for, or could not be; one line for the person.
+    Done(Result<String, Fault>),
+}
+
+/// News of a request.
+#[derive(Debug)]
+pub enum News {
+    /// Its worker is not ready yet.
+    Waits(Box<WorkerInfo>),
+    /// All slots are taken; it is sent again after the pause.
+    Retries(Fault, Duration),
+    /// So many are served before it.
+    Queued(u64),
+    /// Its hive has been silent for so long; none: it is heard again.
+    Silent(HiveName, Option<Duration>),
+    /// A hive that could have taken part does not.
+    Absent(HiveName, Fault),
+    /// A worker took it.
+    Placed(Box<Placed>),
+    /// A piece of the answer.
+    Piece(Piece),
+    /// It is over; none when the person ended it.
+    Ended(Result<Ending, Option<Fault>>),
+}
+
+/// A piece of an answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Text of the answer.
+    pub answer: String,
+    /// Text of the model's reasoning.
+    pub reasoning: String,
+    /// Tokens that it stands for.
+    pub tokens: usize,
+}
+
+/// A question that only a person can answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Which one.
+    pub id: QuestionId,
+    /// Its lines, clean.
+    pub lines: Vec<String>,
+    /// How it is answered.
+    pub form: Form,
+}
+
+/// How a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// With yes or no.
+    YesNo,
+    /// With a line; what is typed is shown or not.
+    Line {
+        /// Whether it is.
+        shown: bool,
+    },
+}
+
+/// Something shall be done.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// A conversation shall be continued.
+    Ask(Box<Wanted>),
+    /// A request shall end on its hive.
+    Cancel(AskId),
+    /// The hives that are not there shall be tried now.
+    LookAgain,
+    /// A question is answered; none gives it up.
+    Reply(QuestionId, Option<Zeroizing<String>>),
+    /// Something shall be done to a hive.
+    Operate(Operation),
+    /// The program shall be stopped as Ctrl-Z does.
+    Suspend,
+    /// Everything shall be drawn anew.
+    Redraw,
+    /// The program shall end.
+    Leave(Leave),
+}
+
+/// Something that can be done to a hive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Stops a worker; its requests may finish first.
+    StopWorker(HiveName, WorkerId),
+    /// Starts an agent, and installs this build where it is missing.
+    StartAgent(HiveName),
+}
+
+impl Operation {
+    /// What it does, as a question.
+    pub fn question(&self) -> String {
+        match self {
+            Self::StopWorker(hive, id) => format!("Stop {id} on {hive} and unload its model?"),
+            Self::StartAgent(hive) => format!("Start the agent of {hive}?"),
+        }
+    }
+
+    /// The command that does the same.
+    pub fn command(&self) -> String {
+        match self {
+            Self::StopWorker(hive, id) => format!("rbee worker stop --hive {hive} {id}"),
+            // Looking at this machine starts its agent.
+            Self::StartAgent(hive) if *hive == HiveName::local() => "rbee doctor".to_owned(),
+            Self::StartAgent(hive) => format!("rbee hive start {hive}"),
+        }
+    }
+}
+
+/// How the program is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// What is loaded stays loaded.
+    Keep,
+    /// Everything that rbee started ends.
+    Stop,
+}
+
+/// A conversation to continue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Which request this is.
+    pub id: AskId,
+    /// By which model.
+    pub model: ModelRef,
+    /// Only there, when the person said so.
+    pub hive: Option<HiveName>,
+    /// What was said, oldest first.
+    pub messages: Vec<Message>,
+}

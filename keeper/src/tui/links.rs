@@ -1,0 +1,345 @@
+//! The side of the hives, on a thread of its own: they are followed, and effects are carried out
+//! there, so that nothing on the way to a hive can hold up a key.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, LocalSet};
+use wire::generate::{Chunk, Prompt};
+use wire::worker::{StopRequest, WorkerInfo};
+use wire::{Code, Fault, HiveName, RequestId, text};
+
+use super::board::Board;
+use super::event::{AskId, Effect, Event, News, Operation, Piece, Wanted};
+use super::person::{Open, Sitting};
+use crate::ask::{self, Audience, Ending, Placed, Wish};
+use crate::bootstrap::{Step, Witness};
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use crate::fleet::place::Want;
+use crate::interrupt::Interrupts;
+use crate::link::client::Ask;
+use crate::link::watch as following;
+use crate::link::way::Way;
+use crate::link::{self, Transport};
+use crate::output::progress::bytes;
+use crate::ssh::client::patience::Deadline;
+
+/// News of all hives that wait to be taken.
+const MAX_WAITING: usize = 256;
+/// Shortest time between two boards.
+const BOARD_PAUSE: Duration = Duration::from_millis(50);
+/// How long the hives' farewell may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes of a step.
+const MAX_STEP_BYTES: usize = 120;
+
+/// Where the hives' side tells what it has.
+pub struct Out {
+    /// What must not be lost.
+    pub events: mpsc::Sender<Event>,
+    /// The latest of what is known of the hives.
+    pub board: watch::Sender<Arc<Board>>,
+    /// When the program began: the zero of all times.
+    pub began: Instant,
+}
+
+/// Follows the hives and carries out effects until nobody sends any more.
+///
+/// # Errors
+/// `INTERNAL` when the operating system refuses an event loop; `HIVE_NOT_FOUND` never, because the
+/// names are the configuration's own.
+pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Result<(), Failure> {
+    block_on(async {
+        let (steps, step) = mpsc::channel(MAX_WAITING);
+        let open = Open::default();
+        let person = Sitting { events: out.events.clone(), open: open.clone() };
+        let dialer = context.dialer.asking(Arc::new(person));
+        let context = Rc::new(Context { dialer, ..context.clone() });
+        let witness: Arc<dyn Witness> = Arc::new(Told(steps));
+        let hives = context.hives();
+        let ways: Result<Vec<Way>, Fault> =
+            hives.iter().map(|hive| context.way_seen_by(hive, witness.clone())).collect();
+        let (sender, news) = mpsc::channel(MAX_WAITING);
+        let (again, wanted_again) = mpsc::channel(1);
+        let mut links = Links {
+            board: Board::new(hives),
+            ways: Rc::new(ways?),
+            context,
+            out,
+            news: sender,
+            watching: BTreeMap::new(),
+            asking: BTreeMap::new(),
+            open,
+            again,
+        };
+        let heard = Heard { news, steps: step, again: wanted_again };
+        LocalSet::new().run_until(links.go_on(effects, heard)).await;
+        Ok(())
+    })
+}
+
+/// Passes steps on; when they come faster than they are taken, the next one tells more.
+struct Told(mpsc::Sender<(HiveName, String)>);
+
+impl Witness for Told {
+    fn sees(&self, hive: &HiveName, step: &Step) {
+        let words = match step {
+            Step::Connecting => "connecting".to_owned(),
+            Step::Probing => "looking at the machine".to_owned(),
+            Step::Installing { done, total } => {
+                format!("uploading rbee, {} of {}", bytes(*done), bytes(*total))
+            }
+            Step::Starting => "starting the agent".to_owned(),
+            Step::Online => return,
+            Step::Note(words) => text::one_line(words, MAX_STEP_BYTES),
+        };
+        let _ = self.0.try_send((hive.clone(), words));
+    }
+}
+
+/// What the tasks of this thread have to say.
+struct Heard {
+    news: mpsc::Receiver<(HiveName, following::News)>,
+    steps: mpsc::Receiver<(HiveName, String)>,
+    again: mpsc::Receiver<()>,
+}
+
+struct Links {
+    context: Rc<Context>,
+    ways: Rc<Vec<Way>>,
+    board: Board,
+    out: Out,
+    news: mpsc::Sender<(HiveName, following::News)>,
+    watching: BTreeMap<HiveName, JoinHandle<()>>,
+    asking: BTreeMap<AskId, mpsc::Sender<()>>,
+    open: Open,
+    /// Hives that are not there shall be tried.
+    again: mpsc::Sender<()>,
+}
+
+impl Links {
+    async fn go_on(&mut self, mut effects: mpsc::Receiver<Effect>, mut heard: Heard) {
+        for index in 0..self.ways.len() {
+            self.follow(index);
+        }
+        let mut due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                effect = effects.recv() => match effect {
+                    Some(effect) => self.carry_out(effect),
+                    None => break,
+                },
+                Some((hive, what)) = heard.news.recv() => {
+                    self.board.take(&hive, what, self.out.began.elapsed());
+                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                }
+                Some((hive, words)) = heard.steps.recv() => {
+                    self.board.step(&hive, words);
+                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                }
+                Some(()) = heard.again.recv() => self.carry_out(Effect::LookAgain),
+                () = ask::passed(due), if due.is_some() => {
+                    due = None;
+                    self.out.board.send_replace(Arc::new(self.board.clone()));
+                }
+            }
+        }
+        // Who follows a hive that is there sees that nobody listens, and takes its leave.
+        drop(heard);
+        let online = std::mem::take(&mut self.watching).into_iter();
+        let online = online.filter(|(hive, _)| self.board.is_online(hive)).map(|(_, task)| task);
+        let _late = tokio::time::timeout(FAREWELL, join_all(online)).await;
+    }
+
+    /// Follows one hive, from the beginning.
+    fn follow(&mut self, index: usize) {
+        let Some(hive) = self.ways.get(index).map(|way| way.hive().clone()) else { return };
+        let (ways, context, news) = (self.ways.clone(), self.context.clone(), self.news.clone());
+        let task = tokio::task::spawn_local(async move {
+            if let Some(way) = ways.get(index) {
+                following::watch(way, &context.config.timings, news).await;
+            }
+        });
+        if let Some(old) = self.watching.insert(hive, task) {
+            old.abort();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Ask(wanted) => self.ask(*wanted),
+            Effect::Cancel(id) => {
+                if let Some(cancel) = self.asking.get(&id) {
+                    // A second one while the first is not taken says the same.
+                    let _ = cancel.try_send(());
+                }
+            }
+            Effect::LookAgain => {
+                for index in 0..self.ways.len() {
+                    let hive = self.ways.get(index).map(Transport::hive);
+                    if hive.is_some_and(|hive| !self.board.is_online(hive)) {
+                        self.follow(index);
+                    }
+                }
+            }
+            Effect::Reply(id, text) => self.open.reply(id, text),
+            Effect::Operate(operation) => self.operate(operation),
+            // Those are the screen's.
+            Effect::Suspend | Effect::Redraw | Effect::Leave(_) => {}
+        }
+    }
+
+    fn operate(&mut self, operation: Operation) {
+        let (ways, context) = (self.ways.clone(), self.context.clone());
+        let (events, again) = (self.out.events.clone(), self.again.clone());
+        tokio::task::spawn_local(async move {
+            let done = operate(&operation, &ways, &context).await;
+            // The screen is gone when nobody takes it.
+            let _ = events.send(Event::Done(done)).await;
+            let _ = again.try_send(());
+        });
+    }
+
+    fn ask(&mut self, wanted: Wanted) {
+        let (cancel, cancelled) = mpsc::channel(1);
+        self.asking.retain(|_, cancel| !cancel.is_closed());
+        self.asking.insert(wanted.id, cancel);
+        let (ways, context) = (self.ways.clone(), self.context.clone());
+        let events = self.out.events.clone();
+        tokio::task::spawn_local(async move {
+            let id = wanted.id;
+            let mut interrupts = Interrupts::told(cancelled);
+            let outcome = answer(wanted, &ways, &context, &events, &mut interrupts).await;
+            let outcome = outcome
+                .map_err(|failure| if failure.is_silent() { None } else { Some(failure.fault) });
+            // The screen is gone when nobody takes it.
+            let _ = events.send(Event::Answer(id, News::Ended(outcome))).await;
+        });
+    }
+}
+
+/// Does something to a hive; one line about what came of it.
+async fn operate(operation: &Operation, ways: &[Way], context: &Context) -> Result<String, Fault> {
+    let timings = &context.config.timings;
+    let (Operation::StopWorker(hive, _) | Operation::StartAgent(hive)) = operation;
+    let way = ways.iter().find(|way| way.hive() == hive).ok_or_else(|| link::no_agent(hive))?;
+    match operation {
+        Operation::StopWorker(_, id) => {
+            let client = link::connect(way, timings).await?;
+            let client = client.ok_or_else(|| link::no_agent(hive))?;
+            let reply = client.stop(id, StopRequest::default()).await?;
+            if !reply.left.is_empty() {
+                let fault = Fault::new(Code::Io, format!("{id} did not end on {hive}"));
+                return Err(fault.hint(format!("rbee worker list --hive {hive}")));
+            }
+            let stopped = reply.stopped.first();
+            let how = stopped.map(|it| format!(" ({} after {} ms)", it.exit, it.took_ms));
+            Ok(format!("stopped {id} on {hive}{}", how.unwrap_or_default()))
+        }
+        Operation::StartAgent(_) => {
+            let (client, _) = link::reach(way, timings).await?;
+            let hello = client.hello().await?;
+            Ok(format!("the agent of {hive} runs, process {}", hello.pid))
+        }
+    }
+}
+
+async fn answer(
+    wanted: Wanted,
+    ways: &[Way],
+    context: &Context,
+    events: &mpsc::Sender<Event>,
+    interrupts: &mut Interrupts,
+) -> Result<Ending, Failure> {
+    let prompt = Prompt::Chat(wanted.messages);
+    prompt.check()?;
+    let run = &context.config.run;
+    let ask = Ask { id: RequestId::random(), prompt, sampling: run.sampling(), deadline: None };
+    let (hive, ctx_size) = (wanted.hive, run.ctx_size);
+    let want = Want { model: wanted.model, hive: hive.clone(), device: None, ctx_size };
+    let wish = Wish { want, keep_alive_s: None, ask, is_last: false };
+    let only = hive.and_then(|hive| ways.iter().position(|way| *way.hive() == hive));
+    let ways = only.map_or(ways, |index| ways.get(index..=index).unwrap_or_default());
+    let mut listener = Listener { id: wanted.id, events, context, tokens: 0 };
+    let timings = &context.config.timings;
+    let outcome = ask::answer(ways, timings, &wish, &mut listener, interrupts).await;
+    let lost = |failure: &Failure| failure.fault.code == Code::HiveUnreachable;
+    if listener.tokens == 0 && outcome.as_ref().is_err_and(lost) {
+        // What was used before may be gone long since: only using it again shows that.
+        return ask::answer(ways, timings, &wish, &mut listener, interrupts).await;
+    }
+    outcome
+}
+
+/// Passes on how one request goes.
+struct Listener<'a> {
+    id: AskId,
+    events: &'a mpsc::Sender<Event>,
+    context: &'a Context,
+    tokens: usize,
+}
+
+impl Listener<'_> {
+    /// What the next news says better need not wait.
+    fn mention(&self, news: News) {
+        let _ = self.events.try_send(Event::Answer(self.id, news));
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Failure> {
+        let told = self.events.send(Event::Answer(self.id, news)).await;
+        told.map_err(|_| Failure::interrupted())
+    }
+}
+
+impl Audience for Listener<'_> {
+    fn deadline(&self, limit: Duration) -> Deadline {
+        self.context.dialer.deadline(limit)
+    }
+
+    fn absent(&mut self, hive: &HiveName, why: &Fault) {
+        self.mention(News::Absent(hive.clone(), why.clone()));
+    }
+
+    fn retries(&mut self, why: &Fault, pause: Duration) {
+        self.mention(News::Retries(why.clone(), pause));
+    }
+
+    fn silent(&mut self, hive: &HiveName, since: Option<Duration>) {
+        self.mention(News::Silent(hive.clone(), since));
+    }
+
+    fn watches_the_queue(&self) -> bool {
+        true
+    }
+
+    fn queued(&mut self, ahead: u64, _: Duration) {
+        self.mention(News::Queued(ahead));
+    }
+
+    fn waits(&mut self, worker: &WorkerInfo, _: Duration) {
+        self.mention(News::Waits(Box::new(worker.clone())));
+    }
+
+    async fn placed(&mut self, placed: &Placed) -> Result<(), Failure> {
+        self.tell(News::Placed(Box::new(placed.clone()))).await
+    }
+
+    async fn chunk(&mut self, chunk: &Chunk) -> Result<(), Failure> {
+        let Some(choice) = chunk.choices.first() else { return Ok(()) };
+        let piece = Piece {
+            answer: choice.answer().to_owned(),
+            reasoning: choice.delta.reasoning_content.clone(),
+            tokens: choice.token_ids.len(),
+        };
+        self.tokens = self.tokens.saturating_add(piece.tokens);
+        if piece == Piece::default() {
+            return Ok(());
+        }
+        self.tell(News::Piece(piece)).await
+    }
+}

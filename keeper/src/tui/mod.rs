@@ -1,0 +1,248 @@
+//! `rbee` without a command: all hives live, and a chat that streams.
+//!
+//! ```text
+//! terminal ─ Event ─▶ update ─ Effect ─▶ links ─▶ hives
+//!     ▲                 │                  │
+//!     └── view ◀─ State ┘◀──── Event ──────┘
+//! ```
+//! `update` and `view` are pure. This thread has the terminal and nothing else; everything that may
+//! wait for a hive is on the thread of `links`.
+
+mod board;
+mod chat;
+mod editor;
+pub mod event;
+mod keys;
+mod links;
+mod look;
+mod markdown;
+mod person;
+mod picker;
+mod rows;
+mod screen;
+mod state;
+mod transcript;
+mod update;
+mod view;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossterm::event::{Event as Typed, EventStream, KeyEventKind};
+use futures_util::StreamExt;
+use rustix::process::{Signal as Number, kill_current_process_group};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use wire::{Code, Fault, ModelRef};
+
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use board::Board;
+use chat::{Chat, Partner};
+use event::{Effect, Event, Leave};
+use look::Look;
+use screen::Screen;
+use state::State;
+
+/// Events and effects that wait to be taken. A request whose tokens are not taken waits.
+const MAX_WAITING: usize = 1024;
+/// Shortest time between two frames that nobody asked for with a key.
+const FRAME: Duration = Duration::from_millis(34);
+/// Shortest time between two frames of any kind.
+const KEY_FRAME: Duration = Duration::from_millis(8);
+/// How often times on the screen go on.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Shows the TUI until the person leaves it.
+///
+/// # Errors
+/// When the terminal cannot be used; Ctrl-C's signal and those that ask to end.
+pub fn open(context: &Context) -> Result<Leave, Failure> {
+    let began = Instant::now();
+    screen::give_back_in_a_panic();
+    let (events, incoming) = mpsc::channel(MAX_WAITING);
+    let (outgoing, effects) = mpsc::channel(MAX_WAITING);
+    let board = Board::new(context.hives());
+    let partner = context.default_model().ok().map(|model| Partner { model, hive: None });
+    let chat = Chat::with(partner);
+    let (told, boards) = watch::channel(Arc::new(board.clone()));
+    let screen = Screen::of_this_process()?;
+    let mut state = State::new(screen.size(), board, chat, context.config.theme);
+    state.models = models(context);
+    let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
+    tui.draw()?;
+    tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
+    std::thread::scope(|scope| {
+        let out = links::Out { events, board: told, began };
+        let links = std::thread::Builder::new().name("links".into());
+        let links = links.spawn_scoped(scope, || links::run(context, effects, out));
+        let links = links
+            .map_err(|error| Fault::new(Code::Internal, "no thread for the hives").cause(error))?;
+        let left = block_on(tui.go_on(incoming, boards));
+        // The other thread ends when nobody has effects for it any more.
+        drop(tui);
+        match (left, links.join()) {
+            (_, Err(panic)) => std::panic::resume_unwind(panic),
+            (Err(_), Ok(Err(failure))) => Err(failure),
+            (left, _) => left,
+        }
+    })
+}
+
+/// What can be talked with besides what is loaded: the default, the aliases, and `demo`.
+fn models(context: &Context) -> Vec<(String, ModelRef)> {
+    let aliases = &context.config.aliases;
+    let aliases = aliases.iter().map(|(name, model)| (name.to_string(), model.clone()));
+    let mut models: Vec<(String, ModelRef)> = context
+        .default_model()
+        .ok()
+        .map(|model| (model.to_string(), model))
+        .into_iter()
+        .chain(aliases)
+        .collect();
+    if !models.iter().any(|(name, _)| name == "demo") {
+        models.push(("demo".to_owned(), ModelRef::Demo));
+    }
+    models
+}
+
+/// The side of the terminal.
+struct Tui<'a> {
+    screen: Screen,
+    state: State,
+    context: &'a Context,
+    began: Instant,
+    effects: mpsc::Sender<Effect>,
+    /// When the last frame was drawn.
+    drawn: Option<Instant>,
+}
+
+/// Signals that matter to who has the terminal.
+struct Signals {
+    end: [Signal; 3],
+    went_on: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        let refused = |error| Fault::new(Code::Internal, "signals cannot be heard").cause(error);
+        let went_on = SignalKind::from_raw(Number::CONT.as_raw());
+        Ok(Self {
+            end: [
+                signal(SignalKind::interrupt()).map_err(refused)?,
+                signal(SignalKind::terminate()).map_err(refused)?,
+                signal(SignalKind::hangup()).map_err(refused)?,
+            ],
+            went_on: signal(went_on).map_err(refused)?,
+        })
+    }
+
+    async fn to_end(end: &mut [Signal; 3]) {
+        let [interrupt, terminate, hangup] = end;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+impl Tui<'_> {
+    async fn go_on(
+        &mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut boards: watch::Receiver<Arc<Board>>,
+    ) -> Result<Leave, Failure> {
+        let mut signals = Signals::listen()?;
+        let mut typed = EventStream::new();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // When the next frame is due; none while nothing is new.
+        let mut due: Option<Instant> = None;
+        loop {
+            let (event, pause) = tokio::select! {
+                biased;
+                () = Signals::to_end(&mut signals.end) => return Err(Failure::interrupted()),
+                _ = signals.went_on.recv() => {
+                    self.screen.enter()?;
+                    (Event::Resized(self.screen.size().0, self.screen.size().1), KEY_FRAME)
+                }
+                input = typed.next() => match of_terminal(input)? {
+                    Some(event) => (event, KEY_FRAME),
+                    None => continue,
+                },
+                () = crate::ask::passed(due), if due.is_some() => {
+                    due = None;
+                    self.draw()?;
+                    continue;
+                }
+                event = events.recv() => (event.ok_or_else(links_ended)?, FRAME),
+                changed = boards.changed() => {
+                    changed.map_err(|_| links_ended())?;
+                    (Event::Board(boards.borrow_and_update().clone()), FRAME)
+                }
+                _ = tick.tick() => (Event::Tick, FRAME),
+            };
+            if let Event::Resized(columns, rows) = event {
+                self.screen.resize((columns, rows))?;
+            }
+            if let Some(leave) = self.take(event).await? {
+                return Ok(leave);
+            }
+            let next = self.drawn.map_or_else(Instant::now, |drawn| drawn + pause);
+            due = Some(due.map_or(next, |due| due.min(next)));
+        }
+    }
+
+    /// Takes an event; how the program is left, when it is.
+    async fn take(&mut self, event: Event) -> Result<Option<Leave>, Failure> {
+        let now = self.began.elapsed();
+        for effect in update::update(&mut self.state, event, now) {
+            match effect {
+                Effect::Leave(leave) => return Ok(Some(leave)),
+                Effect::Redraw => self.screen.resize(self.state.size)?,
+                Effect::Suspend => self.suspend()?,
+                effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the terminal to the shell until it lets this program go on.
+    fn suspend(&mut self) -> Result<(), Failure> {
+        screen::give_back();
+        kill_current_process_group(Number::TSTP).map_err(|error| {
+            Fault::new(Code::Internal, "the program cannot be stopped").cause(error)
+        })?;
+        Ok(self.screen.enter()?)
+    }
+
+    fn draw(&mut self) -> Result<(), Failure> {
+        view::layout::lay_out(&mut self.state);
+        let environment = &self.context.environment;
+        let look = Look::new(self.state.theme, environment.depth, environment.unicode);
+        let state = &self.state;
+        self.screen.draw(|frame| view::view(state, &look, frame))?;
+        self.drawn = Some(Instant::now());
+        Ok(())
+    }
+}
+
+/// What the terminal says, when it matters.
+fn of_terminal(input: Option<std::io::Result<Typed>>) -> Result<Option<Event>, Failure> {
+    let gone = || Fault::new(Code::Io, "the terminal is gone");
+    match input {
+        Some(Ok(Typed::Key(key))) if key.kind != KeyEventKind::Release => Ok(Some(Event::Key(key))),
+        Some(Ok(Typed::Paste(text))) => Ok(Some(Event::Paste(text))),
+        Some(Ok(Typed::Resize(columns, rows))) => Ok(Some(Event::Resized(columns, rows))),
+        Some(Ok(_)) => Ok(None),
+        Some(Err(error)) => Err(gone().cause(error).into()),
+        None => Err(gone().into()),
+    }
+}
+
+/// The thread of the hives ended; why is told by its end.
+fn links_ended() -> Failure {
+    Fault::new(Code::Internal, "the part that talks with the hives ended").into()
+}

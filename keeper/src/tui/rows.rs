@@ -1,0 +1,181 @@
+//! Text as rows of a certain width: words are wrapped, kinds of text are named, no colour is known.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+use wire::text::for_terminal;
+
+/// What kind of text a span is; a theme knows how that looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing special.
+    #[default]
+    Text,
+    /// What may be passed over.
+    Muted,
+    /// What the person said.
+    Person,
+    /// The model's name.
+    Model,
+    /// What failed.
+    Error,
+    /// What somebody should look at.
+    Warning,
+    /// What to do next.
+    Hint,
+    /// A heading.
+    Heading,
+    /// What is said with weight.
+    Strong,
+    /// What is said with a little of it.
+    Emphasis,
+    /// Code.
+    Code,
+    /// What somebody else said.
+    Quote,
+}
+
+/// A piece of a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Its text, clean.
+    pub text: String,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+impl Span {
+    /// A span of clean text.
+    pub fn new(text: impl AsRef<str>, kind: Kind) -> Self {
+        Self { text: for_terminal(text.as_ref()).replace('\t', "    "), kind }
+    }
+}
+
+/// One row.
+pub type Row = Vec<Span>;
+
+/// Columns that a text takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// `text` in at most `columns`, with an ellipsis where something was left out.
+pub fn elide(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for grapheme in text.graphemes(true) {
+        if used + grapheme.width() + 1 > columns {
+            break;
+        }
+        used += grapheme.width();
+        out.push_str(grapheme);
+    }
+    if columns > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// Wraps spans to `columns`: between words where it can be, inside of a word that is too long.
+/// `indent` stands before every row but the first.
+pub fn wrap(spans: &[Span], columns: usize, indent: &str) -> Vec<Row> {
+    let columns = columns.max(1);
+    let mut wrapped = Wrapped { rows: vec![Row::new()], used: 0, columns, indent };
+    for span in spans {
+        for (number, line) in span.text.split('\n').enumerate() {
+            if number > 0 {
+                wrapped.begin_row(false);
+            }
+            for word in line.split_word_bounds() {
+                wrapped.push(word, span);
+            }
+        }
+    }
+    wrapped.rows
+}
+
+struct Wrapped<'a> {
+    rows: Vec<Row>,
+    used: usize,
+    columns: usize,
+    indent: &'a str,
+}
+
+impl Wrapped<'_> {
+    fn begin_row(&mut self, indented: bool) {
+        let mut row = Row::new();
+        self.used = 0;
+        if indented && !self.indent.is_empty() && self.indent.width() < self.columns {
+            self.used = self.indent.width();
+            row.push(Span { text: self.indent.to_owned(), ..Span::default() });
+        }
+        self.rows.push(row);
+    }
+
+    fn push(&mut self, word: &str, like: &Span) {
+        let cells = word.width();
+        if self.used + cells > self.columns {
+            if word.trim().is_empty() {
+                // Blanks at the end of a row are not seen.
+                return;
+            }
+            if self.used > self.indent.width() {
+                self.begin_row(true);
+            }
+        }
+        if self.used + cells <= self.columns {
+            return self.add(word, cells, like);
+        }
+        for grapheme in word.graphemes(true) {
+            if self.used + grapheme.width() > self.columns {
+                self.begin_row(true);
+            }
+            self.add(grapheme, grapheme.width(), like);
+        }
+    }
+
+    fn add(&mut self, text: &str, cells: usize, like: &Span) {
+        self.used += cells;
+        let Some(row) = self.rows.last_mut() else { return };
+        match row.last_mut() {
+            Some(last) if last.kind == like.kind => last.text.push_str(text),
+            _ => row.push(Span { text: text.to_owned(), ..like.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plain(text: &str, columns: usize) -> Vec<String> {
+        let rows = wrap(&[Span::new(text, Kind::Text)], columns, "");
+        rows.iter().map(|row| row.iter().map(|span| span.text.as_str()).collect()).collect()
+    }
+
+    #[test]
+    fn words_are_kept_whole_where_they_fit() {
+        assert_eq!(plain("one two three", 8), ["one two ", "three"]);
+        assert_eq!(plain("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(plain("a\n\nb", 4), ["a", "", "b"]);
+        assert_eq!(plain("日本語", 4), ["日本", "語"]);
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_is_not_passed_on() {
+        assert_eq!(plain("a\u{1b}[2Jb\u{202e}", 20), ["a\u{fffd}[2Jb\u{fffd}"]);
+        assert_eq!(elide("a long name", 6), "a lon…");
+    }
+
+    proptest! {
+        #[test]
+        fn no_row_is_wider_than_it_may_be(text in "\\PC{0,60}|[a-z \\n]{0,60}", columns in 2..20_usize) {
+            for row in plain(&text, columns) {
+                prop_assert!(row.width() <= columns, "{row:?}");
+            }
+        }
+    }
+}

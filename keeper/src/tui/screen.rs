@@ -1,0 +1,186 @@
+//! The terminal: taken for the time of the TUI, and given back on every way out.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use wire::{Code, Fault};
+
+/// The other screen, no cursor, pasted text marked, nothing on it (xterm's control sequences).
+const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[2J";
+/// Plain text, no marks, a cursor, the screen as it was.
+const LEAVE: &[u8] = b"\x1b[0m\x1b[?2004l\x1b[?25h\x1b[?1049l";
+/// Size of a terminal that does not know its own (ECMA-48 has no smaller one in use).
+const USUAL_SIZE: (u16, u16) = (80, 24);
+/// Bytes of a frame that are written at once.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// What the terminal was before; none while it is not taken. A panic must find it, too.
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
+
+struct Taken {
+    tty: File,
+    modes: Termios,
+}
+
+/// The terminal while the TUI has it. Dropping it gives it back.
+pub struct Screen {
+    tty: File,
+    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+}
+
+fn unusable(error: impl std::fmt::Display) -> Fault {
+    Fault::new(Code::Io, "the terminal cannot be used").cause(error)
+}
+
+impl Screen {
+    /// Takes the terminal of this process.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when it cannot be read or written.
+    pub fn of_this_process() -> Result<Self, Fault> {
+        let tty = io::stdout().as_fd().try_clone_to_owned().map_err(unusable)?;
+        Self::of(File::from(tty))
+    }
+
+    /// Takes a terminal.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when it cannot be read or written.
+    pub fn of(tty: File) -> Result<Self, Fault> {
+        let writer = BufWriter::with_capacity(FRAME_BYTES, tty.try_clone().map_err(unusable)?);
+        let (columns, rows) = size(&tty);
+        // The size is told by events: who asked for it at each frame would ask the system.
+        let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, columns, rows)) };
+        let backend = CrosstermBackend::new(writer);
+        let terminal = Terminal::with_options(backend, options).map_err(unusable)?;
+        let mut screen = Self { tty, terminal };
+        screen.enter()?;
+        Ok(screen)
+    }
+
+    /// Columns and rows.
+    pub fn size(&self) -> (u16, u16) {
+        size(&self.tty)
+    }
+
+    /// Takes the terminal, again after [`give_back`]; everything is drawn anew.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when it cannot be read or written.
+    pub fn enter(&mut self) -> Result<(), Fault> {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let modes = match taken.take() {
+            // Somebody else may have changed them while this process was stopped.
+            Some(taken) => taken.modes,
+            None => tcgetattr(&self.tty).map_err(unusable)?,
+        };
+        let mut raw = modes.clone();
+        raw.make_raw();
+        let tty = self.tty.try_clone().map_err(unusable)?;
+        *taken = Some(Taken { tty, modes });
+        drop(taken);
+        tcsetattr(&self.tty, OptionalActions::Now, &raw).map_err(unusable)?;
+        self.tty.write_all(ENTER).map_err(unusable)?;
+        self.resize(self.size())
+    }
+
+    /// Draws on so many columns and rows from now on, everything anew.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when the terminal cannot be written.
+    pub fn resize(&mut self, (columns, rows): (u16, u16)) -> Result<(), Fault> {
+        self.terminal.resize(Rect::new(0, 0, columns, rows)).map_err(unusable)?;
+        self.tty.write_all(b"\x1b[2J").map_err(unusable)
+    }
+
+    /// Draws what changed since the frame before. A terminal that was given back is left alone.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when the terminal cannot be written.
+    pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> Result<(), Fault> {
+        if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(());
+        }
+        self.terminal.draw(view).map(|_| ()).map_err(unusable)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn size(tty: &File) -> (u16, u16) {
+    match tcgetwinsize(tty) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        _ => USUAL_SIZE,
+    }
+}
+
+/// Gives the terminal back as it was; nothing when it is not taken.
+pub fn give_back() {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Taken { mut tty, modes }) = taken {
+        // A terminal that is gone needs nothing back.
+        let _ = tty.write_all(LEAVE).and_then(|()| tty.flush());
+        let _ = tcsetattr(&tty, OptionalActions::Now, &modes);
+    }
+}
+
+/// From now on a panic of any thread gives the terminal back before it says what happened.
+pub fn give_back_in_a_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |what| {
+        give_back();
+        before(what);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+    use std::io::Read;
+
+    /// A terminal of its own: the side that a terminal emulator has, and the program's.
+    fn pty() -> (File, File) {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let name = ptsname(&ours, Vec::new()).unwrap();
+        let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        (File::from(ours), theirs)
+    }
+
+    // One test: the terminal of a process, and what its panics do, are one.
+    #[test]
+    fn a_panic_anywhere_gives_the_terminal_back_as_it_was_and_nothing_is_drawn_any_more() {
+        let (mut ours, theirs) = pty();
+        let before = tcgetattr(&theirs).unwrap().local_modes;
+        let mut screen = Screen::of(theirs.try_clone().unwrap()).unwrap();
+        let modes = || tcgetattr(&theirs).unwrap().local_modes;
+        assert!(!modes().intersects(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+        screen.draw(|frame| frame.render_widget("seen", frame.area())).unwrap();
+        give_back_in_a_panic();
+        let thread = std::thread::spawn(|| panic!("this panic belongs to the test"));
+        assert!(thread.join().is_err());
+        let _ = std::panic::take_hook();
+        assert_eq!(modes(), before);
+        screen.draw(|frame| frame.render_widget("late", frame.area())).unwrap();
+        drop(screen);
+        let mut shown = vec![0; 4096];
+        let count = ours.read(&mut shown).unwrap();
+        let shown = String::from_utf8_lossy(&shown[..count]).into_owned();
+        assert!(shown.starts_with("\x1b[?1049h") && shown.contains("seen"), "{shown:?}");
+        assert!(shown.ends_with("\x1b[?25h\x1b[?1049l"), "{shown:?}");
+        assert!(!shown.contains("late"), "{shown:?}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Everything that the screen shows, as plain data.
+
+use std::sync::Arc;
+
+use wire::text::one_line;
+use wire::worker::WorkerInfo;
+use wire::{Fault, HiveName, ModelRef, WorkerId};
+use zeroize::Zeroizing;
+
+use super::board::Board;
+use super::chat::Chat;
+use super::event::{Operation, Question};
+use super::keys::Scope;
+use super::picker::Picker;
+use super::transcript::Transcript;
+use crate::fleet::Moment;
+use crate::output::style::Theme;
+
+/// Bytes of the line that tells what happened.
+const MAX_NOTICE_BYTES: usize = 400;
+
+/// Where keys go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Focus {
+    /// To the hives.
+    Hives,
+    /// To the workers.
+    Workers,
+    /// To the conversation, to scroll it.
+    Chat,
+    /// To the message that is written.
+    #[default]
+    Writing,
+}
+
+impl Focus {
+    /// Where its keys are looked up, nearest first.
+    pub fn scopes(self) -> &'static [Scope] {
+        match self {
+            Self::Hives => &[Scope::Hives, Scope::Panels, Scope::Everywhere],
+            Self::Workers => &[Scope::Workers, Scope::Panels, Scope::Everywhere],
+            Self::Chat => &[Scope::Chat, Scope::Panels, Scope::Everywhere],
+            Self::Writing => &[Scope::Writing, Scope::Everywhere],
+        }
+    }
+
+    /// Whether it is the panel of the conversation.
+    pub fn is_chat(self) -> bool {
+        matches!(self, Self::Chat | Self::Writing)
+    }
+}
+
+/// What stands over everything else and takes all keys.
+#[derive(Debug)]
+pub enum Overlay {
+    /// The keys, from this row on.
+    Help(usize),
+    /// What shall become of the workers.
+    Quit {
+        /// Whether the answer that is chosen stops them.
+        stops: bool,
+    },
+    /// Which model to talk with.
+    Picker(Picker),
+    /// Whether something shall be done.
+    Confirm(Operation),
+    /// Something that only the person knows.
+    Question(Question, Zeroizing<String>),
+}
+
+/// One line that tells what happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// What.
+    pub text: String,
+    /// Whether somebody should look at it.
+    pub warns: bool,
+    /// When.
+    pub at: Moment,
+}
+
+/// Everything that the screen shows.
+#[derive(Debug)]
+pub struct State {
+    /// The time of what happened last.
+    pub now: Moment,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// The hives.
+    pub board: Arc<Board>,
+    /// Where keys go.
+    pub focus: Focus,
+    /// Whether the panel that keys go to fills the screen.
+    pub zoomed: bool,
+    /// The topmost of them takes the keys.
+    pub overlay: Option<Overlay>,
+    /// Questions that wait for their turn.
+    pub questions: Vec<Question>,
+    /// The conversation.
+    pub chat: Chat,
+    /// Its rows.
+    pub transcript: Transcript,
+    /// Models that the configuration names.
+    pub models: Vec<(String, ModelRef)>,
+    /// The chosen hive.
+    pub hive: Option<HiveName>,
+    /// The chosen worker.
+    pub worker: Option<(HiveName, WorkerId)>,
+    /// What happened last.
+    pub notice: Option<Notice>,
+    /// The colours.
+    pub theme: Theme,
+}
+
+impl State {
+    /// A fresh one.
+    pub fn new(size: (u16, u16), board: Board, chat: Chat, theme: Theme) -> Self {
+        Self {
+            now: Moment::ZERO,
+            size,
+            board: Arc::new(board),
+            focus: Focus::default(),
+            zoomed: false,
+            overlay: None,
+            questions: Vec::new(),
+            chat,
+            transcript: Transcript::default(),
+            models: Vec::new(),
+            hive: None,
+            worker: None,
+            notice: None,
+            theme,
+        }
+    }
+
+    /// The workers that have a process, or ended by themselves, in the order of the screen.
+    pub fn workers(&self) -> Vec<(&HiveName, &WorkerInfo)> {
+        self.board.workers().collect()
+    }
+
+    /// Workers that a quit may keep or stop.
+    pub fn live_workers(&self) -> usize {
+        self.board.workers().filter(|(_, worker)| !worker.state.is_finished()).count()
+    }
+
+    /// Tells something in the bottom line.
+    pub fn tell(&mut self, text: impl Into<String>) {
+        self.note(&text.into(), false);
+    }
+
+    /// Tells of something that failed.
+    pub fn warn(&mut self, fault: &Fault) {
+        let hint = fault.hints.first().map(|hint| format!(" — {hint}")).unwrap_or_default();
+        self.caution(format!("{}{hint}", fault.message));
+    }
+
+    /// Tells something that somebody should look at.
+    pub fn caution(&mut self, text: impl AsRef<str>) {
+        self.note(text.as_ref(), true);
+    }
+
+    /// Everything that is told may have words of a hive in it.
+    fn note(&mut self, text: &str, warns: bool) {
+        let text = one_line(text, MAX_NOTICE_BYTES);
+        self.notice = Some(Notice { text, warns, at: self.now });
+    }
+
+    /// The next question takes the screen, when nothing else has it.
+    pub fn ask_next(&mut self) {
+        if self.overlay.is_none() && !self.questions.is_empty() {
+            let question = self.questions.remove(0);
+            self.overlay = Some(Overlay::Question(question, Zeroizing::default()));
+        }
+    }
+}

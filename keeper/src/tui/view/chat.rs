@@ -1,0 +1,94 @@
+//! The conversation, and below it what is written next.
+
+use ratatui::Frame;
+use ratatui::layout::Position;
+use ratatui::text::{Line, Span};
+use wire::text;
+
+use super::layout::{Places, chat_places};
+use super::{line, panel, row};
+use crate::tui::look::Look;
+use crate::tui::rows::{Row, elide};
+use crate::tui::state::{Focus, State};
+
+/// Bytes of a model's name.
+const MAX_NAME_BYTES: usize = 96;
+
+/// Draws the panel.
+pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) {
+    if places.chat.is_empty() {
+        return;
+    }
+    if places.framed {
+        panel(frame, places.chat, look, &title(state), state.focus.is_chat());
+    }
+    let parts = chat_places(state, places);
+    if state.chat.turns.is_empty() {
+        welcome(state, look, parts.transcript, frame);
+    }
+    for (number, content) in state.transcript.seen().iter().enumerate() {
+        frame.render_widget(painted(content, look), row(parts.transcript, number));
+    }
+    let below = state.transcript.below();
+    let rule = look.shapes.rule.repeat(usize::from(parts.rule.width));
+    frame.render_widget(Line::styled(rule, look.border()), parts.rule);
+    if below > 0 && parts.rule.height > 0 {
+        let words = format!(" {} {below} more rows ", look.shapes.below);
+        let words = elide(&words, usize::from(parts.rule.width));
+        frame.render_widget(Line::styled(words, look.accent()).right_aligned(), parts.rule);
+    }
+    draft(state, look, parts.draft, frame);
+}
+
+fn title(state: &State) -> String {
+    match &state.chat.partner {
+        Some(partner) => {
+            let model = text::one_line(&partner.model.to_string(), MAX_NAME_BYTES);
+            let place = partner.hive.as_ref().map(|hive| format!(" on {hive}"));
+            format!("3 Chat · {model}{}", place.unwrap_or_default())
+        }
+        None => "3 Chat · no model".to_owned(),
+    }
+}
+
+fn painted(content: &Row, look: &Look) -> Line<'static> {
+    let spans = content.iter().map(|span| Span::styled(look.shown(&span.text), look.of(span.kind)));
+    spans.collect::<Vec<_>>().into()
+}
+
+/// What stands where nothing was said.
+fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut Frame<'_>) {
+    let words = if state.chat.partner.is_some() {
+        ["Write a message and press Enter.", "F1 shows all keys."]
+    } else {
+        ["No model is chosen.", "Ctrl-O chooses one."]
+    };
+    let top = usize::from(place.height.saturating_sub(2) / 2);
+    for (number, words) in words.into_iter().enumerate() {
+        let at = row(place, top + number);
+        let words = elide(words, usize::from(at.width));
+        frame.render_widget(Line::styled(words, look.muted()).centered(), at);
+    }
+}
+
+fn draft(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut Frame<'_>) {
+    if place.is_empty() {
+        return;
+    }
+    let (rows, (column, cursor_row)) =
+        state.chat.draft.rows(usize::from(place.width.saturating_sub(2)));
+    let skipped = (cursor_row + 1).saturating_sub(usize::from(place.height));
+    let writing = state.focus == Focus::Writing;
+    for (number, text) in rows.iter().skip(skipped).take(usize::from(place.height)).enumerate() {
+        let prompt = if number + skipped == 0 { look.shapes.prompt } else { "  " };
+        let mark = if writing { look.focus() } else { look.muted() };
+        let left = [(prompt.to_owned(), mark), (text.clone(), look.text())];
+        line(frame, row(place, number), look, &left, &[]);
+    }
+    if writing && state.overlay.is_none() {
+        let at = |offset: usize, most: u16| u16::try_from(offset).unwrap_or(u16::MAX).min(most);
+        let x = place.x + at(column + 2, place.width.saturating_sub(1));
+        let y = place.y + at(cursor_row - skipped, place.height.saturating_sub(1));
+        frame.set_cursor_position(Position::new(x, y));
+    }
+}

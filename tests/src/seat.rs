@@ -1,0 +1,179 @@
+//! A seat at a screen: the program on a terminal of its own, and what a person sees there.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+use crate::Sandbox;
+use crate::sandbox::{PATIENCE, program};
+
+/// The program as a person sees it.
+pub struct Seat {
+    child: Child,
+    ours: File,
+    /// Kept open, so that what the program left behind can be looked at.
+    theirs: File,
+    before: Termios,
+    parser: vt100::Parser,
+    started: Instant,
+}
+
+fn winsize(columns: u16, rows: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+fn cells(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).expect("a terminal has cells")
+}
+
+impl Seat {
+    /// Starts the program without arguments in a home, on a terminal of that size.
+    ///
+    /// # Panics
+    /// When there is no terminal, or the program does not start.
+    pub fn at(sandbox: &Sandbox, columns: u16, rows: u16) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+        grantpt(&ours).expect("granted");
+        unlockpt(&ours).expect("unlocked");
+        let name = ptsname(&ours, Vec::new()).expect("its name");
+        let path = name.to_str().expect("a path").to_owned();
+        let theirs = File::options().read(true).write(true).open(path).expect("its other side");
+        tcsetwinsize(&theirs, winsize(columns, rows)).expect("a size");
+        let before = tcgetattr(&theirs).expect("its modes");
+        let stream = || Stdio::from(theirs.try_clone().expect("a copy"));
+        let started = Instant::now();
+        // The program becomes the leader of a session that has this terminal.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(program())
+            .env_clear()
+            .env("HOME", sandbox.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("TERM", "xterm-256color")
+            .current_dir(sandbox.home())
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
+            .spawn()
+            .expect("the program starts");
+        let parser = vt100::Parser::new(cells(rows), cells(columns), 0);
+        Self { child, ours: File::from(ours), theirs, before, parser, started }
+    }
+
+    /// Time since the program was started.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What is on the screen now.
+    pub fn screen(&self) -> String {
+        self.parser.screen().contents()
+    }
+
+    /// Waits until `condition` holds for the screen.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    #[track_caller]
+    pub fn until<T>(&mut self, what: &str, condition: impl Fn(&str) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(value) = condition(&self.screen()) {
+                return value;
+            }
+            assert!(begun.elapsed() < PATIENCE, "in vain for {what}:\n{}", self.screen());
+            self.read(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until the screen shows `words`.
+    #[track_caller]
+    pub fn shows(&mut self, words: &str) {
+        self.until(words, |screen| screen.contains(words).then_some(()));
+    }
+
+    /// Takes what the program wrote, waiting for it that long at most; whether it may write more.
+    fn read(&mut self, bound: Duration) -> bool {
+        let bound = Timespec::try_from(bound).expect("a short time");
+        let mut waits = [PollFd::new(&self.ours, PollFlags::IN)];
+        if poll(&mut waits, Some(&bound)).unwrap_or(0) == 0 {
+            return true;
+        }
+        let mut piece = [0; 16 * 1024];
+        match (&self.ours).read(&mut piece) {
+            Ok(count) if count > 0 => {
+                self.parser.process(piece.get(..count).unwrap_or_default());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Types keys.
+    ///
+    /// # Panics
+    /// When nobody reads them.
+    pub fn types(&mut self, keys: &str) {
+        self.ours.write_all(keys.as_bytes()).expect("the terminal is open");
+    }
+
+    /// Makes the terminal another size.
+    ///
+    /// # Panics
+    /// When it cannot have it.
+    pub fn resize(&mut self, columns: u16, rows: u16) {
+        tcsetwinsize(&self.ours, winsize(columns, rows)).expect("a size");
+        self.parser.screen_mut().set_size(cells(rows), cells(columns));
+    }
+
+    /// Sends the program a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        crate::procs::signal(i32::try_from(self.child.id()).unwrap_or(0), signal);
+    }
+
+    /// Waits for the end and asserts that the terminal is as it was; the exit code, and what is on
+    /// the screen then.
+    ///
+    /// # Panics
+    /// When the program does not end, or leaves the terminal otherwise.
+    #[track_caller]
+    pub fn ends(mut self) -> (Option<i32>, String) {
+        let begun = Instant::now();
+        let status = loop {
+            self.read(Duration::from_millis(20));
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end:\n{}", self.screen());
+        };
+        // What it wrote last may still be in the terminal.
+        while self.read(Duration::ZERO) && self.has_more() {}
+        let screen = self.parser.screen();
+        assert!(!screen.alternate_screen(), "the screen of before is back");
+        assert!(!screen.hide_cursor(), "the cursor is seen");
+        assert!(!screen.bracketed_paste(), "pasted text is not marked");
+        let modes = |termios: &Termios| (termios.local_modes, termios.input_modes);
+        let after = tcgetattr(&self.theirs).expect("its modes");
+        assert_eq!(modes(&after), modes(&self.before), "keys are taken as before");
+        (status.code(), self.screen())
+    }
+
+    fn has_more(&self) -> bool {
+        let mut waits = [PollFd::new(&self.ours, PollFlags::IN)];
+        poll(&mut waits, Some(&Timespec::default())).unwrap_or(0) > 0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

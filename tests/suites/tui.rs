@@ -1,0 +1,112 @@
+//! The TUI on a real terminal: what a person sees, and what is left of it.
+
+#![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use rbee_tests::{Sandbox, Seat};
+use rustix::process::Signal;
+
+/// Escape and Ctrl-Q.
+const ESC: &str = "\u{1b}";
+const CTRL_Q: &str = "\u{11}";
+
+#[test]
+fn it_opens_on_a_bare_machine_answers_and_leaves_the_terminal_as_it_was() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::at(&sandbox, 80, 24);
+    seat.shows("no agent runs there yet");
+    seat.types("What is a hive?\r");
+    seat.shows("A hive is a machine");
+    seat.shows("tokens/s");
+    seat.shows("1 of 1 online");
+    seat.resize(120, 40);
+    seat.shows("3 Chat");
+    seat.types(CTRL_Q);
+    seat.shows("keep them warm");
+    seat.types("k");
+    let (code, screen) = seat.ends();
+    assert_eq!(code, Some(0), "{screen}");
+    assert_eq!(sandbox.workers().len(), 1, "what is loaded stays loaded");
+    let mut seat = Seat::at(&sandbox, 100, 30);
+    seat.shows("ready");
+    seat.types(CTRL_Q);
+    seat.shows("keep them warm");
+    seat.types("s");
+    let (code, screen) = seat.ends();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("the agent of this machine has ended"), "{screen}");
+    assert!(sandbox.processes().is_empty());
+}
+
+#[test]
+fn every_signal_that_asks_to_end_leaves_the_terminal_as_it_was() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let sandbox = Sandbox::new();
+        let mut seat = Seat::at(&sandbox, 80, 24);
+        seat.shows("1 Hives");
+        seat.signal(signal);
+        let (code, screen) = seat.ends();
+        assert_eq!(code, Some(130), "{signal:?}: {screen}");
+    }
+}
+
+#[test]
+fn a_cancelled_answer_keeps_what_came() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::at(&sandbox, 100, 40);
+    seat.shows("1 Hives");
+    // An answer may be faster than the key.
+    for _ in 0..20 {
+        seat.types("What is a hive?\r");
+        seat.until("an answer", |screen| screen.contains("A hive").then_some(()));
+        seat.types(ESC);
+        let ends = ["cancelled", "first after"];
+        let cancelled = seat.until("its end", |screen| {
+            ends.iter().find(|end| screen.contains(**end)).map(|end| *end == "cancelled")
+        });
+        if cancelled {
+            assert!(seat.screen().contains("A hive"), "{}", seat.screen());
+            seat.types(CTRL_Q);
+            seat.shows("keep them warm");
+            seat.types("s");
+            assert_eq!(seat.ends().0, Some(0));
+            return;
+        }
+        // Escape left writing, because nothing was to be cancelled any more.
+        seat.shows("n new");
+        seat.types("ni");
+        seat.until("a new conversation", |screen| (!screen.contains("A hive")).then_some(()));
+    }
+    panic!("no answer was slow enough to be cancelled: {}", seat.screen());
+}
+
+#[test]
+fn hives_that_never_answer_do_not_hold_up_the_first_frame() {
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("its address");
+    let config = (0..10).fold(String::new(), |mut config, number| {
+        let line = format!("[hives.h{number}]\naddress = \"ada@{address}\"\n");
+        config.write_str(&line).expect("a String takes it");
+        config
+    });
+    let sandbox = Sandbox::with_config(&config);
+    let mut seat = Seat::at(&sandbox, 80, 30);
+    seat.shows("0 of 10 online");
+    let took = seat.elapsed();
+    println!("first frame with 10 hives that do not answer: {took:?}");
+    // An attempt to connect may take ten seconds.
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    seat.types(CTRL_Q);
+    assert_eq!(seat.ends().0, Some(0));
+}
+
+#[test]
+fn without_a_terminal_the_help_is_shown_as_before() {
+    let sandbox = Sandbox::new();
+    let refused = sandbox.rbee(&[]).expect_code(2);
+    assert!(refused.stderr.contains("Usage: rbee"), "{}", refused.stderr);
+}
