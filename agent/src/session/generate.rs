@@ -199,6 +199,8 @@ async fn ask_engine(hive: &Arc<Hive>, call: &Call, slot: &mut Slot) -> Result<Re
     tokio::select! {
         reply = exchange => match reply {
             Ok(reply) => Ok(reply),
+            // The worker has seen nothing of it.
+            Err(fault) if client::is_exhausted(&fault) => Err(fault),
             Err(fault) => Err(relay::broken(slot, &call.worker, Some(&fault)).await),
         },
         fault = relay::revoked(slot) => Err(fault),

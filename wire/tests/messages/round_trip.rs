@@ -23,9 +23,7 @@ use wire::ndjson;
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::sse;
 use wire::status::{EnginePhase, EngineStatus};
-use wire::worker::{
-    Exit, LastEnd, SpawnRequest, Supervision, WorkerInfo, WorkerSpec, WorkerState,
-};
+use wire::worker::{Exit, LastEnd, SpawnRequest, Supervision, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{BuildId, Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId};
 
 fn text() -> impl Strategy<Value = String> {

@@ -21,7 +21,6 @@ use wire::guard::{
 use wire::hello::{Hello, ProtocolRange, Role};
 use wire::memory::{MemoryBack, MemoryUse};
 use wire::sampling::{Logprobs, SamplingFields};
-use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
     Exit, HandoverReply, LastEnd, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
@@ -96,7 +95,7 @@ pub fn all() -> Vec<Sample> {
         sample("chunk_completion", completion_chunk()),
         sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
-        strict("agent_settings", agent_settings()),
+        strict("agent_settings", bounds::agent_settings()),
         strict("timings", Timings::default()),
     ];
     samples.extend(events().into_iter().map(|event| sample(event_name(&event), event)));
@@ -491,15 +490,5 @@ fn last_chunk() -> Chunk {
             decode_ms: 400.75,
         }),
         ..chunk("chat.completion.chunk", choice)
-    }
-}
-
-fn agent_settings() -> AgentSettings {
-    AgentSettings {
-        threads: Some(8),
-        model_roots: vec!["/models".into()],
-        reserve_disk_bytes: Some(1 << 30),
-        worker_cpu_percent: Some(250),
-        ..Default::default()
     }
 }
