@@ -49,8 +49,8 @@ pub(super) async fn chat(
 ) -> Result<Response, Refused> {
     let call = Call::of(&hive, &id, (request, client), http.headers())?;
     let read = |body: &[u8]| {
-        let ChatRequest { messages, sampling } = parse(body)?;
-        check(&Prompt::Chat(messages), &sampling)
+        let (prompt, sampling) = parse::<ChatRequest>(body)?.into_parts();
+        check(&prompt, &sampling)
     };
     answer(&hive, call, http, read).await
 }
