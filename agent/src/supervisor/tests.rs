@@ -134,6 +134,7 @@ impl Hive {
             killed: false,
             stderr_tail: String::new(),
             fault: Some(Fault::new(code, "the engine's own words")),
+            memory: None,
         };
         let end = Box::new(End::Recorded(record));
         self.feed(Input::Ended { worker: id.clone(), end });

@@ -114,7 +114,7 @@ async fn end_in_time(
     context: &Context,
 ) -> Result<Ended, Fault> {
     let timings = &context.config.timings;
-    // The whole ladder, and as much again for the way there: a killed process has ended long before.
+    // The whole ladder, and as much again for the way there.
     let ladder = timings.down_drain.saturating_add(end_bound(timings));
     let bound = ladder.saturating_mul(2);
     timeout(bound, end(way, drain_ms, context)).await.unwrap_or_else(|_late| {

@@ -134,7 +134,7 @@ impl World {
         })
     }
 
-    /// Time since its making.
+    /// Time since the answers were learnt.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -155,6 +155,7 @@ impl World {
                 }
             }
         }
+        self.began = Instant::now();
     }
 
     /// Asks and waits.
