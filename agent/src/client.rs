@@ -13,6 +13,8 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use wire::{Code, Fault, limits, ndjson};
 
+use crate::platform;
+
 /// One connection for one exchange. Dropping it closes the socket, which is how a request is
 /// cancelled.
 #[derive(Debug)]
@@ -47,6 +49,9 @@ impl Connection {
     /// `IO_ERROR` when nobody listens on `socket`.
     pub async fn open(socket: &Path) -> Result<Self, Fault> {
         let stream = UnixStream::connect(socket).await.map_err(|error| {
+            if platform::is_out_of_descriptors(&error) {
+                return exhausted().caused_by(&error);
+            }
             let message = format!("the worker's socket {} does not answer", socket.display());
             Fault::new(Code::Io, message).caused_by(&error)
         })?;
@@ -67,6 +72,22 @@ impl Connection {
         let response = self.sender.send_request(request).await.map_err(|error| broken(&error))?;
         Ok(Reply { response, driver: self.driver })
     }
+}
+
+/// Name of the detail that says that nothing is wrong but the number of open files.
+const EXHAUSTED: &str = "out_of_descriptors";
+
+/// The refusal of an agent that cannot open anything.
+pub fn exhausted() -> Fault {
+    Fault::new(Code::Io, "the agent has no file descriptor left for this request")
+        .detail(EXHAUSTED, true)
+        .detail("retry_after_s", 1)
+        .hint("rbee ps  # works again as soon as other requests have ended")
+}
+
+/// Whether a fault is [`exhausted`].
+pub fn is_exhausted(fault: &Fault) -> bool {
+    fault.details.contains_key(EXHAUSTED)
 }
 
 /// A request without a body.

@@ -34,7 +34,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     dirs.prepare()?;
     platform::be_spared();
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
-    let _log = open_log(dirs.agent_log())?;
+    let _log = open_log(&dirs.agent_log())?;
     let timings = settings.timings.clone();
     let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
     let scopes = Scopes::look().await;
@@ -125,8 +125,8 @@ fn lock(path: &Path) -> Result<File, Fault> {
 }
 
 /// Logs are JSON lines in two files of a bound; the guard writes what is left when it is dropped.
-fn open_log(path: PathBuf) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
-    let file = Rotating::open(path.clone(), limits::MAX_LOG_BYTES).map_err(|error| {
+fn open_log(path: &Path) -> Result<tracing_appender::non_blocking::WorkerGuard, Fault> {
+    let file = Rotating::open(path.to_owned(), limits::MAX_LOG_BYTES).map_err(|error| {
         let message = format!("the agent cannot open its log {}", path.display());
         Fault::new(Code::AgentFailed, message).caused_by(&error)
     })?;

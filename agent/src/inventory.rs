@@ -1,8 +1,12 @@
 //! What computes here and how much memory it has.
 
+use std::path::Path;
+
 use sysinfo::{CpuRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
 use wire::device::{Device, DeviceInfo};
+use wire::{Code, Fault, limits, text};
 
+use crate::platform;
 use crate::shortage::Shortages;
 
 /// The hive's devices.
@@ -67,6 +71,26 @@ fn host_memory() -> Option<HostMemory> {
         },
         None => HostMemory { total, available },
     })
+}
+
+/// Why the disk has no room for a worker's own directory below `workers`, if it has none.
+pub fn full_disk(workers: &Path) -> Option<Fault> {
+    // What cannot be looked at will say so itself.
+    let disk = platform::disk(workers).ok()?;
+    let needed = limits::WORKER_DISK_BYTES;
+    if disk.free_bytes >= needed {
+        return None;
+    }
+    let message = format!(
+        "a worker needs {} KiB of disk for its records; {} KiB are free at {}",
+        needed >> 10,
+        disk.free_bytes >> 10,
+        workers.display()
+    );
+    let fault = Fault::new(Code::DiskFull, message)
+        .detail("required_bytes", needed)
+        .detail("available_bytes", disk.free_bytes);
+    Some(fault.hint(format!("df -h {}", text::shell_word(&workers.to_string_lossy()))))
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use wire::guard::ProcessIdentity;
 
 #[cfg(not(target_os = "linux"))]
@@ -18,9 +19,12 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// The process of `pid` as it is now, unless it is gone or a zombie.
 pub fn identity(pid: u32) -> Option<ProcessIdentity> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (state, start_time) = parse_stat(&stat)?;
+    let Stat { state, start_time, .. } = stat(pid)?;
     (state != 'Z' && state != 'X').then_some(ProcessIdentity { pid, start_time })
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// When a process began, in seconds of Unix time, by the start of the system.
@@ -41,23 +45,73 @@ pub fn boot_id() -> Option<String> {
     Some(id.trim_end().to_owned())
 }
 
-/// State and start time (fields 3 and 22). The name before them may hold anything, so it is cut
-/// off at its last parenthesis.
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
+/// What is read of a process's state.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    group: u32,
+    session: u32,
+    start_time: u64,
+}
+
+/// State, process group, session and start time (fields 3, 5, 6 and 22). The name before them may
+/// hold anything, so it is cut off at its last parenthesis.
+fn parse_stat(stat: &str) -> Option<Stat> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let start_time = fields.nth(18)?.parse().ok()?;
-    Some((state, start_time))
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, group, session, start_time })
 }
 
-/// Kills the process group that `leader` leads, if that very process still runs.
+/// A hold on one process: a signal through it never reaches a later process of the same pid.
+#[derive(Debug)]
+enum Hold {
+    /// A descriptor of it (pidfd_open(2)).
+    Descriptor(OwnedFd),
+    /// Its pid, where the kernel (before 5.3) has no such descriptors, or none is left.
+    Pid(Pid),
+}
+
+impl Hold {
+    /// Holds the process that has `pid`, if `is_it` still says so once it is held: what is held and
+    /// what was looked at are one then.
+    fn take(pid: u32, is_it: impl Fn() -> bool) -> Option<Self> {
+        let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let hold = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => Self::Descriptor(descriptor),
+            Err(rustix::io::Errno::SRCH) => return None,
+            Err(_) => Self::Pid(pid),
+        };
+        is_it().then_some(hold)
+    }
+
+    fn send(&self, signal: Signal) {
+        // Gone in between is as good as reached.
+        let _gone = match self {
+            Self::Descriptor(descriptor) => pidfd_send_signal(descriptor, signal),
+            Self::Pid(pid) => rustix::process::kill_process(*pid, signal),
+        };
+    }
+}
+
+/// Kills the process group that `leader` leads, if that very process still runs: each of its
+/// members by itself, because the group's number may belong to a stranger once the leader is gone.
 pub fn kill_group(leader: ProcessIdentity) {
-    if is_alive(leader)
-        && let Some(pid) = raw_pid(leader.pid)
-    {
-        // Gone in between is as good as killed.
-        let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    let Some(session) = stat(leader.pid).map(|stat| stat.session) else { return };
+    let Some(hold) = Hold::take(leader.pid, || is_alive(leader)) else { return };
+    hold.send(Signal::KILL);
+    let belongs = |pid: u32| {
+        stat(pid).is_some_and(|stat| stat.group == leader.pid && stat.session == session)
+    };
+    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    for pid in pids.filter(|pid| *pid != leader.pid && belongs(*pid)) {
+        if let Some(member) = Hold::take(pid, || belongs(pid)) {
+            member.send(Signal::KILL);
+        }
     }
 }
 
@@ -72,15 +126,17 @@ pub fn terminate(process: ProcessIdentity) {
 }
 
 fn signal(process: ProcessIdentity, signal: Signal) {
-    if is_alive(process)
-        && let Some(pid) = raw_pid(process.pid)
-    {
-        let _gone = rustix::process::kill_process(pid, signal);
+    if let Some(hold) = Hold::take(process.pid, || is_alive(process)) {
+        hold.send(signal);
     }
 }
 
-fn raw_pid(pid: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(pid).ok()?)
+/// Whether the system refused because this process, or all of them together, have no file
+/// descriptor left (open(2)).
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// Bytes of a process's memory that are in RAM.
@@ -188,7 +244,8 @@ mod tests {
     fn a_process_name_with_parentheses_does_not_shift_the_fields() {
         let fields: Vec<String> = (4..=24).map(|n| n.to_string()).collect();
         let stat = format!("7 (a) Z 9 (b)) S {}", fields.join(" "));
-        assert_eq!(parse_stat(&stat), Some(('S', 22)));
+        let expected = Stat { state: 'S', group: 5, session: 6, start_time: 22 };
+        assert_eq!(parse_stat(&stat), Some(expected));
         assert_eq!(parse_stat("7 (a) S 4"), None);
     }
 
@@ -199,6 +256,35 @@ mod tests {
         assert!(!is_alive(ProcessIdentity { start_time: me.start_time + 1, ..me }));
         assert!(resident_bytes(me.pid).unwrap() >= own_bytes(me.pid).unwrap());
         assert!(own_bytes(me.pid).unwrap() > 0);
+    }
+
+    #[test]
+    fn only_the_very_process_is_killed_and_its_group_with_it() {
+        use std::os::unix::process::{CommandExt, ExitStatusExt};
+        let mut shell = std::process::Command::new("/bin/sh")
+            .args(["-c", "sleep 600 & echo $!; wait"])
+            .process_group(0)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(shell.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let child = identity(line.trim().parse().unwrap()).unwrap();
+        let leader = identity(shell.id()).unwrap();
+        let later = |process: ProcessIdentity| ProcessIdentity {
+            start_time: process.start_time + 1,
+            ..process
+        };
+        kill(later(leader));
+        kill_group(later(leader));
+        kill(later(child));
+        assert!(is_alive(leader) && is_alive(child), "another process of that pid was meant");
+        kill_group(leader);
+        assert_eq!(shell.wait().unwrap().signal(), Some(9));
+        let mut rest = String::new();
+        // Its end closes the pipe.
+        std::io::Read::read_to_string(&mut out, &mut rest).unwrap();
     }
 
     #[test]

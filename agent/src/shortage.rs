@@ -120,7 +120,7 @@ mod tests {
             runtime: dir("run").to_str().unwrap().to_owned(),
             config: home.path().join("config.toml"),
         };
-        assert_eq!(disks(&dirs), [dirs.data.clone()]);
+        assert_eq!(disks(&dirs), std::slice::from_ref(&dirs.data));
         let all = AgentSettings {
             reserve_ram_bytes: u64::MAX,
             reserve_disk_bytes: Some(u64::MAX),

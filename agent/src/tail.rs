@@ -170,8 +170,10 @@ mod tests {
             let path = dir.path().join("log");
             let mut log = Rotating::open(path.clone(), 300).unwrap();
             let (before, after) = lines.split_at(lines.len() / 2);
-            before.iter().for_each(|line| log.write_all(format!("{line}\n").as_bytes()).unwrap());
-            let on_disk = [older(&path), path.clone()].map(|p| std::fs::read_to_string(p));
+            for line in before {
+                log.write_all(format!("{line}\n").as_bytes()).unwrap();
+            }
+            let on_disk = [older(&path), path.clone()].map(std::fs::read_to_string);
             let kept: String = on_disk.into_iter().flatten().collect();
             let kept: Vec<&str> = kept.lines().collect();
             let from = kept.len().saturating_sub(usize::try_from(last).unwrap());

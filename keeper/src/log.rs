@@ -95,7 +95,7 @@ mod tests {
     fn keepers_share_one_log_that_keeps_its_bound() {
         let dir = tempfile::tempdir().unwrap();
         let mut keepers = [Shared::open(dir.path()).unwrap(), Shared::open(dir.path()).unwrap()];
-        let line = [&[b'x'; 99_999][..], b"\n"].concat();
+        let line = [vec![b'x'; 99_999], b"\n".to_vec()].concat();
         for n in 0..200 {
             keepers[n % 2].write_all(&line).unwrap();
         }

@@ -205,3 +205,19 @@ fn listening_inodes() -> Vec<String> {
     inodes.sort();
     inodes
 }
+
+/// Zombies whose parent is one of `parents`: ended, and nobody has asked how.
+pub fn zombies_of(parents: &[i32]) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // State and parent are the first fields after the name (proc_pid_stat(5)).
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let zombie = fields.next() == Some("Z");
+            let parent = fields.next().and_then(|field| field.parse().ok());
+            zombie && parent.is_some_and(|parent| parents.contains(&parent))
+        })
+        .collect()
+}

@@ -9,8 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rbee_tests::Sandbox;
 use rbee_tests::synthetic::directory::{self, SMALL};
+use rbee_tests::{Sandbox, http};
 use serde_json::Value;
 
 /// A sandbox with a model in a directory of `files` files of weights.
@@ -153,4 +153,75 @@ fn a_link_in_a_directory_does_not_lead_out_of_the_allowed_places() {
     let _down = sandbox.rbee(&["down"]).expect_code(0);
     let refused = sandbox.rbee(&line).expect_code(20);
     assert!(refused.stderr.contains("model_roots"), "{}", refused.stderr);
+}
+
+/// What the one worker answers to a chat.
+fn chat(sandbox: &Sandbox, body: &Value) -> http::Response {
+    let id = sandbox.workers()[0]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/workers/{id}/chat/completions");
+    let socket = sandbox.agent_socket();
+    let body = body.to_string();
+    http::request(&socket, "POST", &path, body.as_bytes()).expect("an answer")
+}
+
+const WITH_TOOLS: &str = "{{ messages|tojson }}{{ tools|tojson }}\
+    {% if tools %}<tool_call></tool_call>{% endif %}GO";
+
+#[test]
+fn calls_of_tools_are_events_of_their_own_where_tools_were_given_and_text_elsewhere() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.home().join("caller");
+    let call = "{\"name\": \"weather\", \"arguments\": {\"city\": \"Köln\"}}";
+    let says = ["Let me see.", "<tool_call>", call, "</tool_call>"];
+    directory::write_that_says(&path, &says, WITH_TOOLS).expect("a model");
+    let line = ["run", "-m", text(&path), "--temperature", "0", "-n", "9", "hi"];
+    let plain = sandbox.rbee(&line).expect_code(0).stdout;
+    assert_eq!(plain.trim_end(), says.concat(), "nobody gave it tools");
+
+    let tool = serde_json::json!({ "type": "function", "function": { "name": "weather" } });
+    let asked = serde_json::json!({ "role": "user", "content": "hi" });
+    let mut body = serde_json::json!({
+        "messages": [asked], "tools": [tool], "temperature": 0, "max_tokens": 9
+    });
+    let events = chat(&sandbox, &body).events();
+    let deltas = || events.iter().map(|event| &event["choices"][0]["delta"]);
+    let content: String = deltas().filter_map(|delta| delta["content"].as_str()).collect();
+    assert_eq!(content, "Let me see.");
+    let calls: Vec<&Value> =
+        deltas().filter_map(|delta| delta["tool_calls"].as_array()).flatten().collect();
+    assert_eq!(calls.len(), 1, "{events:?}");
+    assert_eq!((&calls[0]["index"], &calls[0]["type"]), (&0.into(), &"function".into()));
+    assert_eq!(calls[0]["function"]["name"], "weather");
+    let arguments = calls[0]["function"]["arguments"].as_str().expect("a text");
+    let arguments: Value = serde_json::from_str(arguments).expect("JSON");
+    assert_eq!(arguments["city"], "Köln");
+    let reasons: Vec<&str> =
+        events.iter().filter_map(|e| e["choices"][0]["finish_reason"].as_str()).collect();
+    assert_eq!(reasons, ["tool_calls"]);
+
+    // The tool's answer goes back with the call.
+    let told = serde_json::json!({
+        "role": "tool", "content": "rain", "tool_call_id": calls[0]["id"]
+    });
+    let called = serde_json::json!({ "role": "assistant", "content": null, "tool_calls": calls });
+    body["messages"].as_array_mut().expect("messages").extend([called, told]);
+    let events = chat(&sandbox, &body).events();
+    assert!(events.iter().any(|event| event["usage"]["prompt_tokens"].is_u64()), "{events:?}");
+}
+
+#[test]
+fn a_template_that_knows_no_tools_refuses_them() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.home().join("plain");
+    directory::write_that_says(&path, &["Hi"], "{{ messages[0].content }}GO").expect("a model");
+    let line = ["run", "-m", text(&path), "--temperature", "0", "-n", "9", "hello"];
+    assert_eq!(sandbox.rbee(&line).expect_code(0).stdout.trim_end(), "Hi");
+    let refused = chat(
+        &sandbox,
+        &serde_json::json!({
+            "messages": [{ "role": "user", "content": "hi" }],
+            "tools": [{ "type": "function", "function": { "name": "f" } }]
+        }),
+    );
+    assert_eq!(refused.error_code(), "TEMPLATE_FAILED");
 }

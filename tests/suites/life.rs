@@ -63,7 +63,11 @@ fn a_killed_guard_takes_its_engine_along() {
     let (guard, engine) = (sandbox.pid_of(Role::Guard), sandbox.pid_of(Role::Engine));
     procs::signal(guard, Signal::KILL);
     wait_until("the engine is gone", PATIENCE, || (!procs::is_alive(engine)).then_some(()));
-    wait_until("the hive knows", PATIENCE, || sandbox.workers().is_empty().then_some(()));
+    wait_until("the hive has another", PATIENCE, || {
+        let listed = sandbox.workers();
+        let pid = listed.first().and_then(|worker| worker["pid"].as_i64());
+        pid.is_some_and(|pid| pid != i64::from(engine)).then_some(())
+    });
 }
 
 #[test]

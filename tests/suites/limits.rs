@@ -125,7 +125,7 @@ fn a_worker_lives_in_a_group_of_its_own_that_goes_with_it_however_it_ends() {
         println!("skipped, no control group can be made here: {by}");
         return;
     }
-    for ends in ["stop", "engine killed", "guard killed"] {
+    for ends in ["stopped", "engine killed", "guard killed"] {
         let _ = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
         let worker = sandbox.wait_for_state("ready");
         let limit = &worker["limit"];
@@ -144,7 +144,7 @@ fn a_worker_lives_in_a_group_of_its_own_that_goes_with_it_however_it_ends() {
         assert!(oom_score(engine) > oom_score(guard));
         assert!(oom_score(engine) > oom_score(sandbox.pid_of(Role::Agent)));
         match ends {
-            "stop" => {
+            "stopped" => {
                 let said = sandbox.rbee(&["worker", "stop", "--json", &id]).expect_code(0);
                 let said: Value = serde_json::from_str(&said.stdout).expect("JSON");
                 let back = &said["stopped"][0]["memory"];
@@ -155,8 +155,16 @@ fn a_worker_lives_in_a_group_of_its_own_that_goes_with_it_however_it_ends() {
             "engine killed" => procs::signal(engine, Signal::KILL),
             _ => procs::signal(guard, Signal::KILL),
         }
-        wait_until(ends, PATIENCE, || groups_of(&[&id]).is_empty().then_some(()));
-        wait_until("it is gone", PATIENCE, || sandbox.workers().is_empty().then_some(()));
+        let gone = |group: &PathBuf| !group.exists();
+        wait_until(ends, PATIENCE, || groups.iter().all(gone).then_some(()));
+        if ends != "stopped" {
+            // It is started again, in a group of its new process.
+            wait_until("its next group", PATIENCE, || groups_of(&[&id]).pop());
+            sandbox.wait_for_state("ready");
+            assert!(!groups_of(&[&id]).iter().any(|group| groups.contains(group)));
+            let _ = sandbox.rbee(&["worker", "stop", &id]).expect_code(0);
+            assert_eq!(groups_of(&[&id]), Vec::<PathBuf>::new());
+        }
     }
     sandbox.down();
 }
@@ -217,6 +225,7 @@ fn a_machine_whose_memory_is_full_ends_the_worker_and_never_the_agent() {
     let agent = sandbox.pid_of(Role::Agent);
     let error = out_of_memory(group.rbee(&sandbox, &words(&args)));
     assert!(text(&error["message"]).contains("the machine ran out of memory"), "{error}");
+    assert!(text(&error["hints"][0]).contains("rbee ps"), "{error}");
     let peak = error["details"]["peak_bytes"].as_u64().expect("a peak");
     assert!(peak < BYTES, "{peak}");
     assert_eq!(sandbox.pid_of(Role::Agent), agent);
@@ -260,7 +269,7 @@ fn with_a_full_disk_workers_answer_ends_are_known_and_new_ones_are_refused_with_
     if !enclosure::is_root() {
         return;
     }
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_config("[timings]\nrestart_first_ms = 20\n");
     let state = sandbox.home().join(".local/state");
     std::fs::create_dir_all(&state).expect("a directory");
     let mount = format!("mount -t tmpfs -o size=4m,mode=700 tmpfs '{}'", state.display());
@@ -272,11 +281,11 @@ fn with_a_full_disk_workers_answer_ends_are_known_and_new_ones_are_refused_with_
     fill(&filler);
     // What runs goes on.
     let _ = run(&["run", "-m", "demo", QUESTION]).expect_code(0);
-    // Its end cannot be written down, and is known all the same.
+    // Its end cannot be written down, and is known all the same; so is why no other can follow.
     procs::signal(sandbox.pid_of(Role::Engine), Signal::KILL);
     wait_until("its end is known", PATIENCE, || {
         let all = run(&["worker", "list", "--all"]).expect_code(0).stdout;
-        all.contains("signal 9").then_some(())
+        all.contains("No space left").then_some(())
     });
     let refused = run(&["run", "--json", "-m", "demo", QUESTION]).expect_code(1);
     let error = refused.json_lines().into_iter().find(|line| line["event"] == "error");

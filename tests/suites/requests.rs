@@ -91,7 +91,7 @@ fn a_deadline_ends_an_answer_in_time_and_what_came_is_kept() {
     assert!(entry["completion_tokens"].as_u64().expect("a count") > 0);
     let left = entry["deadline_ms"].as_u64().expect("what was left at the agent");
     let log = worker_log(&sandbox);
-    let line = log.lines().filter(|line| line.contains("request received")).last().expect("a line");
+    let line = log.lines().rfind(|line| line.contains("request received")).expect("a line");
     let line: Value = serde_json::from_str(line).expect("JSON");
     let at_worker = line["fields"]["deadline_ms"].as_u64().expect("what was left at the worker");
     println!("{ms} ms at the keeper, {left} ms at the agent, {at_worker} ms at the worker");
@@ -413,7 +413,7 @@ fn of_a_hundred_requests_at_once_the_broken_half_is_refused_by_code_and_nobody_p
     let answers: Vec<(usize, http::Response)> = std::thread::scope(|scope| {
         let ask = |n: usize| {
             let (sandbox, path) = (&sandbox, &path);
-            let body = if n % 2 == 0 { chat(2) } else { broken[n / 2 % 5].to_vec() };
+            let body = if n.is_multiple_of(2) { chat(2) } else { broken[n / 2 % 5].to_vec() };
             let answer = http::request(&sandbox.agent_socket(), "POST", path, &body);
             (n, answer.expect("an answer"))
         };
@@ -421,7 +421,7 @@ fn of_a_hundred_requests_at_once_the_broken_half_is_refused_by_code_and_nobody_p
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     for (n, answer) in answers {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             assert!(answer.status == 200 && answer.body.ends_with(b"[DONE]\n\n"), "{answer:?}");
             continue;
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Code, Fault};
+use crate::json::Json;
 use crate::limits;
 use crate::sampling::SamplingFields;
 
@@ -16,6 +17,8 @@ pub enum ChatRole {
     User,
     /// The model.
     Assistant,
+    /// A tool that the model called.
+    Tool,
 }
 
 impl ChatRole {
@@ -25,6 +28,7 @@ impl ChatRole {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 }
@@ -34,15 +38,60 @@ impl ChatRole {
 pub struct Message {
     /// Who said it.
     pub role: ChatRole,
-    /// What was said.
+    /// What was said; empty, or absent, beside calls of tools.
+    #[serde(default, deserialize_with = "text_or_null")]
     pub content: String,
+    /// Tools that the model called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a tool answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+fn text_or_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Message {
     /// A message of `role`.
     pub fn new(role: ChatRole, content: impl Into<String>) -> Self {
-        Self { role, content: content.into() }
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
     }
+
+    fn bytes(&self) -> usize {
+        let calls = self.tool_calls.iter();
+        let of_call = |call: &ToolCall| {
+            let function = &call.function;
+            call.id.len() + function.name.len() + function.arguments.len()
+        };
+        let id = self.tool_call_id.as_ref().map_or(0, String::len);
+        self.content.len() + id + calls.map(of_call).sum::<usize>()
+    }
+}
+
+/// A call of a tool, whole: one chunk has all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Its place among the calls of an answer, from 0.
+    #[serde(default)]
+    pub index: u32,
+    /// What the tool's answer is sent with.
+    pub id: String,
+    /// Always `function`.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// What is called.
+    pub function: FunctionCall,
+}
+
+/// The function that a model calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    /// Its name, as the model wrote it: it may be none of those that were given.
+    pub name: String,
+    /// Its arguments as a text of JSON, as the model wrote it: they may be none that it takes.
+    pub arguments: String,
 }
 
 /// The body of a chat request. Streaming is the only form.
@@ -50,9 +99,24 @@ impl Message {
 pub struct ChatRequest {
     /// The conversation, oldest first.
     pub messages: Vec<Message>,
+    /// The tools that the model may call, in the form of OpenAI's, for its chat template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Json>>,
     /// How tokens are chosen.
     #[serde(flatten)]
     pub sampling: SamplingFields,
+}
+
+impl ChatRequest {
+    /// What the worker shall continue, and how.
+    pub fn into_parts(self) -> (Prompt, SamplingFields) {
+        let Self { messages, tools, sampling } = self;
+        let prompt = match tools {
+            Some(tools) if !tools.is_empty() => Prompt::Tools { messages, tools },
+            _ => Prompt::Chat(messages),
+        };
+        (prompt, sampling)
+    }
 }
 
 /// The body of a raw completion request: no chat template.
@@ -70,6 +134,13 @@ pub struct CompletionRequest {
 pub enum Prompt {
     /// A conversation for the model's chat template.
     Chat(Vec<Message>),
+    /// The same with tools that the model may call.
+    Tools {
+        /// The conversation.
+        messages: Vec<Message>,
+        /// At least one.
+        tools: Vec<Json>,
+    },
     /// Text as it is.
     Raw(String),
 }
@@ -82,7 +153,19 @@ impl Prompt {
     pub fn check(&self) -> Result<(), Fault> {
         let (count, bytes) = match self {
             Self::Chat(messages) => {
-                (messages.len(), messages.iter().map(|m| m.content.len()).sum())
+                (messages.len(), messages.iter().map(Message::bytes).sum::<usize>())
+            }
+            Self::Tools { messages, tools } => {
+                if tools.len() > limits::MAX_TOOLS {
+                    let message = format!("a request has at most {} tools", limits::MAX_TOOLS);
+                    return Err(Fault::new(Code::TooLarge, message));
+                }
+                if !tools.iter().all(|tool| matches!(tool, Json::Object(_))) {
+                    return Err(Fault::new(Code::InvalidArgument, "a tool is a JSON object"));
+                }
+                let of_tools = serde_json::to_vec(tools).map_or(usize::MAX, |json| json.len());
+                let bytes: usize = messages.iter().map(Message::bytes).sum();
+                (messages.len(), bytes.saturating_add(of_tools))
             }
             Self::Raw(text) => (usize::from(!text.is_empty()), text.len()),
         };
@@ -113,6 +196,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context's end.
     Length,
+    /// The model ended it, and waits for what the tools say that it called.
+    ToolCalls,
     /// A reason of a newer worker.
     #[serde(other)]
     Unknown,
@@ -124,6 +209,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
             Self::Unknown => "unknown",
         }
     }
@@ -138,6 +224,9 @@ pub struct Delta {
     /// Part of the model's reasoning; not part of the answer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reasoning_content: String,
+    /// Tools that the model calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// A token and how probable it was.
@@ -264,6 +353,27 @@ mod tests {
         assert_eq!(request.messages, [Message::new(ChatRole::User, "hi")]);
         assert_eq!(request.sampling.temperature, Some(0.0));
         assert_eq!(request.sampling.stop, ["END"]);
+    }
+
+    #[test]
+    fn reads_tools_and_their_answers_as_openai_clients_write_them() {
+        let text = r#"{"messages":[{"role":"user","content":"hi"},
+            {"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function",
+             "function":{"name":"f","arguments":"{\"a\":1}"}}]},
+            {"role":"tool","content":"2","tool_call_id":"c1"}],
+            "tools":[{"type":"function","function":{"name":"f","parameters":{}}}]}"#;
+        let request: ChatRequest = serde_json::from_str(text).unwrap();
+        assert_eq!(request.messages[1].tool_calls[0].function.arguments, r#"{"a":1}"#);
+        assert_eq!(request.messages[2].role, ChatRole::Tool);
+        let (prompt, _) = request.clone().into_parts();
+        prompt.check().unwrap();
+        let tools = vec![request.tools.unwrap().remove(0); limits::MAX_TOOLS + 1];
+        let Prompt::Tools { messages, .. } = prompt else { panic!("it has tools") };
+        assert_eq!(Prompt::Tools { messages, tools }.check().unwrap_err().code, Code::TooLarge);
+        for none in [r#"{"messages":[],"tools":null}"#, r#"{"messages":[],"tools":[]}"#] {
+            let request: ChatRequest = serde_json::from_str(none).unwrap();
+            assert_eq!(request.into_parts().0, Prompt::Chat(Vec::new()));
+        }
     }
 
     #[test]

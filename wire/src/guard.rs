@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{Code, Fault};
+use crate::fault::Fault;
 use crate::ids::{BuildId, WorkerId};
 use crate::memory::{Limit, MemoryUse, Wanted};
 use crate::timings::{self, Timings};
@@ -131,23 +131,6 @@ pub struct ExitRecord {
     pub memory: Option<MemoryUse>,
 }
 
-impl ExitRecord {
-    /// Whether it ended because it got no more memory.
-    pub fn ran_out_of_memory(&self) -> bool {
-        self.memory.is_some_and(|memory| memory.out_of_memory)
-    }
-
-    /// Whether the same worker, started again as it was, might live. One that was told to end
-    /// shall not be, one that ran out of memory would again, and one whose own last word was about
-    /// its model, its device or its arguments would say the same.
-    pub fn is_retryable(&self) -> bool {
-        let says_why = |fault: &Fault| {
-            !matches!(fault.code, Code::WorkerCrashed | Code::Internal | Code::Io | Code::Stalled)
-        };
-        !self.told && !self.ran_out_of_memory() && !self.fault.as_ref().is_some_and(says_why)
-    }
-}
-
 /// One line of a guard's `GET /rbee/v1/guard`: at once, on every change, and as heartbeat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -159,31 +142,4 @@ pub enum GuardStatus {
     /// A line of a newer guard.
     #[serde(other)]
     Unknown,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ended(told: bool, out_of_memory: bool, fault: Option<Code>) -> ExitRecord {
-        ExitRecord {
-            version: RECORD_VERSION,
-            id: "demo-1".parse().unwrap(),
-            exit: Exit::Signal(9),
-            told,
-            killed: false,
-            stderr_tail: String::new(),
-            fault: fault.map(|code| Fault::new(code, "why")),
-            memory: Some(MemoryUse { peak_bytes: None, out_of_memory }),
-        }
-    }
-
-    #[test]
-    fn only_an_end_that_may_not_come_again_is_worth_another_start() {
-        assert!(ended(false, false, None).is_retryable());
-        assert!(ended(false, false, Some(Code::Internal)).is_retryable());
-        assert!(!ended(true, false, None).is_retryable());
-        assert!(!ended(false, true, Some(Code::OutOfMemory)).is_retryable());
-        assert!(!ended(false, false, Some(Code::ModelCorrupt)).is_retryable());
-    }
 }

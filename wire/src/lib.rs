@@ -15,6 +15,7 @@ pub mod hugging_face;
 pub mod ids;
 pub mod inspection;
 pub mod journal;
+pub mod json;
 pub mod layout;
 pub mod limits;
 pub mod marker;

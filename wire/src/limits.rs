@@ -17,6 +17,8 @@ pub const MAX_TOKEN_LIST_BYTES: usize = 8 * MAX_PROMPT_BYTES;
 pub const MAX_TOKENS_ANSWER_BYTES: usize = 80 * MAX_PROMPT_BYTES;
 /// Messages of one conversation.
 pub const MAX_MESSAGES: usize = 4096;
+/// Tools of one request (OpenAI's own bound).
+pub const MAX_TOOLS: usize = 128;
 /// Concurrent HTTP/2 streams on one connection: 1,000 chats and room for control requests.
 pub const MAX_STREAMS: u32 = 1100;
 /// Bytes that one unread HTTP/2 stream may hold back.

@@ -34,6 +34,11 @@ mod tests {
     }
 
     #[test]
+    fn directories_keep_their_promises() {
+        replay("model_directory", targets::model_directory);
+    }
+
+    #[test]
     fn event_streams_keep_their_promises() {
         replay("ndjson_event", targets::ndjson_event);
     }

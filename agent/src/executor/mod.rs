@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::process::Command;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use wire::event::Event;
@@ -22,6 +23,7 @@ use self::memory::{Account, Returned};
 use self::process::Setup;
 use crate::inventory;
 use crate::platform;
+use crate::scope::Scopes;
 use crate::supervisor::effect::Start;
 use crate::supervisor::{Answer, Ask, Client, Effect, End, Input, Supervisor, Token};
 
@@ -80,6 +82,7 @@ pub struct Handle {
     events: broadcast::Sender<Published>,
     closing: watch::Receiver<bool>,
     program: Arc<str>,
+    scopes: Scopes,
 }
 
 /// A request's right to a worker. Dropping it gives the slot back.
@@ -175,9 +178,9 @@ impl Handle {
         self.closing.clone()
     }
 
-    /// The program that workers are started from.
-    pub fn program(&self) -> &str {
-        &self.program
+    /// The program that workers are started from, where they are started.
+    pub fn command(&self) -> Command {
+        self.scopes.command(&*self.program)
     }
 
     /// Where workers' news go.
@@ -227,6 +230,7 @@ impl Executor {
             events: broadcast::Sender::new(limits::MAX_EVENT_BACKLOG),
             closing: is_closing,
             program: setup.program.as_str().into(),
+            scopes: setup.scopes.clone(),
         };
         let executor = Self {
             supervisor,
@@ -335,10 +339,16 @@ impl Executor {
                 tokio::spawn(guard::stop(socket, process, limit));
             }
             Effect::Measure(worker) => {
-                let inputs = self.handle.inputs();
+                let (inputs, setup) = (self.handle.inputs(), Arc::clone(&self.setup));
                 tokio::spawn(async move {
-                    let available_bytes = inventory::available_bytes();
-                    guard::tell(&inputs, Input::Free { worker, available_bytes }).await;
+                    let look = move || {
+                        let obstacle = inventory::full_disk(&setup.workers_dir).map(Box::new);
+                        (inventory::available_bytes(), obstacle)
+                    };
+                    let looked = tokio::task::spawn_blocking(look).await;
+                    let (available_bytes, obstacle) = looked.unwrap_or_default();
+                    let free = Input::Free { worker, available_bytes, obstacle };
+                    guard::tell(&inputs, free).await;
                 });
             }
             Effect::Kill(id) => {

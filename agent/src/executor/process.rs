@@ -121,8 +121,15 @@ impl Setup {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
-        Ok((place, child))
+            .spawn();
+        match child {
+            Ok(child) => Ok((place, child)),
+            Err(error) => {
+                // The next attempt makes it again.
+                let _panicked = tokio::task::spawn_blocking(move || place.remove()).await;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -273,6 +273,9 @@ fn who_ended(code: &Code) -> EndedBy {
 mod tests {
     use super::*;
 
+    /// How a request is made to end.
+    type End = Box<dyn FnOnce(Trace)>;
+
     fn arrival(deadline: Option<Instant>) -> Arrival {
         Arrival {
             request: RequestId::random(),
@@ -294,7 +297,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path());
         let late = Instant::now().checked_add(Duration::from_millis(50));
-        let cases: Vec<(Arrival, Box<dyn FnOnce(Trace)>, EndedBy, Option<Code>)> = vec![
+        let cases: Vec<(Arrival, End, EndedBy, Option<Code>)> = vec![
             (arrival(None), Box::new(drop), EndedBy::Client, None),
             (arrival(late), Box::new(drop), EndedBy::Deadline, Some(Code::DeadlineExceeded)),
             (

@@ -36,7 +36,7 @@ pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
         other => return Err(unexpected(&other)),
     };
     let hive = Arc::clone(&hive);
-    let bounds = bounds(hive.handle.program()).await;
+    let bounds = bounds(hive.handle.command()).await;
     let checks = tokio::task::spawn_blocking(move || examine(&hive, &workers)).await;
     let mut checks = checks
         .map_err(|error| Fault::new(Code::Internal, "the examination failed").cause(error))?;
@@ -45,8 +45,7 @@ pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
 }
 
 /// What would bound a worker that is started now. A child finds out: it is where guards will be.
-async fn bounds(program: &str) -> Check {
-    let mut command = Command::new(program);
+async fn bounds(mut command: Command) -> Check {
     command.args(["worker", "limits"]).stdin(Stdio::null()).stderr(Stdio::null());
     let output = tokio::time::timeout(LOOK_TIME, command.kill_on_drop(true).output()).await;
     let Ok(Ok(output)) = output else {

@@ -75,7 +75,7 @@ fn limit(hive: &Hive, fault: Fault) -> Fault {
 }
 
 /// A fault as a response.
-fn refusal(fault: Fault) -> Response {
+pub fn refusal(fault: Fault) -> Response {
     let status =
         StatusCode::from_u16(fault.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = ndjson::encode(&ErrorEnvelope { error: fault }).unwrap_or_default();

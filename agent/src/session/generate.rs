@@ -49,8 +49,8 @@ pub(super) async fn chat(
 ) -> Result<Response, Refused> {
     let call = Call::of(&hive, &id, (request, client), http.headers())?;
     let read = |body: &[u8]| {
-        let ChatRequest { messages, sampling } = parse(body)?;
-        check(&Prompt::Chat(messages), &sampling)
+        let (prompt, sampling) = parse::<ChatRequest>(body)?.into_parts();
+        check(&prompt, &sampling)
     };
     answer(&hive, call, http, read).await
 }
@@ -199,6 +199,8 @@ async fn ask_engine(hive: &Arc<Hive>, call: &Call, slot: &mut Slot) -> Result<Re
     tokio::select! {
         reply = exchange => match reply {
             Ok(reply) => Ok(reply),
+            // The worker has seen nothing of it.
+            Err(fault) if client::is_exhausted(&fault) => Err(fault),
             Err(fault) => Err(relay::broken(slot, &call.worker, Some(&fault)).await),
         },
         fault = relay::revoked(slot) => Err(fault),

@@ -115,6 +115,11 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .with_state(hive)
 }
 
+/// The routes of an agent that cannot open anything: none of them does anything.
+fn refusing() -> Router {
+    Router::new().fallback(|| async { exchange::refusal(crate::client::exhausted()) })
+}
+
 async fn hello(State(hive): Shared) -> Result<Response, Refused> {
     json(&hive.hello)
 }

@@ -20,12 +20,15 @@ use wire::{Timings, limits};
 use super::greeting::Greeting;
 use super::voice;
 use crate::executor::Handle;
+use crate::platform;
 use crate::supervisor::{Client, Input};
 
 /// How long a client may take to send its request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long connections may take to end when the agent does.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a connection that finds no descriptor left is spoken with.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// Before another try, when the system is out of descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -67,6 +70,7 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let free = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
     let mut closing = handle.closing();
     let mut connections = JoinSet::new();
+    let mut spare = Spare::open();
     let mut clients = (1..).map(Client);
     loop {
         let accepted = tokio::select! {
@@ -78,6 +82,9 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                if platform::is_out_of_descriptors(&error) {
+                    spare.refuse(&listener, &handle, pulse).await;
+                }
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
             }
@@ -100,6 +107,32 @@ pub async fn serve(listener: UnixListener, router: Router, handle: Handle, timin
     let goodbye = async { while connections.join_next().await.is_some() {} };
     // Whoever does not end in time is cut off when the set is dropped.
     let _late = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+/// A descriptor that is held for the moment when there is no other: whoever connects then is told
+/// so, instead of being left to wait.
+struct Spare(Option<std::fs::File>);
+
+impl Spare {
+    fn open() -> Self {
+        Self(std::fs::File::open("/dev/null").ok())
+    }
+
+    /// Gives the descriptor to the next connection, refuses what it asks, and takes it back.
+    async fn refuse(&mut self, listener: &UnixListener, handle: &Handle, pulse: Pulse) {
+        if self.0.take().is_some() {
+            let refusing = async {
+                let (stream, _) = listener.accept().await?;
+                if is_own_user(&stream) {
+                    connection(stream, (super::refusing(), Client::default()), handle, pulse).await;
+                }
+                io::Result::Ok(())
+            };
+            // Whoever was quicker has the descriptor; there will be another.
+            let _late = tokio::time::timeout(REFUSAL_TIME, refusing).await;
+        }
+        *self = Self::open();
+    }
 }
 
 fn is_own_user(stream: &UnixStream) -> bool {

@@ -10,13 +10,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use wire::worker::StopRequest;
-use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, layout, limits, text};
+use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, layout, limits};
 
 use super::exchange::{Refused, json, parse, read_body};
 use super::{Hive, Shared};
 use crate::admission;
 use crate::inventory;
-use crate::platform;
 use crate::store::Model;
 use crate::supervisor::{Answer, Ask, SpawnAsk};
 
@@ -93,23 +92,7 @@ pub(super) async fn spawn(
 /// Why the disk has no room for a worker's own directory, if it has none.
 async fn full_disk(hive: &Arc<Hive>) -> Option<Fault> {
     let dir = PathBuf::from(layout::workers_dir(&hive.dirs.runtime));
-    let looked = tokio::task::spawn_blocking(move || (platform::disk(&dir), dir)).await;
-    // What cannot be looked at will say so itself.
-    let Ok((Ok(disk), dir)) = looked else { return None };
-    let needed = limits::WORKER_DISK_BYTES;
-    if disk.free_bytes >= needed {
-        return None;
-    }
-    let message = format!(
-        "a worker needs {} KiB of disk for its records; {} KiB are free at {}",
-        needed >> 10,
-        disk.free_bytes >> 10,
-        dir.display()
-    );
-    let fault = Fault::new(Code::DiskFull, message)
-        .detail("required_bytes", needed)
-        .detail("available_bytes", disk.free_bytes);
-    Some(fault.hint(format!("df -h {}", text::shell_word(&dir.to_string_lossy()))))
+    tokio::task::spawn_blocking(move || inventory::full_disk(&dir)).await.ok().flatten()
 }
 
 async fn resolve(hive: &Arc<Hive>, model: &ModelRef) -> Result<Model, Fault> {

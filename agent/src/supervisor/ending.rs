@@ -31,7 +31,7 @@ impl Supervisor {
         };
         if !worker.is_alive() {
             let exit = worker.exit.unwrap_or(Exit::Unseen);
-            let is_kept = worker.is_kept();
+            let (is_kept, left) = (worker.is_kept(), worker.left);
             let (id_of, killed, took_ms) = (id.clone(), false, 0);
             let stopped = StoppedWorker { id: id_of, exit, killed, took_ms, memory: None };
             let reply = StopReply { stopped: vec![stopped], left: Vec::new() };
@@ -39,7 +39,8 @@ impl Supervisor {
             if is_kept {
                 self.finish(id, WorkerState::Stopped, now, out);
             }
-            if !self.breakers.is_held_by(id) {
+            // Its id must not be given to another while its process may live.
+            if !left && !self.breakers.is_held_by(id) {
                 self.forget(id, out);
             }
             return;
@@ -121,9 +122,18 @@ impl Supervisor {
             return;
         }
         worker.life = Life::Stopping { since: now, killed: None };
+        let fault = match worker.reason {
+            Some(Reason::Silent) => {
+                let message = format!("worker {id} said nothing for too long and is ended");
+                Fault::new(Code::Stalled, message).hint("rbee ps  # shows when it is back")
+            }
+            _ => {
+                let message = format!("worker {id} was stopped before the answer was complete");
+                Fault::new(Code::ShuttingDown, message)
+            }
+        };
         for ticket in worker.queue.bearers() {
-            let message = format!("worker {id} was stopped before the answer was complete");
-            let fault = Box::new(Fault::new(Code::ShuttingDown, message));
+            let fault = Box::new(fault.clone());
             out.push(Effect::Revoke { token: ticket.token, fault });
         }
         out.push(Effect::StopGuard(id.clone()));

@@ -98,6 +98,7 @@ pub enum Ask {
 
 /// How an engine ended.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "it travels in a box, and most are recorded")]
 pub enum End {
     /// Its guard recorded it.
     Recorded(ExitRecord),
@@ -170,6 +171,8 @@ pub enum Input {
         worker: WorkerId,
         /// Bytes of host memory that are free now; absent when the system does not say.
         available_bytes: Option<u64>,
+        /// Why none can be started now, whatever it needs.
+        obstacle: Option<Box<Fault>>,
     },
     /// What the operating system says of an engine's memory.
     Memory {

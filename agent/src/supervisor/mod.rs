@@ -117,8 +117,9 @@ impl Supervisor {
             }
             Input::Engine { worker, status } => self.heard(&worker, &status, now, &mut out),
             Input::Ended { worker, end } => self.ended(&worker, &end, now, &mut out),
-            Input::Free { worker, available_bytes } => {
-                self.start_again(&worker, available_bytes, now, &mut out);
+            Input::Free { worker, available_bytes, obstacle } => {
+                let room = obstacle.map_or(Ok(available_bytes.unwrap_or(0)), |fault| Err(*fault));
+                self.start_again(&worker, room, now, &mut out);
             }
             Input::Memory { worker, bytes } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {

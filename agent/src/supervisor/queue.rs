@@ -111,12 +111,11 @@ impl Queue {
         if queued >= most {
             return Joined::Full { queued, retry_after_s: self.retry_after_s(now) };
         }
-        match lane {
-            Some(lane) => lane.tickets.push_back(ticket),
-            None => {
-                let (client, tickets) = (ticket.client, [ticket].into());
-                self.lanes.push_back(Lane { client, tickets });
-            }
+        if let Some(lane) = lane {
+            lane.tickets.push_back(ticket);
+        } else {
+            let (client, tickets) = (ticket.client, [ticket].into());
+            self.lanes.push_back(Lane { client, tickets });
         }
         Joined::Queued
     }

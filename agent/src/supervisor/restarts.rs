@@ -6,11 +6,11 @@ use std::time::Duration;
 use wire::worker::{LastEnd, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, WorkerId, limits, text};
 
+use super::Supervisor;
 use super::effect::{Answer, Effect};
 use super::input::{End, Moment, Token};
 use super::requests::{not_routable, refuse};
 use super::worker::{Life, Reason, Worker};
-use super::Supervisor;
 
 /// A pause before a restart is this many thousandths of what it is in the table, at least.
 const LEAST_JITTER: u64 = 800;
@@ -149,7 +149,9 @@ impl Supervisor {
         }
         let Some(cause) = passing_cause(&state) else { return Life::Finished(state) };
         // What ended under no agent's eyes, a reboot perhaps, is started when it is wanted.
-        if !again || worker.found {
+        // What never began is named at once to whoever wanted it.
+        let never_began = worker.restarts == 0 && matches!(end, End::NotStarted { .. });
+        if !again || worker.found || never_began {
             return Life::Finished(state);
         }
         let long = self.timings.restart_reset;
@@ -183,20 +185,26 @@ impl Supervisor {
         }
     }
 
-    /// Starts a worker again, if it is still wanted and fits what is free now.
+    /// Starts a worker again, if it is still wanted and fits what is free now: that many bytes, or
+    /// nothing can be started.
     pub(super) fn start_again(
         &mut self,
         id: &WorkerId,
-        available_bytes: Option<u64>,
+        room: Result<u64, Fault>,
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
         let Some(worker) = self.workers.get(id) else { return };
         let Life::Restarting { measuring: true, .. } = worker.life else { return };
         let spec = &worker.spec;
-        let admitted = self.breakers.check(&spec.model, spec.device).and_then(|()| {
-            let memory = self.memory(available_bytes.unwrap_or(0), &spec.model);
-            if worker.need_bytes <= memory.free_bytes() { Ok(()) } else { Err(full(worker, memory)) }
+        let closed = self.breakers.check(&spec.model, spec.device);
+        let admitted = closed.and(room).and_then(|available_bytes| {
+            let memory = self.memory(available_bytes, &spec.model);
+            if worker.need_bytes <= memory.free_bytes() {
+                Ok(())
+            } else {
+                Err(full(worker, memory))
+            }
         });
         match admitted {
             Err(fault) => {
@@ -346,6 +354,7 @@ fn failed(why: String, code: Code) -> Life {
 
 fn full(worker: &Worker, memory: crate::admission::Memory) -> Fault {
     let (need, free) = (worker.need_bytes.div_ceil(1 << 20), memory.free_bytes() >> 20);
-    let message = format!("it was not started again: it needs {need} MiB of memory, {free} are free");
+    let message =
+        format!("it was not started again: it needs {need} MiB of memory, {free} are free");
     Fault::new(Code::InsufficientRam, message)
 }

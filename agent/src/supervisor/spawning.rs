@@ -42,7 +42,8 @@ impl Supervisor {
         self.start(ask, device, now, out)
     }
 
-    /// A worker that will do: one that serves before one that loads, the least busy first.
+    /// A worker that will do: one that serves before one that loads, that before one that waits
+    /// for another start, the least busy first.
     fn find_fitting(&self, ask: &SpawnAsk, device: Device) -> Option<WorkerId> {
         let fits = |worker: &&Worker| {
             worker.is_promising()
@@ -51,8 +52,12 @@ impl Supervisor {
                 && ask.ctx_size.is_none_or(|ctx| ctx == worker.spec.ctx_size)
         };
         let effort = |worker: &&Worker| {
-            let loads = worker.life != Life::Serving;
-            (loads, worker.queue.occupied() + worker.queue.queued())
+            let comes = match worker.life {
+                Life::Serving => 0,
+                Life::Restarting { .. } => 2,
+                _ => 1,
+            };
+            (comes, worker.queue.occupied() + worker.queue.queued())
         };
         self.workers.values().filter(fits).min_by_key(effort).map(|worker| worker.id.clone())
     }

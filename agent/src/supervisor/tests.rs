@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use wire::device::Device;
 use wire::event::Event;
 use wire::gguf::ModelShape;
 use wire::guard::{ExitRecord, RECORD_VERSION};
@@ -15,6 +16,8 @@ use wire::{Code, Fault, ModelRef, RequestId, Timings, WorkerId, limits};
 
 use super::*;
 
+mod restarts;
+
 const GIB: u64 = 1 << 30;
 
 /// A supervisor, its clock, and everything that it wanted done.
@@ -23,6 +26,8 @@ struct Hive {
     now: Moment,
     next: u64,
     effects: Vec<Effect>,
+    /// What the system says when a worker's pause is over.
+    available_bytes: Option<u64>,
 }
 
 impl Hive {
@@ -32,12 +37,20 @@ impl Hive {
 
     fn with(timings: Timings, settings: AgentSettings) -> Self {
         let supervisor = Supervisor::new(timings, settings, 7);
-        Self { supervisor, now: Moment::ZERO, next: 0, effects: Vec::new() }
+        let (now, effects, available_bytes) = (Moment::ZERO, Vec::new(), Some(64 * GIB));
+        Self { supervisor, now, next: 0, effects, available_bytes }
     }
 
     fn feed(&mut self, input: Input) -> Vec<Effect> {
-        let effects = self.supervisor.update(input, self.now);
+        let mut effects = self.supervisor.update(input, self.now);
         self.effects.extend(effects.clone());
+        for effect in effects.clone() {
+            if let Effect::Measure(worker) = effect {
+                let available_bytes = self.available_bytes;
+                let free = Input::Free { worker, available_bytes, obstacle: None };
+                effects.extend(self.feed(free));
+            }
+        }
         effects
     }
 
@@ -106,6 +119,21 @@ impl Hive {
             stderr_tail: "the last line".to_owned(),
             fault: None,
             memory: None,
+        };
+        let end = Box::new(End::Recorded(record));
+        self.feed(Input::Ended { worker: id.clone(), end });
+    }
+
+    /// Its engine ended and said why.
+    fn broken(&mut self, id: &WorkerId, code: Code) {
+        let record = ExitRecord {
+            version: RECORD_VERSION,
+            id: id.clone(),
+            exit: Exit::Code(1),
+            told: false,
+            killed: false,
+            stderr_tail: String::new(),
+            fault: Some(Fault::new(code, "the engine's own words")),
         };
         let end = Box::new(End::Recorded(record));
         self.feed(Input::Ended { worker: id.clone(), end });
@@ -204,7 +232,7 @@ fn a_worker_starts_loads_serves_and_each_change_has_its_own_revision() {
 }
 
 #[test]
-fn a_worker_that_runs_or_loads_is_reused_and_a_crashed_one_is_not() {
+fn a_worker_that_runs_or_loads_or_comes_back_is_reused_and_a_broken_one_is_not() {
     let mut hive = Hive::new();
     let id = hive.spawned();
     let reused = |hive: &mut Hive| {
@@ -218,9 +246,16 @@ fn a_worker_that_runs_or_loads_is_reused_and_a_crashed_one_is_not() {
     hive.engine(&id, EnginePhase::Serving, 0);
     assert_eq!(reused(&mut hive), (id.clone(), true));
     let other = hive.spawn(|ask| (ask.reuse, ask.ctx_size) = (true, Some(100)));
-    assert!(matches!(hive.answer(other), Some(Answer::Spawned(reply)) if !reply.reused));
+    let Some(Answer::Spawned(other)) = hive.answer(other).cloned() else { panic!() };
+    assert!(!other.reused);
+    hive.broken(&other.worker.id, Code::ModelCorrupt);
     hive.ended(&id, Exit::Signal(11), false);
-    assert_eq!(hive.state(&id), Some("crashed"));
+    assert_eq!(hive.state(&id), Some("restarting"));
+    assert_eq!(reused(&mut hive), (id.clone(), true));
+    hive.broken(&id, Code::ModelCorrupt);
+    hive.pass(Duration::from_secs(2));
+    hive.broken(&id, Code::ModelCorrupt);
+    assert_eq!(hive.state(&id), Some("failed"));
     assert_ne!(reused(&mut hive).0, id);
 }
 
@@ -258,8 +293,8 @@ fn an_obstacle_keeps_new_workers_out_and_leaves_those_that_are_there() {
     let mut hive = Hive::new();
     let id = hive.serving();
     let full = |ask: &mut SpawnAsk| ask.obstacle = Some(Fault::new(Code::DiskFull, "full"));
-    let refused = hive.spawn(full);
-    assert_eq!(hive.refusal(refused).code, Code::DiskFull);
+    let kept_out = hive.spawn(full);
+    assert_eq!(hive.refusal(kept_out).code, Code::DiskFull);
     let reused = hive.spawn(|ask| {
         full(ask);
         ask.reuse = true;
@@ -447,18 +482,20 @@ fn a_full_queue_refuses_with_a_time_to_come_back() {
 }
 
 #[test]
-fn a_crash_ends_every_request_with_the_cause_of_death() {
+fn a_crash_ends_active_requests_with_its_cause_and_keeps_those_that_wait() {
     let mut hive = Hive::new();
     let id = hive.serving();
     let ((active, _), (waiting, _)) = (hive.slot(&id), hive.slot(&id));
     hive.ended(&id, Exit::Signal(9), false);
-    let fault = hive.refusal(waiting);
-    assert_eq!(fault.code, Code::WorkerCrashed);
-    assert_eq!(fault.causes, ["the last line"]);
     assert!(hive.wants(|effect| matches!(effect, Effect::Revoke { token, fault }
-        if *token == active && fault.code == Code::WorkerCrashed)));
+        if *token == active && fault.code == Code::WorkerCrashed
+            && fault.causes == ["the last line"])));
     let (late, _) = hive.slot(&id);
-    assert_eq!(hive.refusal(late).code, Code::WorkerCrashed);
+    assert_eq!(hive.refusal(late).code, Code::WorkerNotReady);
+    assert_eq!(hive.answer(waiting), None);
+    hive.pass(Duration::from_secs(2));
+    hive.engine(&id, EnginePhase::Serving, 0);
+    assert_eq!(hive.answer(waiting), Some(&Answer::Granted));
 }
 
 #[test]
@@ -478,12 +515,10 @@ fn a_load_without_progress_is_ended_and_one_with_progress_never() {
     }
     assert!(hive.wants(|effect| *effect == Effect::StopGuard(id.clone())));
     hive.ended(&id, Exit::Signal(15), true);
-    let state = hive.info(&id).unwrap().state;
-    assert!(
-        matches!(&state, WorkerState::Failed { why, code: Some(Code::Stalled) }
-            if why.contains("19 of 99")),
-        "{state:?}"
-    );
+    let info = hive.info(&id).unwrap();
+    assert_eq!(info.state, WorkerState::Restarting { attempt: 1 });
+    let cause = info.supervision.last_end.unwrap().cause;
+    assert!(cause.contains("19 of 99"), "{cause}");
 }
 
 #[test]
@@ -623,6 +658,8 @@ enum Step {
     Status(usize, u8, u32),
     End(usize, bool),
     Stop(usize),
+    Restart(usize),
+    Less(u64),
     Down,
     HandOver,
     Pass(u64),
@@ -639,7 +676,9 @@ fn step() -> impl Strategy<Value = Step> {
         9 => (0usize..9, 0u8..3, 0u32..3).prop_map(|(n, phase, active)| {
             Step::Status(n, phase, active)
         }),
-        2 => (0usize..9, any::<bool>()).prop_map(|(n, told)| Step::End(n, told)),
+        5 => (0usize..9, 0u8..8).prop_map(|(n, told)| Step::End(n, told == 0)),
+        1 => (0usize..9).prop_map(Step::Restart),
+        1 => (0u64..5).prop_map(Step::Less),
         1 => (0usize..9).prop_map(Step::Stop),
         1 => Just(Step::Down),
         1 => Just(Step::HandOver),
@@ -655,6 +694,10 @@ struct Seen {
     slots: Vec<(Token, RequestId)>,
     revision: u64,
     exits: usize,
+    /// Workers with a process that nobody saw end.
+    processes: BTreeSet<WorkerId>,
+    /// Whether the breaker of the one model was open after the last step.
+    open: bool,
 }
 
 impl Seen {
@@ -669,6 +712,9 @@ impl Seen {
                     prop_assert_eq!(*revision, self.revision);
                 }
                 Effect::Exit => self.exits += 1,
+                Effect::Start(start) => {
+                    prop_assert!(self.processes.insert(start.id.clone()), "{:?} twice", start.id);
+                }
                 _ => {}
             }
         }
@@ -713,9 +759,15 @@ fn perform(hive: &mut Hive, seen: &mut Seen, step: &Step) {
             hive.engine(&id, phase, *active);
         }
         Step::End(n, told) => {
-            let Some(id) = id(n) else { return };
+            let Some(id) = id(n).filter(|id| seen.processes.remove(id)) else { return };
             hive.ended(&id, Exit::Code(1), *told);
         }
+        Step::Restart(n) => {
+            let Some(worker) = id(n) else { return };
+            let drain = Duration::from_secs(3);
+            seen.asked.insert(hive.ask(Ask::Restart { worker, drain }));
+        }
+        Step::Less(gib) => hive.available_bytes = (*gib > 0).then_some(gib * 2 * GIB),
         Step::Stop(n) => {
             let Some(worker) = id(n) else { return };
             let drain = Duration::from_secs(3);
@@ -736,7 +788,15 @@ fn check(hive: &Hive) -> Result<(), TestCaseError> {
         let slots = usize::try_from(worker.spec.slots).unwrap();
         prop_assert!(worker.queue.occupied() <= slots);
         prop_assert!(worker.queue.queued() <= limits::MAX_QUEUE);
-        prop_assert!(worker.is_alive() || worker.queue.is_empty());
+        prop_assert!(worker.is_alive() || worker.queue.occupied() == 0);
+        prop_assert!(worker.is_kept() || worker.queue.is_empty());
+        prop_assert!(worker.is_alive() || worker.reserved_bytes() == 0);
+        if let Life::Restarting { at, attempt, .. } = worker.life {
+            // The longest pause is 4 s and a fifth, and time is seen to pass every half second.
+            prop_assert!(at <= hive.now + Duration::from_millis(4800), "{:?}", at);
+            prop_assert!(hive.now <= at + Duration::from_millis(500), "it waits for ever");
+            prop_assert!(attempt <= limits::MAX_RESTART_ATTEMPTS);
+        }
         let waits_for_nothing =
             worker.is_routable() && worker.queue.occupied() == 0 && worker.queue.queued() > 0;
         prop_assert!(!waits_for_nothing, "a free slot and somebody who waits for it");
@@ -757,6 +817,9 @@ proptest! {
             perform(&mut hive, &mut seen, step);
             seen.take(&hive.effects[before..])?;
             check(&hive)?;
+            let open = hive.supervisor.breakers.check(&ask(0).model, Device::CPU).is_err();
+            prop_assert!(open || !seen.open || matches!(step, Step::Restart(_)), "it forgot");
+            seen.open = open;
         }
         // The end of everything: whatever still lives is told to end and does.
         let before = hive.effects.len();

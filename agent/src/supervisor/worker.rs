@@ -186,8 +186,10 @@ impl Worker {
         self.life = Life::Starting;
         (self.reason, self.exit, self.stale, self.left) = (None, None, false, false);
         (self.pid, self.started_unix_s, self.memory_bytes) = (None, None, None);
+        (self.limit, self.returned) = (None, None);
         (self.heard, self.progressed, self.idle_since) = (now, now, now);
         (self.engine_active, self.serving_since) = (0, None);
+        (self.limit, self.returned) = (None, None);
     }
 
     /// Whether a request may be sent to it now.

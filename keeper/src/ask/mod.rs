@@ -22,6 +22,7 @@ use crate::link::voice::{self, Hearing};
 use crate::link::way::Way;
 use crate::ssh::client::patience::Deadline;
 use view::View;
+pub use view::ready;
 
 /// How often a request is placed when the worker of its placement turns out to be gone.
 const MAX_PLACEMENTS: u32 = 3;
@@ -174,6 +175,22 @@ pub fn why_command(id: RequestId) -> String {
     format!("rbee why {}", id.get(..SHOWN_DIGITS).unwrap_or(&id))
 }
 
+/// Finds or starts a worker and waits until it takes requests.
+///
+/// # Errors
+/// The failure that ended it.
+pub async fn worker(
+    ways: &[Way],
+    timings: &Timings,
+    want: &Want,
+    keep_alive_s: Option<i64>,
+    audience: &mut impl Audience,
+) -> Result<Placed, Failure> {
+    let view = View::open(ways, timings, want, audience).await?;
+    // No request follows; the worker is there for the one that will.
+    Ok(view.ready_worker(want, keep_alive_s, RequestId::random(), audience).await?.0)
+}
+
 /// A hive gives up a request whose keeper does not answer it; one that is stopped cannot.
 fn stopped(mut failure: Failure) -> Failure {
     let fault = &mut failure.fault;
@@ -216,8 +233,9 @@ async fn placed_and_answered(
 ) -> Result<Ending, Failure> {
     let (mut attempt, mut retries) = (1, 0);
     loop {
-        let view = View::open(ways, timings, wish, audience).await?;
-        let (placed, client) = view.ready_worker(wish, audience).await?;
+        let view = View::open(ways, timings, &wish.want, audience).await?;
+        let (want, keep, id) = (&wish.want, wish.keep_alive_s, wish.ask.id);
+        let (placed, client) = view.ready_worker(want, keep, id, audience).await?;
         *sent.borrow_mut() = Some(client.clone());
         tracing::info!(hive = %placed.hive, worker = %placed.worker.id, "request placed");
         let began = Instant::now();

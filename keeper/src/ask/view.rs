@@ -7,11 +7,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use wire::event::{Event, Snapshot};
 use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
-use wire::{Code, Fault, HiveName, Timings, WorkerId};
+use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId};
 
-use super::{Audience, Placed, Wish, watched};
+use super::{Audience, Placed, watched};
 use crate::failure::Failure;
-use crate::fleet::place::{Placement, place, takes_it_at_once};
+use crate::fleet::place::{Placement, Want, place, takes_it_at_once};
 use crate::fleet::{Fleet, Moment, Picture};
 use crate::last_words;
 use crate::link::client::Client;
@@ -40,7 +40,7 @@ impl<'a> View<'a> {
     pub async fn open(
         ways: &[Way],
         timings: &'a Timings,
-        wish: &Wish,
+        want: &Want,
         audience: &mut impl Audience,
     ) -> Result<Self, Failure> {
         let (reached, absent, began) = (Vec::new(), Vec::new(), Instant::now());
@@ -61,7 +61,7 @@ impl<'a> View<'a> {
                 },
                 _ = &mut passed, if !impatient => impatient = true,
             }
-            if view.has_a_ready_worker(wish) {
+            if view.has_a_ready_worker(want) {
                 // The others are not needed, so nobody has to hear of them.
                 return Ok(view);
             }
@@ -90,8 +90,8 @@ impl<'a> View<'a> {
         self.began.elapsed()
     }
 
-    fn has_a_ready_worker(&self, wish: &Wish) -> bool {
-        takes_it_at_once(&self.fleet, &wish.want, self.now(), self.timings.stale)
+    fn has_a_ready_worker(&self, want: &Want) -> bool {
+        takes_it_at_once(&self.fleet, want, self.now(), self.timings.stale)
     }
 
     fn knows(&self, hive: &HiveName) -> bool {
@@ -113,71 +113,100 @@ impl<'a> View<'a> {
     /// Places the wish and waits until its worker takes requests; the other connections end.
     pub async fn ready_worker(
         mut self,
-        wish: &Wish,
+        want: &Want,
+        keep_alive_s: Option<i64>,
+        request: RequestId,
         audience: &mut impl Audience,
     ) -> Result<(Placed, Client), Failure> {
-        let placement = place(&self.fleet, &wish.want, self.now(), self.timings.stale)?;
+        let placement = place(&self.fleet, want, self.now(), self.timings.stale)?;
         self.reached.retain(|reached| reached.client.hive() == placement.hive());
         let mut chosen = self.reached.pop().ok_or_else(|| link::no_agent(placement.hive()))?;
-        let (hive, id, reused, why) = match placement {
+        let (hive, id, mut reused, why) = match placement {
             // What the person says of `keep_alive` must reach the worker that is there, too.
-            Placement::Use { hive, worker, why } if wish.keep_alive_s.is_none() => {
+            Placement::Use { hive, worker, why } if keep_alive_s.is_none() => {
                 (hive, worker, true, why)
             }
             Placement::Use { hive, why, .. } => {
-                let (id, reused) = self.spawn(&chosen.client, wish, wish.want.device).await?;
+                let (id, reused) =
+                    self.spawn(&chosen.client, want, want.device, keep_alive_s).await?;
                 (hive, id, reused, why)
             }
             Placement::Spawn { hive, device, why } => {
-                let (id, reused) = self.spawn(&chosen.client, wish, Some(device)).await?;
+                let (id, reused) =
+                    self.spawn(&chosen.client, want, Some(device), keep_alive_s).await?;
                 (hive, id, reused, why)
             }
         };
-        let worker = self.routable(&mut chosen, &id, audience).await?;
-        let request = wish.ask.id;
-        Ok((Placed { request, hive, worker, reused, why }, chosen.client))
+        let mut found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
+        if reused && found.as_ref().is_err_and(had_no_room) {
+            // It could not come back: a new one is refused with the figures of now, or fits.
+            let (id, there) = self.spawn(&chosen.client, want, want.device, keep_alive_s).await?;
+            reused = there;
+            found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
+        }
+        Ok((Placed { request, hive, worker: found?, reused, why }, chosen.client))
     }
 
     async fn spawn(
         &mut self,
         client: &Client,
-        wish: &Wish,
+        want: &Want,
         device: Option<wire::Device>,
+        keep_alive_s: Option<i64>,
     ) -> Result<(WorkerId, bool), Fault> {
         let request = SpawnRequest {
-            model: wish.want.model.clone(),
+            model: want.model.clone(),
             device,
-            ctx_size: wish.want.ctx_size,
-            keep_alive_s: wish.keep_alive_s,
+            ctx_size: want.ctx_size,
+            keep_alive_s,
             reuse: true,
         };
         let reply = client.spawn(&request).await?;
         self.fleet.adopt(client.hive(), &reply);
         Ok((reply.worker.id, reply.reused))
     }
+}
 
-    /// Follows the events until the worker takes requests or never will.
-    async fn routable(
-        &mut self,
-        chosen: &mut Reached,
-        id: &WorkerId,
-        audience: &mut impl Audience,
-    ) -> Result<WorkerInfo, Fault> {
-        let Reached { client, events } = chosen;
-        loop {
-            let worker = self.fleet.worker(client.hive(), id).ok_or_else(|| gone(id))?;
-            if worker.state.is_routable() {
-                return Ok(worker.clone());
-            }
-            if let Some(fault) = why_never(worker) {
-                return Err(fault);
-            }
-            audience.waits(worker, self.began.elapsed());
-            let event = watched(client, self.timings, audience, events.next()).await?;
-            let Some(event) = event else { return Err(events.ended()) };
-            if self.fleet.update(client.hive(), event, self.began.elapsed()) == Picture::Torn {
-                *events = client.events().await?;
-            }
+/// Waits until a worker of a hive that is connected takes requests.
+///
+/// # Errors
+/// Why it never will.
+pub async fn ready(
+    client: Client,
+    id: &WorkerId,
+    timings: &Timings,
+    audience: &mut impl Audience,
+) -> Result<WorkerInfo, Fault> {
+    let mut fleet = Fleet::default();
+    let mut events = client.events().await?;
+    let snapshot = events.snapshot().await?;
+    fleet.update(client.hive(), Event::Snapshot(snapshot), Moment::ZERO);
+    routable(&mut fleet, &mut Reached { client, events }, id, timings, audience).await
+}
+
+/// Follows the events until the worker takes requests or never will.
+async fn routable(
+    fleet: &mut Fleet,
+    chosen: &mut Reached,
+    id: &WorkerId,
+    timings: &Timings,
+    audience: &mut impl Audience,
+) -> Result<WorkerInfo, Fault> {
+    let began = Instant::now();
+    let Reached { client, events } = chosen;
+    loop {
+        let worker = fleet.worker(client.hive(), id).ok_or_else(|| gone(id))?;
+        if worker.state.is_routable() {
+            return Ok(worker.clone());
+        }
+        if let Some(fault) = why_never(worker) {
+            return Err(fault);
+        }
+        audience.waits(worker, began.elapsed());
+        let event = watched(client, timings, audience, events.next()).await?;
+        let Some(event) = event else { return Err(events.ended()) };
+        if fleet.update(client.hive(), event, began.elapsed()) == Picture::Torn {
+            *events = client.events().await?;
         }
     }
 }
@@ -198,6 +227,11 @@ fn slow(hive: &HiveName, timings: &Timings) -> Fault {
 fn gone(id: &WorkerId) -> Fault {
     Fault::new(Code::WorkerNotFound, format!("the worker {id} was removed while it was needed"))
         .hint("rbee worker list --all")
+}
+
+/// Whether a worker ended because there was no room for another start of it.
+fn had_no_room(fault: &Fault) -> bool {
+    matches!(fault.code, Code::InsufficientRam | Code::InsufficientVram | Code::DiskFull)
 }
 
 /// The fault of a worker that will not take requests; none while it still may.

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use wire::event::{Snapshot, Warning};
 use wire::memory::Limit;
-use wire::worker::{WorkerInfo, WorkerState};
-use wire::{Code, Device, Fault, HiveName, ModelRef, Timings, WorkerId};
+use wire::worker::{LastEnd, WorkerInfo, WorkerState};
+use wire::{Code, Device, Fault, HiveName, ModelRef, Timings, WorkerId, limits, text};
 
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
@@ -142,16 +142,12 @@ pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<Seen>, Failure>
 
 async fn look_at(way: &Way, timings: &Timings) -> Result<Seen, Fault> {
     let hive = way.hive().clone();
-    match link::reach_running(way, timings).await? {
-        Some((_client, mut events)) => {
-            let Snapshot { workers, warnings, .. } = events.snapshot().await?;
-            Ok(Seen { hive, workers: Some(workers), orphans: false, warnings })
-        }
-        None => {
-            let orphans = way.has_orphans().await?;
-            Ok(Seen { hive, workers: None, orphans, warnings: Vec::new() })
-        }
+    if let Some((_client, mut events)) = link::reach_running(way, timings).await? {
+        let Snapshot { workers, warnings, .. } = events.snapshot().await?;
+        return Ok(Seen { hive, workers: Some(workers), orphans: false, warnings });
     }
+    let orphans = way.has_orphans().await?;
+    Ok(Seen { hive, workers: None, orphans, warnings: Vec::new() })
 }
 
 /// What runs short, and where.
@@ -173,11 +169,35 @@ pub struct Row<'a> {
     queued: u32,
     memory_bytes: Option<u64>,
     keep_alive_s: i64,
+    /// When its process began, in seconds of Unix time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_unix_s: Option<u64>,
+    restarts: u32,
+    /// Milliseconds until it is started again, while it waits for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_in_ms: Option<u64>,
+    /// How its process before this one ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_end: Option<LastEndRow>,
     /// What bounds its memory and processors, once its guard has said so.
     limit: Option<Limit>,
     /// Why it ended: only where ended workers are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<serde_json::Value>,
+}
+
+/// The end of a worker's process before the one that it has now.
+#[derive(Debug, Serialize)]
+struct LastEndRow {
+    cause: String,
+    stderr_tail: String,
+}
+
+impl LastEndRow {
+    fn of(end: &LastEnd) -> Self {
+        let cause = text::one_line(&end.cause, limits::MAX_LAST_WORDS_BYTES);
+        Self { cause, stderr_tail: text::for_terminal(&end.stderr_tail) }
+    }
 }
 
 /// One worker for scripts; `show` says whether why it ended belongs to it.
@@ -194,6 +214,10 @@ pub fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a
         queued: worker.queued,
         memory_bytes: worker.memory_bytes,
         keep_alive_s: worker.spec.keep_alive_s,
+        started_unix_s: worker.supervision.started_unix_s,
+        restarts: worker.supervision.restarts,
+        restart_in_ms: worker.supervision.restart_in_ms,
+        last_end: worker.supervision.last_end.as_ref().map(LastEndRow::of),
         limit: worker.limit,
         cause: (show == Show::All).then(|| cause(&worker.state).into()),
     }
@@ -222,7 +246,10 @@ pub fn table(workers: &[(&HiveName, &WorkerInfo)], show: Show) -> Table {
             live(unload(worker)),
         ];
         if show == Show::All {
-            cells.push(cause(&worker.state).unwrap_or_default());
+            let last = worker.supervision.last_end.as_ref().map(|end| {
+                format!("before: {}", text::one_line(&end.cause, limits::MAX_LAST_WORDS_BYTES))
+            });
+            cells.push(cause(&worker.state).or(last).unwrap_or_default());
         }
         table.row(cells);
     }
@@ -236,6 +263,17 @@ pub fn state(worker: &WorkerInfo) -> String {
         WorkerState::Loading { bytes_done, bytes_total } if bytes_total > 0 => {
             let done = bytes_done.min(bytes_total).saturating_mul(100);
             format!("{name} {} %", done.checked_div(bytes_total).unwrap_or(0))
+        }
+        WorkerState::Restarting { attempt } => {
+            let ms = worker.supervision.restart_in_ms.unwrap_or(0);
+            let pause = match ms.div_ceil(1000) {
+                0 => String::new(),
+                seconds => format!(" in {seconds}s"),
+            };
+            match attempt {
+                0 => format!("{name}{pause}"),
+                _ => format!("{name}{pause} ({attempt} of {})", limits::MAX_RESTART_ATTEMPTS),
+            }
         }
         WorkerState::Busy if worker.queued > 0 => format!("{name}, {} wait", worker.queued),
         _ => name.to_owned(),
@@ -296,6 +334,7 @@ mod tests {
             "model",
             "pid",
             "queued",
+            "restarts",
             "slots",
             "state",
         ];
@@ -311,9 +350,19 @@ mod tests {
         let mut busy = worker("b-1", WorkerState::Busy);
         (busy.active, busy.queued, busy.memory_bytes) = (1, 2, Some(3 << 30));
         busy.unload_in_s = Some(1790);
+        let mut back = worker("c-1", WorkerState::Restarting { attempt: 2 });
+        back.supervision.restart_in_ms = Some(1750);
         let local = HiveName::local();
-        let shown = table(&[(&local, &loading), (&local, &busy)], Show::Live).render(None);
-        for part in ["loading 25 %", "never", "busy, 2 wait", "3.0 GiB", "in 29m"] {
+        let rows = [(&local, &loading), (&local, &busy), (&local, &back)];
+        let shown = table(&rows, Show::Live).render(None);
+        for part in [
+            "restarting in 2s (2 of 3)",
+            "loading 25 %",
+            "never",
+            "busy, 2 wait",
+            "3.0 GiB",
+            "in 29m",
+        ] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

@@ -169,6 +169,8 @@ impl<'a> Teller<'a> {
         if last.is_some() || !text.is_empty() {
             lines.push_str(&line(last, text));
         }
+        let calls = choice.delta.tool_calls.iter();
+        lines.extend(calls.map(|call| Event::tool_call(call).line()));
         if lines.is_empty() { Ok(()) } else { self.write(lines).await }
     }
 }

@@ -205,7 +205,9 @@ fn tell_warnings(
     if json {
         return context.print_json(&Line::Warnings { hive, warnings });
     }
-    warnings.iter().for_each(|warning| context.warn(&ps::shortage(hive, warning)));
+    for warning in warnings {
+        context.warn(&ps::shortage(hive, warning));
+    }
     Ok(())
 }
 

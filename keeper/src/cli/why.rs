@@ -123,7 +123,9 @@ async fn ask_all(
         }
     }
     if !seen.is_empty() || faults.len() < ways.len() {
-        faults.iter().for_each(|(hive, fault)| context.warn_of(hive, fault));
+        for (hive, fault) in &faults {
+            context.warn_of(hive, fault);
+        }
         return Ok(seen);
     }
     match faults.into_iter().next() {

@@ -1,12 +1,13 @@
 //! `rbee worker …`: the workers by their ids.
 
 mod logs;
+mod start;
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use wire::worker::{StopReply, StopRequest, StoppedWorker};
+use wire::worker::{StopReply, StopRequest, StoppedWorker, WorkerInfo};
 use wire::{Code, Fault, HiveName, WorkerId};
 
 use super::ps::{self, Seen, Show};
@@ -15,8 +16,9 @@ use crate::failure::Failure;
 use crate::link::way::Way;
 use crate::link::{self, Transport};
 use crate::output::progress::bytes;
+use start::{RestartArgs, StartArgs};
 
-/// Look at workers and stop them.
+/// Look at workers, start and stop them.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true)]
@@ -28,7 +30,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     List(ListArgs),
+    Start(StartArgs),
     Stop(StopArgs),
+    Restart(RestartArgs),
     Logs(logs::Args),
 }
 
@@ -73,6 +77,8 @@ impl Args {
     pub fn json(&self) -> bool {
         match &self.command {
             Command::List(args) => args.json,
+            Command::Start(args) => args.json,
+            Command::Restart(args) => args.json,
             Command::Stop(args) => args.json,
             Command::Logs(_) => false,
         }
@@ -89,7 +95,9 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             let show = if args.all { Show::All } else { Show::Live };
             ps::list(context, args.hive.as_ref(), args.json, show)
         }
+        Command::Start(args) => start::start(args, context),
         Command::Stop(args) => stop(args, context),
+        Command::Restart(args) => start::restart(args, context),
         Command::Logs(args) => logs::run(args, context),
     }
 }
@@ -160,10 +168,6 @@ type Replies = (Vec<(HiveName, StopReply)>, Option<Fault>);
 
 async fn stop_each(args: &StopArgs, ways: &[Way], context: &Context) -> Result<Replies, Failure> {
     let seen = ps::look(ways, context).await?;
-    let live = |seen: &Seen, id: &WorkerId| {
-        let mut workers = seen.workers.iter().flatten();
-        workers.any(|worker| worker.id == *id && !worker.state.is_finished())
-    };
     let ids: Vec<WorkerId> = if args.all {
         let workers = seen.iter().flat_map(|seen| seen.workers.iter().flatten());
         workers.filter(|worker| !worker.state.is_finished()).map(|w| w.id.clone()).collect()
@@ -174,17 +178,8 @@ async fn stop_each(args: &StopArgs, ways: &[Way], context: &Context) -> Result<R
         context.note("no model is loaded");
         return Ok((Vec::new(), None));
     }
-    let mut missing: Vec<&WorkerId> = Vec::new();
-    let mut targets: Vec<(&Way, &WorkerId)> = Vec::new();
-    for id in &ids {
-        let hives: Vec<&Seen> = seen.iter().filter(|seen| live(seen, id)).collect();
-        let there = ways.iter().filter(|way| hives.iter().any(|seen| seen.hive == *way.hive()));
-        match (hives.len(), there.clone().next()) {
-            (1, Some(way)) => targets.push((way, id)),
-            (0, _) | (_, None) => missing.push(id),
-            (..) => return Err(ambiguous(id, &hives).into()),
-        }
-    }
+    let live = |worker: &WorkerInfo| !worker.state.is_finished();
+    let (targets, missing) = targets("stop", &ids, ways, &seen, live)?;
     let request = StopRequest { drain_ms: args.now.then_some(0) };
     let timings = &context.config.timings;
     let stopping = targets.into_iter().map(|(way, id)| async move {
@@ -202,11 +197,40 @@ async fn stop_each(args: &StopArgs, ways: &[Way], context: &Context) -> Result<R
     Ok((replies, failure.or_else(|| (!missing.is_empty()).then(|| unknown(&missing)))))
 }
 
-fn ambiguous(id: &WorkerId, hives: &[&Seen]) -> Fault {
+/// Workers with the way to each, and ids that are nowhere.
+type Targets<'a> = (Vec<(&'a Way, &'a WorkerId)>, Vec<&'a WorkerId>);
+
+/// Where each of `ids` is, among the workers that `counts` lets count; `verb` is for the hint.
+fn targets<'a>(
+    verb: &str,
+    ids: &'a [WorkerId],
+    ways: &'a [Way],
+    seen: &[Seen],
+    counts: impl Fn(&WorkerInfo) -> bool,
+) -> Result<Targets<'a>, Fault> {
+    let has = |seen: &Seen, id: &WorkerId| {
+        let mut workers = seen.workers.iter().flatten();
+        workers.any(|worker| worker.id == *id && counts(worker))
+    };
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for id in ids {
+        let hives: Vec<&Seen> = seen.iter().filter(|seen| has(seen, id)).collect();
+        let mut there = ways.iter().filter(|way| hives.iter().any(|seen| seen.hive == *way.hive()));
+        match (hives.len(), there.next()) {
+            (1, Some(way)) => found.push((way, id)),
+            (0, _) | (_, None) => missing.push(id),
+            (..) => return Err(ambiguous(verb, id, &hives)),
+        }
+    }
+    Ok((found, missing))
+}
+
+fn ambiguous(verb: &str, id: &WorkerId, hives: &[&Seen]) -> Fault {
     let names: Vec<&str> = hives.iter().map(|seen| seen.hive.as_str()).collect();
     let message = format!("there is a worker {id} on {}", names.join(" and on "));
     let first = names.first().copied().unwrap_or_default();
-    Fault::new(Code::InvalidArgument, message).hint(format!("rbee worker stop --hive {first} {id}"))
+    let hint = format!("rbee worker {verb} --hive {first} {id}");
+    Fault::new(Code::InvalidArgument, message).hint(hint)
 }
 
 fn unknown(ids: &[&WorkerId]) -> Fault {

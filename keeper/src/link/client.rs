@@ -161,8 +161,12 @@ impl Client {
         let sampling = ask.sampling.clone();
         let (route, body) = match &ask.prompt {
             Prompt::Chat(messages) => {
-                let request = ChatRequest { messages: messages.clone(), sampling };
+                let request = ChatRequest { messages: messages.clone(), tools: None, sampling };
                 (routes::WORKER_CHAT, encode(&request)?)
+            }
+            Prompt::Tools { messages, tools } => {
+                let (messages, tools) = (messages.clone(), Some(tools.clone()));
+                (routes::WORKER_CHAT, encode(&ChatRequest { messages, tools, sampling })?)
             }
             Prompt::Raw(prompt) => {
                 let request = CompletionRequest { prompt: prompt.clone(), sampling };

@@ -57,6 +57,8 @@ mod tests {
     #[test]
     fn a_span_has_the_unit_that_suits_it() {
         let shown = [(7, "7 ms"), (999, "999 ms"), (2345, "2.3 s"), (250_000, "4 min 10 s")];
-        shown.iter().for_each(|(ms, text)| assert_eq!(span(*ms), *text));
+        for (ms, text) in shown {
+            assert_eq!(span(ms), text);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The events of `rbee run --json`: one object a line, `event` first.
 
 use serde::Serialize;
-use wire::generate::{ChosenLogprob, GenerationTimings, Usage};
+use wire::generate::{ChosenLogprob, GenerationTimings, ToolCall, Usage};
 use wire::{Code, Device, Fault, HiveName, ModelRef, RequestId, WorkerId};
 
 /// One line.
@@ -31,11 +31,20 @@ pub enum Event<'a> {
     Token(Token<'a>),
     /// One token of the model's reasoning.
     Reasoning(Token<'a>),
+    /// A call of a tool, whole.
+    ToolCall {
+        /// What the tool's answer is sent with.
+        id: &'a str,
+        /// What is called.
+        name: &'a str,
+        /// Its arguments, a text of JSON as the model wrote it.
+        arguments: &'a str,
+    },
     /// The end of an answer that went well.
     Done {
         /// Which request.
         request: Option<RequestId>,
-        /// `stop` or `length`.
+        /// `stop`, `length` or `tool_calls`.
         finish_reason: &'a str,
         /// Tokens used.
         usage: Usage,
@@ -72,6 +81,12 @@ pub struct Token<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// A call of a tool.
+    pub fn tool_call(call: &'a ToolCall) -> Self {
+        let function = &call.function;
+        Self::ToolCall { id: &call.id, name: &function.name, arguments: &function.arguments }
+    }
+
     /// A fault as the last event.
     pub fn error(fault: &'a Fault) -> Self {
         Self::Error {
@@ -96,11 +111,17 @@ impl<'a> Event<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wire::generate::FunctionCall;
 
     #[test]
     fn each_line_begins_with_its_kind() {
         let token = Event::Token(Token { id: Some(7), text: " a\n", logprobs: None });
         assert_eq!(token.line(), "{\"event\":\"token\",\"id\":7,\"text\":\" a\\n\"}\n");
+        let function = FunctionCall { name: "f".into(), arguments: "{}".into() };
+        let call = ToolCall { id: "c".into(), function, ..ToolCall::default() };
+        let expected =
+            "{\"event\":\"tool_call\",\"id\":\"c\",\"name\":\"f\",\"arguments\":\"{}\"}\n";
+        assert_eq!(Event::tool_call(&call).line(), expected);
         let fault = Fault::new(Code::QueueFull, "full").hint("rbee ps");
         let line = Event::error(&fault).line();
         assert!(line.starts_with("{\"event\":\"error\",\"code\":\"QUEUE_FULL\""), "{line}");

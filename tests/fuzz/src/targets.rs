@@ -4,6 +4,7 @@
 use wire::event::Event;
 use wire::generate::Chunk;
 use wire::gguf::{GgufError, Header};
+use wire::hugging_face::{Config, DirectoryError, Index, SINGLE, Tensors};
 use wire::safetensors::{self, SafetensorsError};
 use wire::{Code, Device, Fault, HiveName, ModelRef, WorkerId, ndjson, sse};
 
@@ -60,6 +61,45 @@ pub fn safetensors_header(data: &[u8]) {
             Err(error) => assert!(!error.to_string().contains(char::is_control)),
         }
     }
+}
+
+/// A model's directory is refused, or is what its config says. Its config, its index and the table
+/// of its one file have a zero byte between them.
+pub fn model_directory(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    let (config, index, table) = (part(), part(), part());
+    let mut file = (table.len() as u64).to_le_bytes().to_vec();
+    file.extend(table);
+    let header = safetensors::Header::parse(&file, file.len() as u64 + (1 << 30));
+    let index = (!index.is_empty()).then(|| Index::parse(index)).transpose();
+    match read(config, index, header) {
+        Ok((shape, bytes)) => {
+            assert!(shape.layers > 0 && shape.context > 0 && shape.vocab > 0);
+            assert!(shape.heads.is_multiple_of(shape.kv_heads));
+            assert!(shape.half_float_bytes <= shape.weight_bytes && bytes > 0);
+        }
+        Err(error) => assert!(!error.fault().message.contains(char::is_control)),
+    }
+}
+
+/// The model's figures, and the bytes of its embedding.
+fn read(
+    config: &[u8],
+    index: Result<Option<Index>, DirectoryError>,
+    header: Result<safetensors::Header, SafetensorsError>,
+) -> Result<(wire::gguf::ModelShape, u64), DirectoryError> {
+    let (config, index, mut tensors) = (Config::parse(config)?, index?, Tensors::default());
+    tensors.add(SINGLE, header, index.as_ref())?;
+    if let Some(index) = &index {
+        assert!(index.files().iter().all(|name| !name.contains(['/', '\\', '\0'])));
+        tensors.check_index(index)?;
+    }
+    let shape = config.shape(&tensors)?;
+    tensors.check_shape(&shape)?;
+    let (_, embedding) = tensors.find("model.embed_tokens.weight").expect("it was checked");
+    assert_eq!(embedding.shape, [u64::from(shape.vocab), u64::from(shape.embedding)]);
+    Ok((shape, embedding.bytes))
 }
 
 /// An event stream means the same however it is cut, and what was read is written back to itself.

@@ -221,7 +221,6 @@ impl World {
     }
 
     fn is_possible(&mut self, action: Action) -> bool {
-        let window = self.length.scaled(Duration::from_secs(300));
         match action {
             Action::Ask { .. } | Action::Look => true,
             Action::Interrupt | Action::KillKeeper => {
@@ -229,12 +228,10 @@ impl World {
             }
             Action::Kill { hive, role: Role::Agent } => self.inmate(hive, Role::Agent).is_some(),
             Action::Kill { hive, role } => {
-                let crashes = &mut self.hives[hive].crashes;
-                crashes.retain(|at| at.elapsed() < window);
-                crashes.len() < MOST_CRASHES && self.inmate(hive, role).is_some()
+                self.may_crash(hive) && self.inmate(hive, role).is_some()
             }
             Action::Freeze { hive, .. } => {
-                let is_free = self.hives[hive].frozen.is_none();
+                let is_free = self.hives[hive].frozen.is_none() && self.may_crash(hive);
                 is_free && self.inmate(hive, Role::Engine).is_some()
             }
             Action::Ail { hive, .. } | Action::StopWorkers { hive, .. } | Action::Down { hive } => {
@@ -242,6 +239,13 @@ impl World {
                 hive.ill.is_none() && hive.frozen.is_none()
             }
         }
+    }
+
+    fn may_crash(&mut self, hive: usize) -> bool {
+        let window = self.length.scaled(Duration::from_secs(300));
+        let crashes = &mut self.hives[hive].crashes;
+        crashes.retain(|at| at.elapsed() < window);
+        crashes.len() < MOST_CRASHES
     }
 
     /// A process of a hive.
@@ -337,6 +341,8 @@ impl World {
         let Some(pid) = self.inmate(hive, Role::Engine) else { return };
         let state = &mut self.hives[hive];
         state.disturbed += 1;
+        // One that stands still for too long is replaced, which counts as a crash.
+        state.crashes.push_back(Instant::now());
         procs::signal(pid, Signal::STOP);
         state.frozen = Some((pid, Instant::now() + time));
     }

@@ -30,8 +30,9 @@ fn golden(name: &str) -> Option<String> {
 }
 
 /// Fields whose objects are no schema that may grow: the one key of an [`wire::worker::Exit`], a
-/// fault's figures, the configured times, which refuse a misspelt name, and biases by token id.
-const CLOSED: [&str; 4] = ["exit", "details", "timings", "logit_bias"];
+/// fault's figures, the configured times, which refuse a misspelt name, biases by token id, and
+/// tools, which are passed on as they came.
+const CLOSED: [&str; 5] = ["exit", "details", "timings", "logit_bias", "tools"];
 
 /// Every object of `value`, itself included, with a field that no build knows.
 fn from_the_future(value: &mut Value) {

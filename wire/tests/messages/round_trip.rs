@@ -14,7 +14,7 @@ use wire::event::{Event, Resource, Snapshot, Warning};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, ChatRole, Choice, ChoiceLogprobs, ChosenLogprob, Chunk, Delta, FinishReason,
-    Message, TokenLogprob, Usage,
+    FunctionCall, Message, TokenLogprob, ToolCall, Usage,
 };
 use wire::guard::{ExitRecord, GuardRecord, GuardStatus, ProcessIdentity, RECORD_VERSION};
 use wire::hello::{Hello, ProtocolRange, Role};
@@ -23,7 +23,7 @@ use wire::ndjson;
 use wire::sampling::{Logprobs, SamplingFields};
 use wire::sse;
 use wire::status::{EnginePhase, EngineStatus};
-use wire::worker::{Exit, SpawnRequest, WorkerInfo, WorkerSpec, WorkerState};
+use wire::worker::{Exit, LastEnd, SpawnRequest, Supervision, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{BuildId, Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId};
 
 fn text() -> impl Strategy<Value = String> {
@@ -229,9 +229,12 @@ prop_compose! {
 
 fn chat_request() -> impl Strategy<Value = ChatRequest> {
     let role = select(vec![ChatRole::System, ChatRole::User, ChatRole::Assistant]);
-    let message = (role, text()).prop_map(|(role, content)| Message { role, content });
-    (vec(message, 0..5), sampling())
-        .prop_map(|(messages, sampling)| ChatRequest { messages, sampling })
+    let message = (role, text()).prop_map(|(role, content)| Message::new(role, content));
+    (vec(message, 0..5), sampling()).prop_map(|(messages, sampling)| ChatRequest {
+        messages,
+        tools: None,
+        sampling,
+    })
 }
 
 prop_compose! {
@@ -246,11 +249,18 @@ prop_compose! {
     fn chunk()(
         id in text(), content in text(), reasoning_content in text(), text in text(),
         token_ids in vec(any::<u32>(), 0..4),
-        finish_reason in of(select(vec![FinishReason::Stop, FinishReason::Length])),
+        finish_reason in of(select(vec![
+            FinishReason::Stop, FinishReason::Length, FinishReason::ToolCalls,
+        ])),
         logprobs in of(vec((token_logprob(), vec(token_logprob(), 0..3)), 0..3)),
         usage in of(any::<(u32, u32, u32, u32)>()),
+        calls in vec((any::<u32>(), text(), text(), text()), 0..2),
     ) -> Chunk {
-        let delta = Delta { content, reasoning_content };
+        let calls = calls.into_iter().map(|(index, id, name, arguments)| {
+            let function = FunctionCall { name, arguments };
+            ToolCall { index, id, kind: "function".to_owned(), function }
+        });
+        let delta = Delta { content, reasoning_content, tool_calls: calls.collect() };
         let usage = usage.map(|(prompt_tokens, completion_tokens, total_tokens, cached_tokens)| {
             Usage { prompt_tokens, completion_tokens, total_tokens, cached_tokens }
         });

@@ -1,6 +1,7 @@
 //! One value of every message and of every variant, by the name of its golden file.
 
 mod bounds;
+mod tools;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -21,7 +22,6 @@ use wire::guard::{
 use wire::hello::{Hello, ProtocolRange, Role};
 use wire::memory::{MemoryBack, MemoryUse};
 use wire::sampling::{Logprobs, SamplingFields};
-use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{
     Exit, HandoverReply, LastEnd, SpawnReply, SpawnRequest, StopReply, StopRequest, StoppedWorker,
@@ -91,12 +91,14 @@ pub fn all() -> Vec<Sample> {
         sample("journal_entry", crate::journal::ended()),
         sample("journal_entry_least", crate::journal::begun()),
         sample("chat_request", chat_request()),
+        sample("chat_request_tools", tools::request()),
         sample("completion_request", completion_request()),
         sample("chunk_first", first_chunk()),
+        sample("chunk_tools", tools::chunk()),
         sample("chunk_completion", completion_chunk()),
         sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
-        strict("agent_settings", agent_settings()),
+        strict("agent_settings", bounds::agent_settings()),
         strict("timings", Timings::default()),
     ];
     samples.extend(events().into_iter().map(|event| sample(event_name(&event), event)));
@@ -435,20 +437,20 @@ fn chat_request() -> ChatRequest {
         Message::new(ChatRole::Assistant, "A hive.\n\"Yes\" 🐝"),
         Message::new(ChatRole::User, "More."),
     ];
-    ChatRequest { messages, sampling: sampling() }
+    ChatRequest { messages, tools: None, sampling: sampling() }
 }
 
 fn completion_request() -> CompletionRequest {
     CompletionRequest { prompt: "Once upon a time".into(), sampling: SamplingFields::default() }
 }
 
-fn chunk(object: &str, choice: Choice) -> Chunk {
+pub(super) fn chunk(object: &str, choice: Choice) -> Chunk {
     let id = "5f0c8a52-8d4c-4a7e-9f39-3d6f2f1f6b0a".to_owned();
     Chunk { id, object: object.into(), choices: vec![choice], usage: None, timings: None }
 }
 
 fn first_chunk() -> Chunk {
-    let delta = Delta { content: "A".into(), reasoning_content: "hm".into() };
+    let delta = Delta { content: "A".into(), reasoning_content: "hm".into(), ..Delta::default() };
     let choice = Choice { delta, token_ids: vec![319], ..Choice::default() };
     chunk("chat.completion.chunk", choice)
 }
@@ -491,15 +493,5 @@ fn last_chunk() -> Chunk {
             decode_ms: 400.75,
         }),
         ..chunk("chat.completion.chunk", choice)
-    }
-}
-
-fn agent_settings() -> AgentSettings {
-    AgentSettings {
-        threads: Some(8),
-        model_roots: vec!["/models".into()],
-        reserve_disk_bytes: Some(1 << 30),
-        worker_cpu_percent: Some(250),
-        ..Default::default()
     }
 }

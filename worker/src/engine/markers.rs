@@ -23,6 +23,15 @@ const fn row(part: Part, open: &'static str, close: &'static str) -> (Part, Tags
 /// The tags of reasoning that most families have, and whoever names no others in its template.
 pub(super) const THINK: Tags = Tags { open: "<think>", close: "</think>" };
 
+/// What opens calls of Llama 3's built-in tools; its others are JSON that nothing marks.
+pub(super) const PYTHON_TAG: &str = "<|python_tag|>";
+/// What opens each of Mistral's calls.
+pub(super) const MISTRAL_CALLS: &str = "[TOOL_CALLS]";
+/// What stands between the name and the arguments of Mistral's later calls.
+pub(super) const MISTRAL_ARGS: &str = "[ARGS]";
+/// What stands before a number in between, in some of them.
+pub(super) const MISTRAL_ID: &str = "[CALL_ID]";
+
 /// In the order in which they are looked for. Where a family is in two rows, the first is its
 /// newer form.
 const TABLE: [(Part, Tags); 15] = [
@@ -38,7 +47,7 @@ const TABLE: [(Part, Tags); 15] = [
     // Qwen, Hermes, SmolLM3, GLM.
     row(Part::ToolCall, "<tool_call>", "</tool_call>"),
     // Mistral: a list of calls, up to the end.
-    row(Part::ToolCall, "[TOOL_CALLS]", ""),
+    row(Part::ToolCall, MISTRAL_CALLS, ""),
     row(Part::ToolCall, "<|START_ACTION|>", "<|END_ACTION|>"),
     row(Part::ToolCall, "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
     // Kimi.
@@ -50,8 +59,7 @@ const TABLE: [(Part, Tags); 15] = [
     // Granite's other form and MiniMax's.
     row(Part::ToolCall, "<minimax:tool_call>", "</minimax:tool_call>"),
     row(Part::ToolCall, "<|tool_calls|>", ""),
-    // Llama 3's built-in tools; its others are plain JSON, which nothing marks.
-    row(Part::ToolCall, "<|python_tag|>", ""),
+    row(Part::ToolCall, PYTHON_TAG, ""),
 ];
 
 fn first(part: Part, source: &str) -> Option<Tags> {
@@ -69,10 +77,12 @@ pub fn tool_call(source: &str) -> Option<Tags> {
     first(Part::ToolCall, source)
 }
 
-/// Whether a token's text is one of these tags: it belongs to the answer, also where the
-/// vocabulary has it as a control token.
+/// Whether a token's text is one of these tags, or is a part of a call: it belongs to the answer,
+/// also where the vocabulary has it as a control token.
 pub(super) fn is_tag(text: &str) -> bool {
-    TABLE.iter().any(|(_, tags)| tags.open == text || tags.close == text && !text.is_empty())
+    let is_inside = [MISTRAL_ARGS, MISTRAL_ID].contains(&text);
+    let is_one = |tags: &Tags| tags.open == text || tags.close == text && !text.is_empty();
+    is_inside || TABLE.iter().any(|(_, tags)| is_one(tags))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! decodes, others make tokens of prompts), and every [`Job`] gets its answer as a stream of
 //! [`Piece`]s. Nothing in here knows of HTTP, of processes or of other hives.
 
+mod calls;
+mod conversation;
 mod decoder;
 mod detokenizer;
 pub mod inspection;
@@ -32,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use wire::generate::{ChosenLogprob, FinishReason, GenerationTimings, Prompt, Usage};
+use wire::generate::{ChosenLogprob, FinishReason, FunctionCall, GenerationTimings, Prompt, Usage};
 use wire::sampling::Sampling;
 use wire::{Code, Fault, RequestId, limits, text};
 
@@ -58,6 +60,8 @@ pub struct Model {
     weights: Weights,
     tokenizer: Tokenizer,
     template: Result<Template, Fault>,
+    /// Another template for requests with tools, if the model has one.
+    tool_template: Option<Template>,
     room: Room,
     load_time: Duration,
 }
@@ -147,6 +151,8 @@ pub enum Piece {
         text: String,
         /// What it adds to the model's reasoning.
         reasoning: String,
+        /// Calls of tools that it completes.
+        calls: Vec<FunctionCall>,
         /// How probable it was, if that was asked for.
         logprobs: Option<Box<ChosenLogprob>>,
     },

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use wire::{Code, Fault};
 
 use super::decoder::{Description, Weights, check_context};
-use super::template::Template;
+use super::template::{Template, source_of};
 use super::texts::Texts;
 use super::tokenizer::Tokenizer;
 use super::weights::{Directory, MappedModel};
@@ -38,8 +38,11 @@ fn file(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Mod
     let room = check_context(&file.header, options.ctx_size)?;
     let tokenizer = Tokenizer::from_header(&file.header)?;
     let template = Template::from_header(&file.header, &tokenizer);
+    let source = || source_of(&file.header, true);
+    let tool_template = template.as_ref().ok().and_then(|t| t.for_tools(source(), &tokenizer));
     let weights = Weights::load(&file, progress)?;
-    Ok(Model { weights, tokenizer, template, room, load_time: Duration::ZERO })
+    let load_time = Duration::ZERO;
+    Ok(Model { weights, tokenizer, template, tool_template, room, load_time })
 }
 
 fn directory(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Result<Model, Fault> {
@@ -49,6 +52,10 @@ fn directory(options: &LoadOptions, progress: &mut dyn FnMut(u64, u64)) -> Resul
     let texts = Texts::read(&options.path)?;
     let tokenizer = texts.tokenizer()?;
     let template = texts.template(&tokenizer);
+    let source = texts.source(true);
+    let source = source.as_deref().map_err(Clone::clone);
+    let tool_template = template.as_ref().ok().and_then(|t| t.for_tools(source, &tokenizer));
     let weights = Weights::load_directory(description, &directory, progress)?;
-    Ok(Model { weights, tokenizer, template, room, load_time: Duration::ZERO })
+    let load_time = Duration::ZERO;
+    Ok(Model { weights, tokenizer, template, tool_template, room, load_time })
 }

@@ -6,17 +6,20 @@
 //! even take a next step cannot pile up.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use wire::generate::Prompt;
+use wire::generate::{Message, Prompt};
+use wire::json::Json;
 use wire::{Code, Fault, limits};
 
+use super::calls::CallFinder;
+use super::conversation::Conversation;
 use super::decoder::Room;
 use super::markers::{self, THINK};
 use super::queue::{Claim, Errand, Queue};
 use super::reasoning::Splitter;
 use super::sequence::{self, Prepared};
-use super::template::{Inputs, Template};
+use super::template::{Template, failed};
 use super::tokenizer::Tokenizer;
 
 /// What prompts are prepared with.
@@ -25,6 +28,8 @@ pub(super) struct Preparer {
     pub tokenizer: Arc<Tokenizer>,
     /// The model's chat template, or why it has none that can be used.
     pub template: Result<Template, Fault>,
+    /// Another one for requests with tools, if the model has one.
+    pub tool_template: Option<Template>,
     /// The cache that a prompt must fit.
     pub room: Room,
 }
@@ -75,26 +80,51 @@ impl Preparer {
     fn prepare(&self, prompt: &Prompt, claim: &Claim) -> Result<Prepared, Fault> {
         let begun = Instant::now();
         prompt.check()?;
-        let (tokens, splitter) = match prompt {
+        let mut prepared = match prompt {
             Prompt::Raw(text) => {
                 self.check_bytes(text)?;
-                (self.tokenizer.encode(text)?, Splitter::for_raw())
+                let tokens = self.tokenizer.encode(text)?;
+                let (splitter, finder) = (Splitter::for_raw(), CallFinder::off());
+                Prepared { tokens, splitter, finder, is_prefixed: false, took: Duration::ZERO }
             }
-            Prompt::Chat(messages) => {
-                let template = self.template.as_ref().map_err(Clone::clone)?;
-                let shield = self.tokenizer.shield(messages, template.source())?;
-                let shielded = shield.protect(messages);
-                let inputs = Inputs::chat(&shielded, SystemTime::now());
-                let rendered = template.render(inputs, claim)?;
-                self.check_bytes(&rendered)?;
-                let tags = markers::reasoning(template.source()).unwrap_or(THINK);
-                let is_open = rendered.trim_end().ends_with(tags.open);
-                let tokens = self.tokenizer.encode_shielded(&rendered, &shield)?;
-                (tokens, Splitter::for_chat(tags, is_open))
-            }
+            Prompt::Chat(messages) => self.chat(messages, &[], claim)?,
+            Prompt::Tools { messages, tools } => self.chat(messages, tools, claim)?,
         };
-        sequence::check_length(tokens.len(), self.room)?;
-        Ok(Prepared { tokens, splitter, took: begun.elapsed() })
+        sequence::check_length(prepared.tokens.len(), self.room)?;
+        prepared.took = begun.elapsed();
+        Ok(prepared)
+    }
+
+    fn chat(&self, messages: &[Message], tools: &[Json], claim: &Claim) -> Result<Prepared, Fault> {
+        let template = self.template(!tools.is_empty())?;
+        let source = template.source();
+        let conversation = Conversation::new(messages, tools);
+        let shield = self.tokenizer.shield(&conversation.texts(), source)?;
+        let shielded = conversation.changed(&mut |text| shield.protect(text));
+        let rendered = template.render(shielded.inputs(SystemTime::now()), claim)?;
+        self.check_bytes(&rendered)?;
+        let tags = markers::reasoning(source).unwrap_or(THINK);
+        let is_open = rendered.trim_end().ends_with(tags.open);
+        let calls = markers::tool_call(source).filter(|_| !tools.is_empty());
+        Ok(Prepared {
+            tokens: self.tokenizer.encode_shielded(&rendered, &shield)?,
+            splitter: Splitter::for_chat(tags, is_open),
+            finder: calls.map_or_else(CallFinder::off, CallFinder::new),
+            is_prefixed: self.tokenizer.is_prefixed(),
+            took: Duration::ZERO,
+        })
+    }
+
+    /// The template for a request. One that knows no tools would leave them out without a word.
+    fn template(&self, has_tools: bool) -> Result<&Template, Fault> {
+        if has_tools && let Some(template) = &self.tool_template {
+            return Ok(template);
+        }
+        let template = self.template.as_ref().map_err(Clone::clone)?;
+        if has_tools && !template.source().contains("tools") {
+            return Err(failed("the model's chat template takes no tools"));
+        }
+        Ok(template)
     }
 
     /// Refuses a text that is far too long before memory is taken for its tokens: some hundred

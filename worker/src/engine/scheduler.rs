@@ -44,10 +44,11 @@ pub(super) fn start(model: Model, queue: Arc<Queue>) -> Result<(), Fault> {
         .enable_time()
         .build()
         .map_err(|error| cannot(&error))?;
-    let Model { weights, tokenizer, template, room, load_time } = model;
+    let Model { weights, tokenizer, template, tool_template, room, load_time } = model;
     let decoder = Decoder::new(weights, room.ctx_size, 1)?;
     let tokenizer = Arc::new(tokenizer);
-    preparer::start(Preparer { tokenizer: Arc::clone(&tokenizer), template, room }, &queue)?;
+    let preparer = Preparer { tokenizer: Arc::clone(&tokenizer), template, tool_template, room };
+    preparer::start(preparer, &queue)?;
     let worker = Scheduler { decoder, tokenizer, room, load_time, queue, runtime };
     std::thread::Builder::new()
         .name("engine".to_owned())
@@ -150,11 +151,11 @@ impl Scheduler {
     }
 
     fn send_token(&self, job: &Job, advance: Advance) -> Result<(), Interrupt> {
-        let Advance { token, text, reasoning, logprobs, is_end, .. } = advance;
-        if is_end && text.is_empty() && reasoning.is_empty() {
+        let Advance { token, text, reasoning, calls, logprobs, is_end, .. } = advance;
+        if is_end && text.is_empty() && reasoning.is_empty() && calls.is_empty() {
             return Ok(());
         }
-        self.send(job, Piece::Token { id: token, text, reasoning, logprobs })
+        self.send(job, Piece::Token { id: token, text, reasoning, calls, logprobs })
     }
 
     /// Sends a piece; waits for a slow reader no longer than the job's deadline and patience.

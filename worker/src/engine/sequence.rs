@@ -1,11 +1,13 @@
 //! One request in its slot: its tokens, what of them is computed, and what became of them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use wire::generate::{ChosenLogprob, FinishReason, TokenLogprob};
+use wire::generate::{ChosenLogprob, FinishReason, FunctionCall, TokenLogprob};
 use wire::sampling::Sampling;
 use wire::{Code, Fault};
 
+use super::calls::CallFinder;
 use super::decoder::{Room, Row};
 use super::detokenizer::Detokenizer;
 use super::reasoning::Splitter;
@@ -23,6 +25,10 @@ pub(super) struct Prepared {
     pub tokens: Vec<u32>,
     /// Sorts the answer's text.
     pub splitter: Splitter,
+    /// Finds calls of tools in what is no reasoning.
+    pub finder: CallFinder,
+    /// Whether a blank that the tokenizer puts before every text is none of the answer's.
+    pub is_prefixed: bool,
     /// How long it took to make.
     pub took: Duration,
 }
@@ -43,6 +49,11 @@ pub(super) struct Sequence {
     sampler: Sampler,
     detokenizer: Detokenizer,
     splitter: Splitter,
+    finder: CallFinder,
+    /// Whether a tool was called.
+    has_called: bool,
+    /// Whether the next text begins with a blank that is none of the answer's.
+    is_prefixed: bool,
     stop: StopMatcher,
 }
 
@@ -97,6 +108,8 @@ pub(super) struct Advance {
     pub text: String,
     /// What it adds to the reasoning.
     pub reasoning: String,
+    /// Calls of tools that it completes.
+    pub calls: Vec<FunctionCall>,
     /// How probable it was, if that was asked for.
     pub logprobs: Option<Box<ChosenLogprob>>,
     /// Why the answer ends here, if it does.
@@ -130,7 +143,7 @@ impl Sequence {
         model: (&Tokenizer, Room),
     ) -> Result<Self, Fault> {
         let (tokenizer, room) = model;
-        let Prepared { tokens, splitter, .. } = prepared;
+        let Prepared { tokens, splitter, finder, is_prefixed, .. } = prepared;
         let prompt_len = tokens.len();
         let wanted = sampling.max_tokens.and_then(|max| usize::try_from(max).ok());
         let last_len = prompt_len.saturating_add(wanted.unwrap_or(usize::MAX)).min(room.ctx_size);
@@ -153,6 +166,9 @@ impl Sequence {
             sampler,
             detokenizer: Detokenizer::default(),
             splitter,
+            finder,
+            has_called: false,
+            is_prefixed,
             stop,
         })
     }
@@ -210,16 +226,20 @@ impl Sequence {
         }
         self.sampler.observe(token);
         self.tokens.push(token);
-        let parts = self.splitter.push(&self.detokenizer.push(&tokenizer.bytes_of(token)));
+        let bytes = self.without_prefix(tokenizer.bytes_of(token));
+        let parts = self.splitter.push(&self.detokenizer.push(&bytes));
+        let found = self.finder.push(&parts.text);
+        self.has_called |= !found.calls.is_empty();
         let released = if may_end {
-            self.stop.push(&parts.text)
+            self.stop.push(&found.text)
         } else {
-            Released { text: parts.text, stopped: false }
+            Released { text: found.text, stopped: false }
         };
         let mut advance = Advance {
             token,
             text: released.text,
             reasoning: parts.reasoning,
+            calls: found.calls,
             logprobs: odds.map(|odds| Box::new(logprobs(token, &odds, tokenizer))),
             finish: released.stopped.then_some(FinishReason::Stop),
             is_end: false,
@@ -237,21 +257,44 @@ impl Sequence {
             token,
             text: String::new(),
             reasoning: String::new(),
+            calls: Vec::new(),
             logprobs: None,
             finish: Some(FinishReason::Stop),
             is_end: true,
         };
         self.flush(&mut advance);
+        if self.has_called {
+            advance.finish = Some(FinishReason::ToolCalls);
+        }
         advance
     }
 
-    /// Lets go of what the three stages hold back.
+    /// The bytes of an answer's token without what is none of the answer's.
+    fn without_prefix<'b>(&mut self, bytes: Cow<'b, [u8]>) -> Cow<'b, [u8]> {
+        if !self.is_prefixed || bytes.is_empty() {
+            return bytes;
+        }
+        self.is_prefixed = false;
+        match bytes.strip_prefix(b" ") {
+            Some(rest) => Cow::Owned(rest.to_vec()),
+            None => bytes,
+        }
+    }
+
+    /// Lets go of what the four stages hold back.
     fn flush(&mut self, advance: &mut Advance) {
         let half = self.detokenizer.finish();
         let parts = [self.splitter.push(&half), self.splitter.finish()];
+        let mut found = Vec::new();
         for part in parts {
             advance.reasoning.push_str(&part.reasoning);
-            let released = self.stop.push(&part.text);
+            found.push(self.finder.push(&part.text));
+        }
+        found.push(self.finder.finish());
+        for found in found {
+            self.has_called |= !found.calls.is_empty();
+            advance.calls.extend(found.calls);
+            let released = self.stop.push(&found.text);
             advance.text.push_str(&released.text);
             if released.stopped {
                 advance.finish = Some(FinishReason::Stop);

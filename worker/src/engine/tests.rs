@@ -65,7 +65,7 @@ fn read(mut pieces: mpsc::Receiver<Piece>) -> Answer {
     while let Some(piece) = pieces.blocking_recv() {
         assert!(answer.end.is_none(), "{piece:?} after the end");
         match piece {
-            Piece::Token { id, text, reasoning, logprobs } => {
+            Piece::Token { id, text, reasoning, logprobs, .. } => {
                 answer.ids.push(id);
                 answer.logprobs.extend(logprobs.map(|one| *one));
                 answer.text.push_str(&text);
@@ -235,6 +235,41 @@ fn a_chat_is_rendered_by_the_models_template_and_a_raw_prompt_is_not() {
     assert_eq!(rendered.ids, by_hand.ids);
     assert_eq!(finished(&rendered).1.prompt_tokens, finished(&by_hand).1.prompt_tokens);
     assert!(rendered.ids.iter().all(|id| usize::try_from(*id).unwrap() < words.tokens.len()));
+}
+
+/// A vocabulary of `SentencePiece`, as many tokens as every test model has.
+fn of_sentence_pieces() -> TestModel {
+    use super::testing::{text, texts};
+    use candle_core::quantized::gguf_file::Value;
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(str::to_owned).into();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    let mut types = vec![2, 3, 3];
+    types.extend([6; 256]);
+    while tokens.len() < Words::new().tokens.len() {
+        tokens.push("\u{2581}a".repeat(types.len() - 258));
+        types.push(1);
+    }
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let list = |all: Vec<Value>| Value::Array(all);
+    let scores = vec![Value::F32(0.0); tokens.len()];
+    small()
+        .set(&key("model"), text("llama"))
+        .set(&key("tokens"), texts(&tokens))
+        .set(&key("token_type"), list(types.into_iter().map(Value::I32).collect()))
+        .set(&key("scores"), list(scores))
+        .set(&key("bos_token_id"), Value::U32(1))
+        .set(&key("eos_token_id"), Value::U32(2))
+        .set("tokenizer.chat_template", text("{{ messages[0].content }}"))
+}
+
+/// transformers decodes an answer without the blank that the tokenizer puts before every text; what
+/// a raw prompt is continued with needs it.
+#[test]
+fn an_answer_to_a_chat_begins_without_the_tokenizers_own_blank() {
+    let engine = start(&of_sentence_pieces(), 512);
+    let always = Sampling { logit_bias: vec![(259, 100.0)], ..greedy(3) };
+    assert_eq!(ask(&engine, raw("a"), always.clone()).text, " a a a");
+    assert_eq!(ask(&engine, chat("a"), always).text, "a a a");
 }
 
 #[test]

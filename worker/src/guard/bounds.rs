@@ -31,6 +31,8 @@ const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
 /// The memory of the group that is made only to see whether it can be.
 const PROBE_BYTES: u64 = 1 << 30;
+/// What gives a machine memory back.
+const FREE_SOME: &str = "rbee ps  # then `rbee worker stop ID` frees a worker's memory";
 
 /// What an engine is started in.
 #[derive(Debug)]
@@ -197,12 +199,13 @@ pub fn fault(spec: &GuardSpec, limit: Limit, memory: MemoryUse, stderr_tail: &st
         Some(line) => fault.cause(line),
         None => fault,
     };
+    // What others hold is worth more than what a smaller context gives up.
+    let fault = if of_the_machine { fault.hint(FREE_SOME) } else { fault };
+    let model = shell_word(&spec.spec.model.to_string());
     match spec.spec.smaller_ctx_size() {
-        Some(ctx) => {
-            let model = shell_word(&spec.spec.model.to_string());
-            fault.hint(format!("rbee run -m {model} --ctx-size {ctx} \"…\""))
-        }
-        None => fault.hint("rbee ps  # then `rbee worker stop ID` frees a worker's memory"),
+        Some(ctx) => fault.hint(format!("rbee run -m {model} --ctx-size {ctx} \"…\"")),
+        None if of_the_machine => fault,
+        None => fault.hint(FREE_SOME),
     }
 }
 

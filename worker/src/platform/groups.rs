@@ -168,13 +168,12 @@ impl Group {
             check_we_are_in(own).ok()?;
             let dir = make_dir(own, name).ok()?;
             let period = write(&dir.join("cpu.cfs_period_us"), &CPU_PERIOD_US.to_string());
-            match period.and_then(|()| write(&dir.join("cpu.cfs_quota_us"), &quota.to_string())) {
-                Ok(()) => Some(dir),
-                Err(_) => {
-                    remove_dir(&dir);
-                    None
-                }
+            let quota = || write(&dir.join("cpu.cfs_quota_us"), &quota.to_string());
+            if period.and_then(|()| quota()).is_err() {
+                remove_dir(&dir);
+                return None;
             }
+            Some(dir)
         });
         Ok(Self { by: LimitBy::Cgroup1, memory, bounds_cpu: cpu.is_some(), cpu })
     }

@@ -11,7 +11,8 @@ use http::HeaderMap;
 use tokio::sync::mpsc;
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
-    ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, Prompt,
+    ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, FunctionCall, Prompt,
+    ToolCall,
 };
 use wire::sampling::{Sampling, SamplingFields};
 use wire::{Code, Fault, RequestId, limits, routes, sse};
@@ -49,10 +50,7 @@ enum Form {
 impl Form {
     fn read(self, json: &[u8]) -> Result<(Prompt, SamplingFields), Fault> {
         Ok(match self {
-            Self::Chat => {
-                let request: ChatRequest = reply::parse(json)?;
-                (Prompt::Chat(request.messages), request.sampling)
-            }
+            Self::Chat => reply::parse::<ChatRequest>(json)?.into_parts(),
             Self::Raw => {
                 let request: CompletionRequest = reply::parse(json)?;
                 (Prompt::Raw(request.prompt), request.sampling)
@@ -92,7 +90,7 @@ async fn generate(
         let (pieces, answer) = mpsc::channel(limits::MAX_TOKEN_BACKLOG);
         let patience = face.patience();
         face.engine()?.submit(Job { id, prompt, sampling, deadline, patience, arrived, pieces })?;
-        Ok(Answer { id, form, pieces: answer, ticket, next: None })
+        Ok(Answer { id, form, pieces: answer, ticket, next: None, calls: 0 })
     };
     let mut answer = begun.await.map_err(|fault: Fault| fault.of_request(id))?;
     // What comes first decides between a refusal and a stream.
@@ -144,6 +142,8 @@ struct Answer {
     ticket: Ticket,
     /// The piece that was looked at before the stream began.
     next: Option<Piece>,
+    /// Calls of tools so far.
+    calls: u32,
 }
 
 impl Answer {
@@ -173,7 +173,7 @@ impl Answer {
         }))
     }
 
-    fn event(&self, piece: Piece) -> Result<Bytes, Fault> {
+    fn event(&mut self, piece: Piece) -> Result<Bytes, Fault> {
         let mut chunk = Chunk {
             id: self.id.to_string(),
             object: self.form.object().to_owned(),
@@ -186,9 +186,11 @@ impl Answer {
             Piece::Prefilled { done, total } => {
                 format!(": prefill {done}/{total}\n\n").into_bytes()
             }
-            Piece::Token { id, text, reasoning, logprobs } => {
+            Piece::Token { id, text, reasoning, calls, logprobs } => {
                 let logprobs = logprobs.map(|one| ChoiceLogprobs { content: vec![*one] });
-                chunk.choices.push(Choice { logprobs, ..self.choice(id, text, reasoning) });
+                let mut choice = Choice { logprobs, ..self.choice(id, text, reasoning) };
+                choice.delta.tool_calls = calls.into_iter().map(|call| self.call(call)).collect();
+                chunk.choices.push(choice);
                 sse::encode(&chunk)?
             }
             Piece::Finished { reason, usage, timings } => {
@@ -206,12 +208,20 @@ impl Answer {
         Ok(event.into())
     }
 
+    /// A call with an id: nine letters and digits, since Mistral's templates take no others.
+    fn call(&mut self, function: FunctionCall) -> ToolCall {
+        let index = self.calls;
+        self.calls += 1;
+        let id = format!("{:.7}{:02x}", self.id.to_string(), index % 256);
+        ToolCall { index, id, kind: "function".to_owned(), function }
+    }
+
     fn choice(&self, id: u32, text: String, reasoning: String) -> Choice {
         let (content, text) = match self.form {
             Form::Chat => (text, String::new()),
             Form::Raw => (String::new(), text),
         };
-        let delta = Delta { content, reasoning_content: reasoning };
+        let delta = Delta { content, reasoning_content: reasoning, tool_calls: Vec::new() };
         Choice { delta, text, token_ids: vec![id], ..Choice::default() }
     }
 }

@@ -81,24 +81,25 @@ async fn install(
     replace(&remote, running, context, steps).await
 }
 
-/// The agent that runs, when it may be replaced.
+/// The agent that runs, when it may be replaced. Its connection ends with the answer: beside the
+/// bytes of an upload on a slow line it would fall silent.
 async fn running<T: Transport>(
     way: &T,
     force: bool,
     context: &Context,
-) -> Result<Option<(Hello, Client)>, Fault> {
+) -> Result<Option<Hello>, Fault> {
     let Some(client) = link::connect(way, &context.config.timings).await? else { return Ok(None) };
     let hello = client.greeting().await?;
     if !force {
         refuse_downgrade(way.hive(), &hello)?;
     }
-    Ok(Some((hello, client)))
+    Ok(Some(hello))
 }
 
 /// Puts an agent of this build in the place of the one that runs.
 async fn replace<T: Transport>(
     way: &T,
-    running: Option<(Hello, Client)>,
+    running: Option<Hello>,
     context: &Context,
     steps: &Steps,
 ) -> Result<Installed, Fault> {
@@ -114,11 +115,13 @@ async fn replace<T: Transport>(
             steps.tell(hive, &format!("this build is on {}, no agent runs", link::named(hive)));
             Ok(installed(None, None))
         }
-        Some((hello, _)) if hello.build == context.build => {
+        Some(hello) if hello.build == context.build => {
             steps.tell(hive, &format!("the agent of {} is of this build", link::named(hive)));
             Ok(installed(None, Some(hello.pid)))
         }
-        Some((old, client)) => {
+        Some(old) => {
+            let client = link::connect(way, &context.config.timings).await?;
+            let client = client.ok_or_else(|| link::no_agent(hive))?;
             let kept = hand_over(way, &client, &old, context).await?;
             let (_client, mut events) = link::reach(way, &context.config.timings).await?;
             let snapshot = events.snapshot().await?;

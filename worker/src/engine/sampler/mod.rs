@@ -3,8 +3,8 @@
 //!
 //! That is the order of llama.cpp's default chain (`common_params_sampling::samplers`), whose other
 //! links are off by default. Each filter sees the probabilities of what the one before it left.
-//! At temperature 0 the most probable token after biases and penalties is taken, and no filter is
-//! asked.
+//! At temperature 0 the most probable token of those that are left is taken; only typical-p ever
+//! leaves out the most probable one of all.
 
 mod chain;
 #[cfg(test)]
@@ -164,11 +164,15 @@ impl Sampler {
             }
         }
         let impossible = || unusable("the model computed no possible token");
-        if self.sampling.temperature == 0.0 {
+        let is_greedy = self.sampling.temperature == 0.0;
+        if is_greedy && self.sampling.typical_p >= 1.0 {
             return chain::best(logits).ok_or_else(impossible);
         }
         self.candidates.collect(logits, self.sampling.top_k);
         self.candidates.keep_typical(self.sampling.typical_p);
+        if is_greedy {
+            return self.candidates.iter().next().map(|best| best.token).ok_or_else(impossible);
+        }
         self.candidates.keep_top(self.sampling.top_p);
         self.candidates.keep_likely(self.sampling.min_p);
         let at = self.rng.random::<f64>();

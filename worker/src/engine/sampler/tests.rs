@@ -262,6 +262,8 @@ fn each_filter_keeps_what_its_definition_says() {
     assert_eq!(seen(Sampling { min_p: 1.0, ..open() }), [0]);
     // The entropy is 1.208 nats; the surprises are 0.693, 1.386, 1.897 and 2.303.
     assert_eq!(seen(Sampling { typical_p: 0.2, ..open() }), [1]);
+    assert_eq!(seen(Sampling { typical_p: 0.2, temperature: 0.0, ..open() }), [1]);
+    assert_eq!(seen(Sampling { typical_p: 0.3, temperature: 0.0, ..open() }), [0]);
     assert_eq!(seen(Sampling { typical_p: 0.3, ..open() }), [0, 1]);
     assert_eq!(seen(Sampling { typical_p: 0.8, ..open() }), [0, 1, 2]);
 }

@@ -19,7 +19,6 @@ use std::time::SystemTime;
 
 use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
-use wire::generate::Message;
 use wire::gguf::Header;
 use wire::{Code, Fault, limits, text};
 
@@ -49,18 +48,6 @@ pub(super) struct Inputs {
     pub add_generation_prompt: bool,
     /// For templates that tell the model the date.
     pub now: SystemTime,
-}
-
-impl Inputs {
-    /// Messages to be answered.
-    pub(super) fn chat(messages: &[Message], now: SystemTime) -> Self {
-        let value = |message: &Message| {
-            let (role, content) = (message.role.as_str(), message.content.as_str());
-            context! { role, content }
-        };
-        let messages = messages.iter().map(value).collect();
-        Self { messages, tools: Value::from(()), add_generation_prompt: true, now }
-    }
 }
 
 /// The text of a model's template: the one for tools when there are some and it has one.
@@ -100,6 +87,16 @@ impl Template {
     /// `TEMPLATE_FAILED` when there is none, when it is too long, or when it is no Jinja.
     pub(super) fn from_header(header: &Header, tokenizer: &Tokenizer) -> Result<Self, Fault> {
         Self::compile(source_of(header, false)?, tokenizer.bos_text(), tokenizer.eos_text())
+    }
+
+    /// Compiles another template for requests with tools, if `source` is one.
+    pub(super) fn for_tools(
+        &self,
+        source: Result<&str, Fault>,
+        tokenizer: &Tokenizer,
+    ) -> Option<Self> {
+        let source = source.ok().filter(|source| *source != self.source)?;
+        Self::compile(source, tokenizer.bos_text(), tokenizer.eos_text()).ok()
     }
 
     /// Compiles `source`.

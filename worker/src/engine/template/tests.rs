@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use wire::generate::ChatRole;
+use wire::generate::{ChatRole, Message};
 
+use super::super::conversation::Conversation;
 use super::super::queue::Claim;
 use super::super::testing::CHATML;
 use super::*;
@@ -16,6 +17,10 @@ fn talk() -> Vec<Message> {
         Message::new(ChatRole::Assistant, "<think>\nhm\n</think>\n\nHello"),
         Message::new(ChatRole::User, "Bye"),
     ]
+}
+
+fn inputs(messages: &[Message], now: SystemTime) -> Inputs {
+    Conversation::new(messages, &[]).inputs(now)
 }
 
 /// 2024-02-29 12:34:56.
@@ -34,7 +39,7 @@ pub(super) fn rendered(
 }
 
 fn render(source: &str, messages: &[Message]) -> Result<String, Fault> {
-    rendered(source, "<|bos|>", "<|eos|>", Inputs::chat(messages, now()))
+    rendered(source, "<|bos|>", "<|eos|>", inputs(messages, now()))
 }
 
 #[test]
@@ -215,7 +220,7 @@ fn a_template_that_nobody_waits_for_ends_at_its_next_step() {
         let claim = Claim::of(&wanted);
         let rendering = std::thread::spawn(move || {
             let template = Template::compile(&source, "", "").unwrap();
-            template.render(Inputs::chat(&talk(), UNIX_EPOCH), &claim).unwrap_err()
+            template.render(inputs(&talk(), UNIX_EPOCH), &claim).unwrap_err()
         });
         drop(wanted);
         let fault = rendering.join().unwrap();

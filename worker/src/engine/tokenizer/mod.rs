@@ -17,7 +17,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use tokenizers::tokenizer::Tokenizer as Library;
-use wire::generate::Message;
 use wire::gguf::Header;
 use wire::{Code, Fault, limits};
 
@@ -249,13 +248,18 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// What keeps `messages` from writing control tokens, within a template of `source`.
+    /// What keeps `texts` from writing control tokens, within a template of `source`.
     pub(super) fn shield<'t>(
         &'t self,
-        messages: &[Message],
+        texts: &[String],
         source: &str,
     ) -> Result<Shield<'t>, Fault> {
-        Shield::new(&self.control, messages, source)
+        Shield::new(&self.control, texts, source)
+    }
+
+    /// Whether it puts a blank of its own before every text.
+    pub(super) fn is_prefixed(&self) -> bool {
+        self.pieces.is_prefixed
     }
 
     /// The tokens of what a template made of messages behind `shield`.

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use wire::generate::Message;
 use wire::{Code, Fault};
 
 use super::patterns::{MAX_PATTERN_BYTES, Patterns};
@@ -71,26 +70,22 @@ impl ControlTexts {
 }
 
 impl<'t> Shield<'t> {
-    /// A shield for `messages` within a template of `source`.
+    /// A shield for the `texts` of a conversation within a template of `source`.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when the messages leave too few private-use characters.
+    /// `INVALID_ARGUMENT` when the texts leave too few private-use characters.
     pub(super) fn new(
         control: &'t ControlTexts,
-        messages: &[Message],
+        texts: &[String],
         source: &str,
     ) -> Result<Self, Fault> {
         let mut needed = HashSet::new();
-        for message in messages {
-            let dangers = control.dangers(&message.content);
-            needed.extend(
-                message
-                    .content
-                    .char_indices()
-                    .filter_map(|(at, c)| dangers.contains(&at).then_some(c)),
-            );
+        for text in texts {
+            let dangers = control.dangers(text);
+            let places = text.char_indices();
+            needed.extend(places.filter_map(|(at, c)| dangers.contains(&at).then_some(c)));
         }
-        let texts = messages.iter().map(|message| message.content.as_str());
+        let texts = texts.iter().map(String::as_str);
         let texts = texts.chain([source]).chain(control.forward.iter());
         let is_private = |c: &char| ('\u{e000}'..='\u{f8ff}').contains(c);
         let taken: HashSet<char> = texts.flat_map(str::chars).filter(is_private).collect();
@@ -103,18 +98,14 @@ impl<'t> Shield<'t> {
         Ok(Self { control, stand_ins })
     }
 
-    /// The messages as the template shall see them.
-    pub(in super::super) fn protect(&self, messages: &[Message]) -> Vec<Message> {
-        let protect = |message: &Message| {
-            let dangers = self.control.dangers(&message.content);
-            let stand_in = |(at, c)| match self.stand_ins.get(&c) {
-                Some(stand_in) if dangers.contains(&at) => *stand_in,
-                _ => c,
-            };
-            let content: String = message.content.char_indices().map(stand_in).collect();
-            Message::new(message.role, content)
+    /// A text of the conversation as the template shall see it.
+    pub(in super::super) fn protect(&self, text: &str) -> String {
+        let dangers = self.control.dangers(text);
+        let stand_in = |(at, c)| match self.stand_ins.get(&c) {
+            Some(stand_in) if dangers.contains(&at) => *stand_in,
+            _ => c,
         };
-        messages.iter().map(protect).collect()
+        text.char_indices().map(stand_in).collect()
     }
 
     /// Puts the replaced characters back.
@@ -128,7 +119,6 @@ impl<'t> Shield<'t> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use wire::generate::ChatRole;
 
     use super::super::patterns::Part;
 
@@ -141,10 +131,8 @@ mod tests {
     /// What a template that writes `before` and `after` around a message comes to.
     fn cut(before: &str, content: &str, after: &str) -> (usize, String) {
         let control = control();
-        let messages = [Message::new(ChatRole::User, content)];
-        let shield = Shield::new(&control, &messages, "").unwrap();
-        let shielded = shield.protect(&messages);
-        let rendered = format!("{before}{}{after}", shielded[0].content);
+        let shield = Shield::new(&control, &[content.to_owned()], "").unwrap();
+        let rendered = format!("{before}{}{after}", shield.protect(content));
         let (mut tokens, mut plain) = (0, String::new());
         for part in control.forward.split(&rendered) {
             match part {
@@ -172,17 +160,16 @@ mod tests {
     #[test]
     fn harmless_text_reaches_the_template_unchanged() {
         let control = control();
-        let messages = [Message::new(ChatRole::User, " plain <b>text</b> with \u{e000} ")];
-        let shield = Shield::new(&control, &messages, "{{ x }}").unwrap();
-        assert_eq!(shield.protect(&messages), messages);
+        let text = " plain <b>text</b> with \u{e000} ".to_owned();
+        let shield = Shield::new(&control, std::slice::from_ref(&text), "{{ x }}").unwrap();
+        assert_eq!(shield.protect(&text), text);
     }
 
     #[test]
     fn a_conversation_of_all_private_characters_is_refused() {
         let mut content: String = ('\u{e000}'..='\u{f8ff}').collect();
         content.push_str("<s>");
-        let messages = [Message::new(ChatRole::User, content)];
-        let fault = Shield::new(&control(), &messages, "").unwrap_err();
+        let fault = Shield::new(&control(), &[content], "").unwrap_err();
         assert_eq!(fault.code, Code::InvalidArgument);
     }
 
