@@ -46,8 +46,10 @@ impl Page {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => self.text(&text),
-            Event::Code(text) => self.put(&text, Kind::Code),
+            Event::Text(text)
+            | Event::Html(text)
+            | Event::InlineHtml(text)
+            | Event::FootnoteReference(text) => self.text(&text),
             Event::SoftBreak => self.text(" "),
             Event::HardBreak => self.text("\n"),
             Event::Rule => {
@@ -56,8 +58,9 @@ impl Page {
                 self.emit(vec![Span::new(rule, Kind::Muted)]);
             }
             Event::TaskListMarker(done) => self.text(if done { "[x] " } else { "[ ] " }),
-            Event::FootnoteReference(name) => self.text(&name),
-            Event::InlineMath(text) | Event::DisplayMath(text) => self.put(&text, Kind::Code),
+            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
+                self.put(&text, Kind::Code);
+            }
         }
     }
 
@@ -174,7 +177,7 @@ impl Page {
     fn indent(&mut self, first: String, rest: String) {
         let taken = self.columns.saturating_sub(self.room()) + width(&first);
         let (first, rest) =
-            if taken > self.columns / 2 { Default::default() } else { (first, rest) };
+            if taken > self.columns / 2 { (String::new(), String::new()) } else { (first, rest) };
         self.prefixes.push(Prefix { first, rest, used: false });
     }
 
