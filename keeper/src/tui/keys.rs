@@ -171,7 +171,7 @@ pub const TABLE: &[Binding] = &[
         Scope::Everywhere,
         &["ctrl-c"],
         Action::Interrupt,
-        "cancel the answer, else clear the message, else quit",
+        "cancel the answer, clear the message, or quit",
         "",
     ),
     bind(Scope::Everywhere, &["ctrl-q"], Action::Quit, "quit", "quit"),

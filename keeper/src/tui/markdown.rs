@@ -5,8 +5,6 @@ use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, T
 
 use super::rows::{Kind, Row, Span, elide, width, wrap};
 
-/// Lists and quotations in each other that are indented; deeper ones are not indented further.
-const MAX_DEPTH: usize = 8;
 /// Narrowest column of a table.
 const MIN_CELL: usize = 3;
 
@@ -48,8 +46,10 @@ impl Page {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => self.text(&text),
-            Event::Code(text) => self.put(&text, Kind::Code),
+            Event::Text(text)
+            | Event::Html(text)
+            | Event::InlineHtml(text)
+            | Event::FootnoteReference(text) => self.text(&text),
             Event::SoftBreak => self.text(" "),
             Event::HardBreak => self.text("\n"),
             Event::Rule => {
@@ -58,8 +58,9 @@ impl Page {
                 self.emit(vec![Span::new(rule, Kind::Muted)]);
             }
             Event::TaskListMarker(done) => self.text(if done { "[x] " } else { "[ ] " }),
-            Event::FootnoteReference(name) => self.text(&name),
-            Event::InlineMath(text) | Event::DisplayMath(text) => self.put(&text, Kind::Code),
+            Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
+                self.put(&text, Kind::Code);
+            }
         }
     }
 
@@ -85,7 +86,8 @@ impl Page {
                 if let CodeBlockKind::Fenced(language) = kind
                     && !language.is_empty()
                 {
-                    self.emit(vec![Span::new(&*language, Kind::Muted)]);
+                    let language = elide(&language, self.room());
+                    self.emit(vec![Span::new(language, Kind::Muted)]);
                 }
                 self.code = Some(String::new());
             }
@@ -171,9 +173,11 @@ impl Page {
         self.indent(marker, rest);
     }
 
+    /// Half of the columns are for text: what is deeper than that is not indented further.
     fn indent(&mut self, first: String, rest: String) {
-        let deep = self.prefixes.len() >= MAX_DEPTH;
-        let (first, rest) = if deep { Default::default() } else { (first, rest) };
+        let taken = self.columns.saturating_sub(self.room()) + width(&first);
+        let (first, rest) =
+            if taken > self.columns / 2 { (String::new(), String::new()) } else { (first, rest) };
         self.prefixes.push(Prefix { first, rest, used: false });
     }
 
@@ -268,14 +272,29 @@ impl Page {
                 let air = " ".repeat(columns.saturating_sub(width(&cell)));
                 row.push(Span::new(format!("{cell}{air}"), kind));
             }
-            self.emit(row);
+            self.emit(clipped(row, room));
             if number == 0 {
                 let rules: Vec<String> =
                     widths.iter().map(|columns| "─".repeat(*columns)).collect();
-                self.emit(vec![Span::new(rules.join("─┼─"), Kind::Muted)]);
+                let rule = vec![Span::new(rules.join("─┼─"), Kind::Muted)];
+                self.emit(clipped(rule, room));
             }
         }
     }
+}
+
+/// As much of a row as there is room for: a table may have more columns than the screen.
+fn clipped(row: Row, mut room: usize) -> Row {
+    let mut clipped = Row::new();
+    for span in row {
+        if width(&span.text) > room {
+            clipped.push(Span::new(elide(&span.text, room), span.kind));
+            break;
+        }
+        room -= width(&span.text);
+        clipped.push(span);
+    }
+    clipped
 }
 
 #[cfg(test)]

@@ -83,16 +83,25 @@ pub fn elide(text: &str, columns: usize) -> String {
 pub fn wrap(spans: &[Span], columns: usize, indent: &str) -> Vec<Row> {
     let columns = columns.max(1);
     let mut wrapped = Wrapped { rows: vec![Row::new()], used: 0, columns, indent };
+    // One word may have several kinds.
+    let mut word: Vec<(&str, &Span)> = Vec::new();
     for span in spans {
         for (number, line) in span.text.split('\n').enumerate() {
             if number > 0 {
+                wrapped.push(&std::mem::take(&mut word));
                 wrapped.begin_row(false);
             }
-            for word in line.split_word_bounds() {
-                wrapped.push(word, span);
+            for part in line.split_inclusive(char::is_whitespace) {
+                let letters = part.trim_end();
+                word.push((letters, span));
+                if letters.len() < part.len() {
+                    wrapped.push(&std::mem::take(&mut word));
+                    wrapped.push(&[(part.get(letters.len()..).unwrap_or_default(), span)]);
+                }
             }
         }
     }
+    wrapped.push(&word);
     wrapped.rows
 }
 
@@ -114,25 +123,31 @@ impl Wrapped<'_> {
         self.rows.push(row);
     }
 
-    fn push(&mut self, word: &str, like: &Span) {
-        let cells = word.width();
+    /// Adds a word, or a blank between two.
+    fn push(&mut self, word: &[(&str, &Span)]) {
+        let cells: usize = word.iter().map(|(text, _)| text.width()).sum();
         if self.used + cells > self.columns {
-            if word.trim().is_empty() {
+            if word.iter().all(|(text, _)| text.trim().is_empty()) {
                 // Blanks at the end of a row are not seen.
                 return;
             }
-            if self.used > self.indent.width() {
+            // What no row can hold, as a text without blanks, goes on where it stands.
+            if self.used > self.indent.width() && cells <= self.columns {
                 self.begin_row(true);
             }
         }
-        if self.used + cells <= self.columns {
-            return self.add(word, cells, like);
-        }
-        for grapheme in word.graphemes(true) {
-            if self.used + grapheme.width() > self.columns {
-                self.begin_row(true);
+        let fits = self.used + cells <= self.columns;
+        for (text, like) in word.iter().filter(|(text, _)| !text.is_empty()) {
+            if fits {
+                self.add(text, text.width(), like);
+                continue;
             }
-            self.add(grapheme, grapheme.width(), like);
+            for grapheme in text.graphemes(true) {
+                if self.used + grapheme.width() > self.columns {
+                    self.begin_row(true);
+                }
+                self.add(grapheme, grapheme.width(), like);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
     frame.render_widget(Line::styled(rule, look.border()), parts.rule);
     if below > 0 && parts.rule.height > 0 {
         let words = format!(" {} {below} more rows ", look.shapes.below);
-        let words = elide(&words, usize::from(parts.rule.width));
+        let words = look.shown(&elide(&words, usize::from(parts.rule.width)));
         frame.render_widget(Line::styled(words, look.accent()).right_aligned(), parts.rule);
     }
     draft(state, look, parts.draft, frame);
@@ -66,7 +66,7 @@ fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut
     let top = usize::from(place.height.saturating_sub(2) / 2);
     for (number, words) in words.into_iter().enumerate() {
         let at = row(place, top + number);
-        let words = elide(words, usize::from(at.width));
+        let words = look.shown(&elide(words, usize::from(at.width)));
         frame.render_widget(Line::styled(words, look.muted()).centered(), at);
     }
 }

@@ -39,7 +39,7 @@ fn panel(frame: &mut Frame<'_>, place: Rect, look: &Look, title: &str, focused: 
     let border = if focused { look.focus() } else { look.border() };
     let title_style = if focused { look.focus().patch(look.title()) } else { look.title() };
     let room = usize::from(place.width.saturating_sub(4));
-    let title = format!(" {} ", elide(&look.shown(title), room.saturating_sub(2)));
+    let title = format!(" {} ", look.shown(&elide(title, room.saturating_sub(2))));
     let block = Block::bordered()
         .border_set(look.shapes.border)
         .border_style(border)
@@ -79,7 +79,7 @@ fn line(
     let mut room = columns.saturating_sub(if tail > 0 { tail + 1 } else { 0 });
     let mut spans: Vec<Span<'_>> = Vec::new();
     for (text, style) in left {
-        let text = elide(&look.shown(text), room);
+        let text = look.shown(&elide(text, room));
         room = room.saturating_sub(width(&text));
         spans.push(Span::styled(text, *style));
     }

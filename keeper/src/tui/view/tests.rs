@@ -232,7 +232,7 @@ fn a_reader_who_scrolled_up_stays_there_while_more_comes() {
     let mut state = state(80, 24);
     let id = asked(&mut state, "count");
     let count =
-        |range: std::ops::Range<u32>| range.map(|n| format!("line {n}\n")).collect::<String>();
+        |range: std::ops::Range<u32>| range.map(|n| format!("- line {n}\n")).collect::<String>();
     let _ = update(&mut state, Event::Answer(id, piece(&count(0..60))), at(62));
     assert!(screen(&mut state).contains("line 59"));
     press(&mut state, &["pageup"]);
@@ -252,7 +252,7 @@ fn a_reader_who_scrolled_up_stays_there_while_more_comes() {
 
 #[test]
 fn what_hives_and_models_say_cannot_move_the_cursor() {
-    let mut state = state(120, 40);
+    let mut state = state(200, 40);
     let id = asked(&mut state, "x");
     let _ = update(&mut state, Event::Answer(id, piece("a\u{1b}[2Jb\u{202e}c\u{9b}d")), at(62));
     let fault = Fault::new(Code::Io, "bad\u{1b}]0;title\u{7}").hint("ls\u{1b}[31m");
@@ -348,7 +348,7 @@ proptest! {
         for key in keys {
             press(&mut state, &[words[key]]);
             let shown = screen(&mut state);
-            prop_assert_eq!(shown.lines().count().max(1), usize::from(rows).max(1));
+            prop_assert_eq!(shown.split('\n').count(), usize::from(rows));
         }
     }
 }

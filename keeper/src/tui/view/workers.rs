@@ -50,7 +50,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
     let columns = Columns::of(usize::from(place.width));
     let header = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(str::to_owned));
     let [model, hive, device, requests, unload] = header;
-    let state_head = columns.fit("STATE", columns.state);
+    let state_head = fit("STATE", columns.state);
     let head = [model, hive, device, state_head, requests, unload].concat();
     line(frame, row(place, 0), look, &[(head, look.muted())], &[]);
     let is_chosen =
@@ -110,24 +110,25 @@ impl Columns {
         self.hive + self.device + self.state + self.requests + self.unload
     }
 
-    fn fit(&self, text: &str, columns: usize) -> String {
-        if columns == 0 {
-            return String::new();
-        }
-        let text = elide(text, columns - 1);
-        let air = columns.saturating_sub(width(&text));
-        format!("{text}{}", " ".repeat(air))
-    }
-
     fn cells(&self, [model, hive, device, requests, unload]: [String; 5]) -> [String; 5] {
         [
-            self.fit(&model, self.model),
-            self.fit(&hive, self.hive),
-            self.fit(&device, self.device),
-            self.fit(&requests, self.requests),
-            self.fit(&unload, self.unload),
+            fit(&model, self.model),
+            fit(&hive, self.hive),
+            fit(&device, self.device),
+            fit(&requests, self.requests),
+            fit(&unload, self.unload),
         ]
     }
+}
+
+/// `text` in a column, with air behind it.
+fn fit(text: &str, columns: usize) -> String {
+    if columns == 0 {
+        return String::new();
+    }
+    let text = elide(text, columns - 1);
+    let air = columns.saturating_sub(width(&text));
+    format!("{text}{}", " ".repeat(air))
 }
 
 fn of_worker(
@@ -175,8 +176,8 @@ fn of_state(look: &Look, columns: &Columns, state: &WorkerState) -> Vec<(String,
         let percent = bytes_done.min(bytes_total).saturating_mul(100) / bytes_total;
         let mut parts =
             bar(look, *bytes_done, *bytes_total, columns.state.saturating_sub(6)).to_vec();
-        parts.push((columns.fit(&format!(" {percent}%"), 6), style));
+        parts.push((fit(&format!(" {percent}%"), 6), style));
         return parts;
     }
-    vec![(columns.fit(state.name(), columns.state), style)]
+    vec![(fit(state.name(), columns.state), style)]
 }
