@@ -281,11 +281,17 @@ fn with_a_full_disk_workers_answer_ends_are_known_and_new_ones_are_refused_with_
     fill(&filler);
     // What runs goes on.
     let _ = run(&["run", "-m", "demo", QUESTION]).expect_code(0);
-    // Its end cannot be written down, and is known all the same; so is why no other can follow.
-    procs::signal(sandbox.pid_of(Role::Engine), Signal::KILL);
+    // Its end cannot be written down, and is known all the same: another follows if it still fits.
+    let engine = sandbox.pid_of(Role::Engine);
+    procs::signal(engine, Signal::KILL);
     wait_until("its end is known", PATIENCE, || {
-        let all = run(&["worker", "list", "--all"]).expect_code(0).stdout;
-        all.contains("No space left").then_some(())
+        let listed = run(&["worker", "list", "--all", "--json"]).expect_code(0).stdout;
+        (!listed.contains(&format!("\"pid\":{engine},"))).then_some(())
+    });
+    let _ = run(&["worker", "stop", "--all"]).expect_code(0);
+    wait_until("no worker is left", PATIENCE, || {
+        let listed = run(&["worker", "list", "--json"]).expect_code(0).stdout;
+        (listed.trim() == "[]").then_some(())
     });
     let refused = run(&["run", "--json", "-m", "demo", QUESTION]).expect_code(1);
     let error = refused.json_lines().into_iter().find(|line| line["event"] == "error");
