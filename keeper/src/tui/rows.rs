@@ -187,7 +187,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_row_is_wider_than_it_may_be(text in "\\PC{0,60}|[a-z \\n]{0,60}", columns in 2..20_usize) {
+        fn no_row_is_wider_than_it_may_be(
+            text in "\\PC{0,60}|[a-z \\n]{0,60}", columns in 2..20_usize,
+        ) {
             for row in plain(&text, columns) {
                 prop_assert!(row.width() <= columns, "{row:?}");
             }

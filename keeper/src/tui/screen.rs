@@ -180,7 +180,7 @@ mod tests {
         let count = ours.read(&mut shown).unwrap();
         let shown = String::from_utf8_lossy(&shown[..count]).into_owned();
         assert!(shown.starts_with("\x1b[?1049h") && shown.contains("seen"), "{shown:?}");
-        assert!(shown.ends_with("\x1b[?25h\x1b[?1049l"), "{shown:?}");
+        assert!(shown.contains("\x1b[?2004l\x1b[?25h\x1b[?1049l"), "{shown:?}");
         assert!(!shown.contains("late"), "{shown:?}");
     }
 }

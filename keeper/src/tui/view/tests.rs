@@ -175,6 +175,7 @@ fn without_unicode_every_character_is_ascii() {
 fn the_smallest_terminal_shows_the_panel_that_keys_go_to() {
     let mut state = state(20, 5);
     let id = asked(&mut state, "What?");
+    let _ = update(&mut state, Event::Answer(id, placed()), at(62));
     let _ = update(&mut state, Event::Answer(id, piece("That.")), at(62));
     assert!(screen(&mut state).contains("That."), "{}", screen(&mut state));
     press(&mut state, &["tab"]);
