@@ -41,7 +41,8 @@ pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
 
 /// What this user is called, if this process was told.
 pub fn user_name() -> Option<String> {
-    ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok())
+    let (_, name) = kept_environment().find(|(name, _)| name == "USER" || name == "LOGNAME")?;
+    name.into_string().ok()
 }
 
 /// Whether an agent takes this variable along.

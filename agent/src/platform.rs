@@ -69,7 +69,7 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 /// A hold on one process: a signal through it never reaches a later process of the same pid.
 #[derive(Debug)]
 enum Hold {
-    /// A descriptor of it (pidfd_open(2)).
+    /// A descriptor of it (`pidfd_open(2)`).
     Descriptor(OwnedFd),
     /// Its pid, where the kernel (before 5.3) has no such descriptors, or none is left.
     Pid(Pid),

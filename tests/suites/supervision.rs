@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "what goes wrong here is a failed test"
 )]
 
@@ -110,12 +111,12 @@ fn kill_engines_until_it_ends(sandbox: &Sandbox, child: &mut Child) -> usize {
 #[test]
 fn what_dies_before_it_is_ready_is_given_up_after_its_attempts_and_the_breaker_is_closed_by_hand() {
     let sandbox = Sandbox::with_config(TIMES);
-    let begin = || {
+    let launch = || {
         let args = ["worker", "start", "-m", "demo"];
         sandbox.command(&args).spawn().expect("rbee starts")
     };
     let began = Instant::now();
-    let mut child = begin();
+    let mut child = launch();
     let first = kill_engines_until_it_ends(&sandbox, &mut child);
     let finished = sandbox::finish(child).expect_code(22);
     eprintln!(
@@ -128,7 +129,7 @@ fn what_dies_before_it_is_ready_is_given_up_after_its_attempts_and_the_breaker_i
     let left: Vec<_> = sandbox.processes().into_iter().filter(|p| p.role != Role::Agent).collect();
     assert_eq!(left, Vec::new());
     // Its memory is promised to nobody: the next one is let in, and fails for the fifth time.
-    let mut child = begin();
+    let mut child = launch();
     assert_eq!(kill_engines_until_it_ends(&sandbox, &mut child), 1);
     let _ = sandbox::finish(child).expect_code(22);
     let refused = sandbox.rbee(&["worker", "start", "-m", "demo"]).expect_code(22);

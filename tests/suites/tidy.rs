@@ -174,89 +174,85 @@ fn mentions(dirs: &[&str], except: &[&str], words: &[&str]) -> Vec<String> {
 type Room =
     (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
+const ROOMS: &[Room] = &[
+    (
+        "candle lives in the engine",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["worker/src/engine"],
+        &["candle_core", "candle_nn", "tokenizers::", "minijinja"],
+    ),
+    (
+        "only main dispatches to the other roles",
+        &["keeper/src"],
+        &["keeper/src/main.rs"],
+        &["agent::main", "worker::main", "agent::cli::", "worker::cli::"],
+    ),
+    (
+        "the command line is parsed in cli modules",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["keeper/src/cli", "keeper/src/main.rs", "agent/src/cli.rs", "worker/src/cli.rs"],
+        &["clap::"],
+    ),
+    (
+        "wire has no runtime, no files, no environment, no clock",
+        &["wire/src"],
+        &[],
+        &["tokio", "std::fs", "std::env", "Instant", "SystemTime", "std::net", "std::process"],
+    ),
+    (
+        "the pure cores have no runtime, no files and no clock of their own",
+        &["keeper/src/fleet", "agent/src/supervisor", "agent/src/admission.rs"],
+        &[],
+        &["tokio", "std::fs", "Instant::now", "SystemTime", "hyper", "axum"],
+    ),
+    (
+        "ratatui draws in one room",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["keeper/src/tui"],
+        &["ratatui", "crossterm"],
+    ),
+    ("the TUI stands beside the commands", &["keeper/src/tui"], &[], &["crate::cli"]),
+    (
+        "the core of the TUI has no runtime, no files and no clock of its own",
+        &["keeper/src/tui"],
+        &[
+            "keeper/src/tui/links.rs",
+            "keeper/src/tui/mod.rs",
+            "keeper/src/tui/person.rs",
+            "keeper/src/tui/screen.rs",
+            "keeper/src/tui/view/tests.rs",
+        ],
+        &["tokio", "std::fs", "Instant", "SystemTime"],
+    ),
+    (
+        "russh lives behind the contract of ssh",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["keeper/src/ssh"],
+        &["russh"],
+    ),
+    (
+        "ssh knows nothing of rbee's own protocol and files",
+        &["keeper/src/ssh"],
+        &[],
+        &["crate::link", "crate::bootstrap", "crate::cli", "crate::config", "wire::layout"],
+    ),
+    (
+        "bootstrap stands on a session and knows neither links nor commands",
+        &["keeper/src/bootstrap"],
+        &[],
+        &["crate::link", "crate::cli", "crate::config", "russh"],
+    ),
+    (
+        "the environment is read in one place a program",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["keeper/src/environment.rs", "agent/src/dirs.rs", "agent/src/settings.rs"],
+        &["env::var"],
+    ),
+];
+
 #[test]
 fn each_library_stays_in_its_room() {
-    let rooms: &[Room] = &[
-        (
-            "candle lives in the engine",
-            &["wire/src", "agent/src", "worker/src", "keeper/src"],
-            &["worker/src/engine"],
-            &["candle_core", "candle_nn", "tokenizers::", "minijinja"],
-        ),
-        (
-            "only main dispatches to the other roles",
-            &["keeper/src"],
-            &["keeper/src/main.rs"],
-            &["agent::main", "worker::main", "agent::cli::", "worker::cli::"],
-        ),
-        (
-            "the command line is parsed in cli modules",
-            &["wire/src", "agent/src", "worker/src", "keeper/src"],
-            &["keeper/src/cli", "keeper/src/main.rs", "agent/src/cli.rs", "worker/src/cli.rs"],
-            &["clap::"],
-        ),
-        (
-            "wire has no runtime, no files, no environment, no clock",
-            &["wire/src"],
-            &[],
-            &["tokio", "std::fs", "std::env", "Instant", "SystemTime", "std::net", "std::process"],
-        ),
-        (
-            "the pure cores have no runtime, no files and no clock of their own",
-            &["keeper/src/fleet", "agent/src/supervisor", "agent/src/admission.rs"],
-            &[],
-            &["tokio", "std::fs", "Instant::now", "SystemTime", "hyper", "axum"],
-        ),
-        (
-            "ratatui draws in one room",
-            &["wire/src", "agent/src", "worker/src", "keeper/src"],
-            &["keeper/src/tui"],
-            &["ratatui", "crossterm"],
-        ),
-        (
-            "the TUI stands beside the commands",
-            &["keeper/src/tui"],
-            &[],
-            &["crate::cli"],
-        ),
-        (
-            "the core of the TUI has no runtime, no files and no clock of its own",
-            &["keeper/src/tui"],
-            &[
-                "keeper/src/tui/links.rs",
-                "keeper/src/tui/mod.rs",
-                "keeper/src/tui/person.rs",
-                "keeper/src/tui/screen.rs",
-                "keeper/src/tui/view/tests.rs",
-            ],
-            &["tokio", "std::fs", "Instant", "SystemTime"],
-        ),
-        (
-            "russh lives behind the contract of ssh",
-            &["wire/src", "agent/src", "worker/src", "keeper/src"],
-            &["keeper/src/ssh"],
-            &["russh"],
-        ),
-        (
-            "ssh knows nothing of rbee's own protocol and files",
-            &["keeper/src/ssh"],
-            &[],
-            &["crate::link", "crate::bootstrap", "crate::cli", "crate::config", "wire::layout"],
-        ),
-        (
-            "bootstrap stands on a session and knows neither links nor commands",
-            &["keeper/src/bootstrap"],
-            &[],
-            &["crate::link", "crate::cli", "crate::config", "russh"],
-        ),
-        (
-            "the environment is read in one place a program",
-            &["wire/src", "agent/src", "worker/src", "keeper/src"],
-            &["keeper/src/environment.rs", "agent/src/dirs.rs", "agent/src/settings.rs"],
-            &["env::var"],
-        ),
-    ];
-    for (rule, dirs, except, words) in rooms {
+    for (rule, dirs, except, words) in ROOMS {
         assert_none(rule, &mentions(dirs, except, words));
     }
 }

@@ -122,15 +122,12 @@ impl Supervisor {
             return;
         }
         worker.life = Life::Stopping { since: now, killed: None };
-        let fault = match worker.reason {
-            Some(Reason::Silent) => {
-                let message = format!("worker {id} said nothing for too long and is ended");
-                Fault::new(Code::Stalled, message).hint("rbee ps  # shows when it is back")
-            }
-            _ => {
-                let message = format!("worker {id} was stopped before the answer was complete");
-                Fault::new(Code::ShuttingDown, message)
-            }
+        let fault = if worker.reason == Some(Reason::Silent) {
+            let message = format!("worker {id} said nothing for too long and is ended");
+            Fault::new(Code::Stalled, message).hint("rbee ps  # shows when it is back")
+        } else {
+            let message = format!("worker {id} was stopped before the answer was complete");
+            Fault::new(Code::ShuttingDown, message)
         };
         for ticket in worker.queue.bearers() {
             let fault = Box::new(fault.clone());

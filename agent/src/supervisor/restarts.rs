@@ -206,19 +206,15 @@ impl Supervisor {
                 Err(full(worker, memory))
             }
         });
-        match admitted {
-            Err(fault) => {
-                let state = WorkerState::Failed { why: fault.message, code: Some(fault.code) };
-                self.finish(id, state, now, out);
-            }
-            Ok(()) => {
-                let Some(worker) = self.workers.get_mut(id) else { return };
-                worker.begin_again(now);
-                let start = worker.start();
-                self.publish(id, now, out);
-                out.push(Effect::Start(start));
-            }
+        if let Err(fault) = admitted {
+            let state = WorkerState::Failed { why: fault.message, code: Some(fault.code) };
+            return self.finish(id, state, now, out);
         }
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.begin_again(now);
+        let start = worker.start();
+        self.publish(id, now, out);
+        out.push(Effect::Start(start));
     }
 
     /// Takes a wish for another process of a worker. It closes the breaker of its model.
