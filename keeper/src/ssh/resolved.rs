@@ -39,6 +39,7 @@ pub enum Way {
 }
 
 /// Everything that one connection needs.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of ssh_config(5)")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The name or number to connect to (`HostName`).

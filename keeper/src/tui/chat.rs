@@ -107,15 +107,12 @@ impl Turn {
     #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
     pub fn rate(&self) -> Option<f64> {
         // The first token comes out of the prefill; decoding makes the others.
-        let (tokens, seconds) = match &self.phase {
-            Phase::Done(ending) => {
-                let tokens = ending.usage.completion_tokens.saturating_sub(1);
-                (f64::from(tokens), ending.timings.decode_ms / 1000.0)
-            }
-            _ => {
-                let (first, last) = self.tokens_came?;
-                (self.tokens.saturating_sub(1) as f64, last.saturating_sub(first).as_secs_f64())
-            }
+        let (tokens, seconds) = if let Phase::Done(ending) = &self.phase {
+            let tokens = ending.usage.completion_tokens.saturating_sub(1);
+            (f64::from(tokens), ending.timings.decode_ms / 1000.0)
+        } else {
+            let (first, last) = self.tokens_came?;
+            (self.tokens.saturating_sub(1) as f64, last.saturating_sub(first).as_secs_f64())
         };
         (tokens > 0.0 && seconds > 0.0).then(|| tokens / seconds)
     }

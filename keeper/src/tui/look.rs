@@ -113,10 +113,9 @@ impl Look {
         }
         let ascii = |c: char| match c {
             '…' => '~',
-            '·' | '—' | '–' => '-',
+            '·' | '—' | '–' | '─' => '-',
             '›' => '>',
             '│' => '|',
-            '─' => '-',
             '┼' => '+',
             '•' => '*',
             '“' | '”' => '"',
@@ -130,9 +129,8 @@ impl Look {
 
 fn style(looks: Looks) -> Style {
     let from = looks.0;
-    let mut style = Style::default();
-    style.fg = from.get_fg_color().map(colour);
-    style.bg = from.get_bg_color().map(colour);
+    let (fg, bg) = (from.get_fg_color().map(colour), from.get_bg_color().map(colour));
+    let mut style = Style { fg, bg, ..Style::default() };
     let effects = from.get_effects();
     for (effect, modifier) in [
         (Effects::BOLD, Modifier::BOLD),

@@ -104,12 +104,12 @@ impl Transcript {
     }
 
     /// Goes to the beginning.
-    pub fn to_top(&mut self) {
+    pub fn scroll_to_top(&mut self) {
         self.scroll = if self.last_top() == 0 { Scroll::End } else { Scroll::Row(0) };
     }
 
     /// Goes to the end.
-    pub fn to_end(&mut self) {
+    pub fn scroll_to_end(&mut self) {
         self.scroll = Scroll::End;
     }
 }

@@ -381,7 +381,7 @@ fn send(state: &mut State) -> Vec<Effect> {
         return Vec::new();
     }
     let Some(wanted) = state.chat.send(state.now) else { return Vec::new() };
-    state.transcript.to_end();
+    state.transcript.scroll_to_end();
     vec![Effect::Ask(Box::new(wanted))]
 }
 
@@ -392,7 +392,7 @@ fn forget(state: &mut State) {
     }
     state.chat.forget();
     state.transcript.forget();
-    state.transcript.to_end();
+    state.transcript.scroll_to_end();
     state.tell("the conversation is forgotten");
 }
 
@@ -417,9 +417,9 @@ fn edge(state: &mut State, top: bool) {
     match state.focus {
         Focus::Chat | Focus::Writing if top => {
             layout::lay_out(state);
-            state.transcript.to_top();
+            state.transcript.scroll_to_top();
         }
-        Focus::Chat | Focus::Writing => state.transcript.to_end(),
+        Focus::Chat | Focus::Writing => state.transcript.scroll_to_end(),
         Focus::Hives | Focus::Workers => select(state, |_, last| if top { 0 } else { last }),
     }
 }

@@ -81,7 +81,9 @@ pub fn restart(args: &RestartArgs, context: &Context) -> Result<(), Failure> {
             workers.iter().map(|(hive, worker)| ps::row(hive, worker, Show::All)).collect();
         context.print_json(&rows)?;
     } else {
-        workers.iter().for_each(|(hive, worker)| say(context, "restarted", hive, worker));
+        for (hive, worker) in &workers {
+            say(context, "restarted", hive, worker);
+        }
     }
     failure.map_or(Ok(()), |fault| Err(fault.into()))
 }

@@ -232,8 +232,10 @@ fn quitting_asks_only_when_something_is_loaded() {
 fn a_reader_who_scrolled_up_stays_there_while_more_comes() {
     let mut state = state(80, 24);
     let id = asked(&mut state, "count");
-    let count =
-        |range: std::ops::Range<u32>| range.map(|n| format!("- line {n}\n")).collect::<String>();
+    let count = |range: std::ops::Range<u32>| {
+        let lines: Vec<String> = range.map(|n| format!("- line {n}\n")).collect();
+        lines.concat()
+    };
     let _ = update(&mut state, Event::Answer(id, piece(&count(0..60))), at(62));
     assert!(screen(&mut state).contains("line 59"));
     press(&mut state, &["pageup"]);
