@@ -31,8 +31,11 @@ struct Taken {
 /// The terminal while the TUI has it. Dropping it gives it back.
 pub struct Screen {
     tty: File,
-    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    terminal: Canvas,
 }
+
+/// What is drawn on.
+type Canvas = Terminal<CrosstermBackend<BufWriter<File>>>;
 
 fn unusable(error: impl std::fmt::Display) -> Fault {
     Fault::new(Code::Io, "the terminal cannot be used").cause(error)
@@ -53,12 +56,7 @@ impl Screen {
     /// # Errors
     /// `IO_ERROR` when it cannot be read or written.
     pub fn of(tty: File) -> Result<Self, Fault> {
-        let writer = BufWriter::with_capacity(FRAME_BYTES, tty.try_clone().map_err(unusable)?);
-        let (columns, rows) = size(&tty);
-        // The size is told by events: who asked for it at each frame would ask the system.
-        let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, columns, rows)) };
-        let backend = CrosstermBackend::new(writer);
-        let terminal = Terminal::with_options(backend, options).map_err(unusable)?;
+        let terminal = terminal(&tty, size(&tty))?;
         let mut screen = Self { tty, terminal };
         screen.enter()?;
         Ok(screen)
@@ -94,8 +92,9 @@ impl Screen {
     ///
     /// # Errors
     /// `IO_ERROR` when the terminal cannot be written.
-    pub fn resize(&mut self, (columns, rows): (u16, u16)) -> Result<(), Fault> {
-        self.terminal.resize(Rect::new(0, 0, columns, rows)).map_err(unusable)?;
+    pub fn resize(&mut self, size: (u16, u16)) -> Result<(), Fault> {
+        // Another one, since one that is resized asks for the size of the process's own terminal.
+        self.terminal = terminal(&self.tty, size)?;
         self.tty.write_all(b"\x1b[2J").map_err(unusable)
     }
 
@@ -115,6 +114,14 @@ impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Nothing is drawn on it yet. The size is told by events: who asked for it at each frame would ask
+/// the system.
+fn terminal(tty: &File, (columns, rows): (u16, u16)) -> Result<Canvas, Fault> {
+    let writer = BufWriter::with_capacity(FRAME_BYTES, tty.try_clone().map_err(unusable)?);
+    let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, columns, rows)) };
+    Terminal::with_options(CrosstermBackend::new(writer), options).map_err(unusable)
 }
 
 fn size(tty: &File) -> (u16, u16) {
