@@ -281,6 +281,9 @@ fn ps_and_worker_list_have_the_documented_fields() {
         "queued",
         "memory_bytes",
         "keep_alive_s",
+        "limit",
+        "restarts",
+        "started_unix_s",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);

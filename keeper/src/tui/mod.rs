@@ -59,8 +59,14 @@ const TICK: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the terminal cannot be used; Ctrl-C's signal and those that ask to end.
 pub fn open(context: &Context) -> Result<Leave, Failure> {
-    let began = Instant::now();
     screen::give_back_in_a_panic();
+    block_on(opened(context))
+}
+
+async fn opened(context: &Context) -> Result<Leave, Failure> {
+    let began = Instant::now();
+    // Before the terminal is taken: a signal that nobody hears would leave it as it is then.
+    let signals = Signals::listen()?;
     let (events, incoming) = mpsc::channel(MAX_WAITING);
     let (outgoing, effects) = mpsc::channel(MAX_WAITING);
     let board = Board::new(context.hives());
@@ -73,21 +79,20 @@ pub fn open(context: &Context) -> Result<Leave, Failure> {
     let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
-    std::thread::scope(|scope| {
-        let out = links::Out { events, board: told, began };
-        let links = std::thread::Builder::new().name("links".into());
-        let links = links.spawn_scoped(scope, || links::run(context, effects, out));
-        let links = links
-            .map_err(|error| Fault::new(Code::Internal, "no thread for the hives").cause(error))?;
-        let left = block_on(tui.go_on(incoming, boards));
-        // The other thread ends when nobody has effects for it any more.
-        drop(tui);
-        match (left, links.join()) {
-            (_, Err(panic)) => std::panic::resume_unwind(panic),
-            (Err(_), Ok(Err(failure))) => Err(failure),
-            (left, _) => left,
-        }
-    })
+    let out = links::Out { events, board: told, began };
+    let links = std::thread::Builder::new().name("links".into());
+    let theirs = context.clone();
+    let links = links
+        .spawn(move || links::run(&theirs, effects, out))
+        .map_err(|error| Fault::new(Code::Internal, "no thread for the hives").cause(error))?;
+    let left = tui.go_on(signals, incoming, boards).await;
+    // The other thread ends when nobody has effects for it any more.
+    drop(tui);
+    match (left, links.join()) {
+        (_, Err(panic)) => std::panic::resume_unwind(panic),
+        (Err(_), Ok(Err(failure))) => Err(failure),
+        (left, _) => left,
+    }
 }
 
 /// What can be talked with besides what is loaded: the default, the aliases, and `demo`.
@@ -151,10 +156,10 @@ impl Signals {
 impl Tui<'_> {
     async fn go_on(
         &mut self,
+        mut signals: Signals,
         mut events: mpsc::Receiver<Event>,
         mut boards: watch::Receiver<Arc<Board>>,
     ) -> Result<Leave, Failure> {
-        let mut signals = Signals::listen()?;
         let mut typed = EventStream::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
