@@ -162,13 +162,21 @@ mod tests {
     #[test]
     fn only_an_agent_is_killed() {
         use std::os::unix::process::{CommandExt, ExitStatusExt};
+        use std::time::{Duration, Instant};
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("agent"), "read line\n").unwrap();
         // A shell that reads the script `agent`, under any name.
         let waiter = |name: &str| {
             let mut command = std::process::Command::new("sh");
             command.arg0(name).args(["agent", "serve"]).current_dir(dir.path());
-            command.stdin(std::process::Stdio::piped()).spawn().unwrap()
+            let child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+            // The kernel lets the parent go on a moment before the child's new words are there.
+            let (words, begun) = (format!("/proc/{}/cmdline", child.id()), Instant::now());
+            while std::fs::read(&words).unwrap().is_empty() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "it has a command line");
+                std::thread::yield_now();
+            }
+            child
         };
         let pid = |child: &std::process::Child| i32::try_from(child.id()).unwrap();
         let (mut agent, mut other) = (waiter("/data/rbee"), waiter("/data/bee"));
