@@ -5,13 +5,12 @@ use std::sync::Arc;
 use wire::text::one_line;
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef, WorkerId};
-use zeroize::Zeroizing;
 
 use super::board::Board;
 use super::chat::Chat;
-use super::event::{Operation, Question};
+use super::event::Question;
 use super::keys::Scope;
-use super::picker::Picker;
+use super::overlay::Overlay;
 use super::transcript::Transcript;
 use crate::fleet::Moment;
 use crate::output::style::Theme;
@@ -48,24 +47,6 @@ impl Focus {
     pub fn is_chat(self) -> bool {
         matches!(self, Self::Chat | Self::Writing)
     }
-}
-
-/// What stands over everything else and takes all keys.
-#[derive(Debug)]
-pub enum Overlay {
-    /// The keys, from this row on.
-    Help(usize),
-    /// What shall become of the workers.
-    Quit {
-        /// Whether the answer that is chosen stops them.
-        stops: bool,
-    },
-    /// Which model to talk with.
-    Picker(Picker),
-    /// Whether something shall be done.
-    Confirm(Operation),
-    /// Something that only the person knows.
-    Question(Question, Zeroizing<String>),
 }
 
 /// One line that tells what happened.
@@ -169,7 +150,7 @@ impl State {
     pub fn ask_next(&mut self) {
         if self.overlay.is_none() && !self.questions.is_empty() {
             let question = self.questions.remove(0);
-            self.overlay = Some(Overlay::Question(question, Zeroizing::default()));
+            self.overlay = Some(Overlay::Question(question.into()));
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The side of the hives, on a thread of its own: they are followed, and effects are carried out
 //! there, so that nothing on the way to a hive can hold up a key.
 
+mod answer;
+mod operate;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,25 +12,20 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
-use wire::generate::{Chunk, Prompt};
-use wire::worker::{StopRequest, WorkerInfo};
-use wire::{Code, Fault, HiveName, RequestId, text};
+use wire::{Fault, HiveName, text};
 
 use super::board::Board;
-use super::event::{AskId, Effect, Event, News, Operation, Piece, Wanted};
+use super::event::{AskId, Effect, Event, News, Operation, Wanted};
 use super::person::{Open, Sitting};
-use crate::ask::{self, Audience, Ending, Placed, Wish};
+use crate::ask;
 use crate::bootstrap::{Step, Witness};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
-use crate::fleet::place::Want;
 use crate::interrupt::Interrupts;
-use crate::link::client::Ask;
+use crate::link::Transport;
 use crate::link::watch as following;
 use crate::link::way::Way;
-use crate::link::{self, Transport};
 use crate::output::progress::bytes;
-use crate::ssh::client::patience::Deadline;
 
 /// News of all hives that wait to be taken.
 const MAX_WAITING: usize = 256;
@@ -198,7 +196,7 @@ impl Links {
         let (ways, context) = (self.ways.clone(), self.context.clone());
         let (events, again) = (self.out.events.clone(), self.again.clone());
         tokio::task::spawn_local(async move {
-            let done = operate(&operation, &ways, &context).await;
+            let done = operate::operate(&operation, &ways, &context).await;
             // The screen is gone when nobody takes it.
             let _ = events.send(Event::Done(done)).await;
             let _ = again.try_send(());
@@ -214,132 +212,11 @@ impl Links {
         tokio::task::spawn_local(async move {
             let id = wanted.id;
             let mut interrupts = Interrupts::told(cancelled);
-            let outcome = answer(wanted, &ways, &context, &events, &mut interrupts).await;
+            let outcome = answer::answer(wanted, &ways, &context, &events, &mut interrupts).await;
             let outcome = outcome
                 .map_err(|failure| if failure.is_silent() { None } else { Some(failure.fault) });
             // The screen is gone when nobody takes it.
             let _ = events.send(Event::Answer(id, News::Ended(outcome))).await;
         });
-    }
-}
-
-/// Does something to a hive; one line about what came of it.
-async fn operate(operation: &Operation, ways: &[Way], context: &Context) -> Result<String, Fault> {
-    let timings = &context.config.timings;
-    let (Operation::StopWorker(hive, _) | Operation::StartAgent(hive)) = operation;
-    let way = ways.iter().find(|way| way.hive() == hive).ok_or_else(|| link::no_agent(hive))?;
-    match operation {
-        Operation::StopWorker(_, id) => {
-            let client = link::connect(way, timings).await?;
-            let client = client.ok_or_else(|| link::no_agent(hive))?;
-            let reply = client.stop(id, StopRequest::default()).await?;
-            if !reply.left.is_empty() {
-                let fault = Fault::new(Code::Io, format!("{id} did not end on {hive}"));
-                return Err(fault.hint(format!("rbee worker list --hive {hive}")));
-            }
-            let stopped = reply.stopped.first();
-            let how = stopped.map(|it| format!(" ({} after {} ms)", it.exit, it.took_ms));
-            Ok(format!("stopped {id} on {hive}{}", how.unwrap_or_default()))
-        }
-        Operation::StartAgent(_) => {
-            let (client, _) = link::reach(way, timings).await?;
-            let hello = client.hello().await?;
-            Ok(format!("the agent of {hive} runs, process {}", hello.pid))
-        }
-    }
-}
-
-async fn answer(
-    wanted: Wanted,
-    ways: &[Way],
-    context: &Context,
-    events: &mpsc::Sender<Event>,
-    interrupts: &mut Interrupts,
-) -> Result<Ending, Failure> {
-    let prompt = Prompt::Chat(wanted.messages);
-    prompt.check()?;
-    let run = &context.config.run;
-    let ask = Ask { id: RequestId::random(), prompt, sampling: run.sampling(), deadline: None };
-    let (hive, ctx_size) = (wanted.hive, run.ctx_size);
-    let want = Want { model: wanted.model, hive: hive.clone(), device: None, ctx_size };
-    let wish = Wish { want, keep_alive_s: None, ask, is_last: false };
-    let only = hive.and_then(|hive| ways.iter().position(|way| *way.hive() == hive));
-    let ways = only.map_or(ways, |index| ways.get(index..=index).unwrap_or_default());
-    let mut listener = Listener { id: wanted.id, events, context, tokens: 0 };
-    let timings = &context.config.timings;
-    let outcome = ask::answer(ways, timings, &wish, &mut listener, interrupts).await;
-    let lost = |failure: &Failure| failure.fault.code == Code::HiveUnreachable;
-    if listener.tokens == 0 && outcome.as_ref().is_err_and(lost) {
-        // What was used before may be gone long since: only using it again shows that.
-        return ask::answer(ways, timings, &wish, &mut listener, interrupts).await;
-    }
-    outcome
-}
-
-/// Passes on how one request goes.
-struct Listener<'a> {
-    id: AskId,
-    events: &'a mpsc::Sender<Event>,
-    context: &'a Context,
-    tokens: usize,
-}
-
-impl Listener<'_> {
-    /// What the next news says better need not wait.
-    fn mention(&self, news: News) {
-        let _ = self.events.try_send(Event::Answer(self.id, news));
-    }
-
-    async fn tell(&self, news: News) -> Result<(), Failure> {
-        let told = self.events.send(Event::Answer(self.id, news)).await;
-        told.map_err(|_| Failure::interrupted())
-    }
-}
-
-impl Audience for Listener<'_> {
-    fn deadline(&self, limit: Duration) -> Deadline {
-        self.context.dialer.deadline(limit)
-    }
-
-    fn absent(&mut self, hive: &HiveName, why: &Fault) {
-        self.mention(News::Absent(hive.clone(), why.clone()));
-    }
-
-    fn retries(&mut self, why: &Fault, pause: Duration) {
-        self.mention(News::Retries(why.clone(), pause));
-    }
-
-    fn silent(&mut self, hive: &HiveName, since: Option<Duration>) {
-        self.mention(News::Silent(hive.clone(), since));
-    }
-
-    fn watches_the_queue(&self) -> bool {
-        true
-    }
-
-    fn queued(&mut self, ahead: u64, _: Duration) {
-        self.mention(News::Queued(ahead));
-    }
-
-    fn waits(&mut self, worker: &WorkerInfo, _: Duration) {
-        self.mention(News::Waits(Box::new(worker.clone())));
-    }
-
-    async fn placed(&mut self, placed: &Placed) -> Result<(), Failure> {
-        self.tell(News::Placed(Box::new(placed.clone()))).await
-    }
-
-    async fn chunk(&mut self, chunk: &Chunk) -> Result<(), Failure> {
-        let Some(choice) = chunk.choices.first() else { return Ok(()) };
-        let piece = Piece {
-            answer: choice.answer().to_owned(),
-            reasoning: choice.delta.reasoning_content.clone(),
-            tokens: choice.token_ids.len(),
-        };
-        self.tokens = self.tokens.saturating_add(piece.tokens);
-        if piece == Piece::default() {
-            return Ok(());
-        }
-        self.tell(News::Piece(piece)).await
     }
 }

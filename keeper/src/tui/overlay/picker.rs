@@ -1,11 +1,15 @@
 //! Choosing a model by a few of its letters: what runs on the hives, and what the configuration
 //! names. Pure.
 
+use crossterm::event::KeyCode;
 use wire::ModelRef;
 use wire::text::one_line;
 
-use super::chat::Partner;
-use super::state::State;
+use super::Overlay;
+use crate::tui::chat::Partner;
+use crate::tui::event::Effect;
+use crate::tui::keys::Key;
+use crate::tui::state::{Focus, State};
 
 /// Bytes of a model's name.
 const MAX_NAME_BYTES: usize = 128;
@@ -28,6 +32,40 @@ pub struct Picker {
     pub typed: String,
     /// The row that is chosen.
     pub at: usize,
+}
+
+impl Picker {
+    /// Takes a key: letters narrow the choice, Enter makes it.
+    pub fn press(mut self, state: &mut State, key: Key) -> Vec<Effect> {
+        let (code, control, _) = key.parts();
+        let found = choices(state, &self.typed);
+        let last = found.len().saturating_sub(1);
+        match code {
+            KeyCode::Esc => return Vec::new(),
+            KeyCode::Char('c' | 'o') if control => return Vec::new(),
+            KeyCode::Enter => {
+                if let Some(choice) = found.into_iter().nth(self.at) {
+                    state.chat.partner = Some(choice.partner);
+                    state.focus = Focus::Writing;
+                }
+                return Vec::new();
+            }
+            KeyCode::Up => self.at = self.at.saturating_sub(1),
+            KeyCode::Down | KeyCode::Tab => self.at = (self.at + 1).min(last),
+            KeyCode::Backspace => {
+                self.typed.pop();
+                self.at = 0;
+            }
+            _ => {
+                if let Some(c) = key.types() {
+                    self.typed.push(c);
+                    self.at = 0;
+                }
+            }
+        }
+        state.overlay = Some(Overlay::Picker(self));
+        Vec::new()
+    }
 }
 
 /// The models whose names have the letters, best first.

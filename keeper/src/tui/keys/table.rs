@@ -1,0 +1,272 @@
+//! Which key does what: one table, from which keys are looked up and the help is made.
+
+/// Where a key counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everywhere.
+    Everywhere,
+    /// While a message is written.
+    Writing,
+    /// In every panel, while nothing is written.
+    Panels,
+    /// Among the hives.
+    Hives,
+    /// Among the workers.
+    Workers,
+    /// In the conversation.
+    Chat,
+}
+
+impl Scope {
+    /// Its heading in the help.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Everywhere => "Everywhere",
+            Self::Writing => "Writing a message",
+            Self::Panels => "In a panel",
+            Self::Hives => "Hives",
+            Self::Workers => "Workers",
+            Self::Chat => "Conversation",
+        }
+    }
+
+    /// All of them, in the order of the help.
+    pub const ALL: [Self; 6] =
+        [Self::Everywhere, Self::Writing, Self::Chat, Self::Panels, Self::Hives, Self::Workers];
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Ends the program, or asks how.
+    Quit,
+    /// Cancels what runs, clears what is written, or asks whether to leave.
+    Interrupt,
+    /// Shows the keys.
+    Help,
+    /// Goes to the next panel.
+    NextPanel,
+    /// Goes to the panel before.
+    PreviousPanel,
+    /// Goes to a panel by its number.
+    Panel(u8),
+    /// Lets the panel fill the screen, or takes it back.
+    Zoom,
+    /// Goes back: cancels an answer, leaves writing.
+    Back,
+    /// Sends the message.
+    Send,
+    /// Begins a new line in the message.
+    NewLine,
+    /// Begins to write.
+    Write,
+    /// Forgets the conversation.
+    Forget,
+    /// Shows or folds the model's reasoning.
+    Reasoning,
+    /// A row up.
+    Up,
+    /// A row down.
+    Down,
+    /// A page up.
+    PageUp,
+    /// A page down.
+    PageDown,
+    /// To the first row.
+    Top,
+    /// To the last row.
+    Bottom,
+    /// Talks with the chosen worker.
+    Choose,
+    /// Tries the hives again that are not there.
+    LookAgain,
+    /// Chooses a model.
+    Pick,
+    /// Stops the chosen worker.
+    StopWorker,
+    /// Starts the agent of the chosen hive.
+    StartAgent,
+    /// Another theme.
+    Theme,
+    /// Stops the program until the shell continues it.
+    Suspend,
+    /// Draws everything anew.
+    Redraw,
+}
+
+/// One line of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// Where it counts.
+    pub scope: Scope,
+    /// The keys, as words.
+    pub keys: &'static [&'static str],
+    /// What it does.
+    pub action: Action,
+    /// Its name: a word of the palette, and of the configuration of keys.
+    pub name: &'static str,
+    /// What it does, for the help.
+    pub says: &'static str,
+    /// What it does, in the line at the bottom; empty: it is not shown there.
+    pub short: &'static str,
+}
+
+const fn bind(
+    scope: Scope,
+    keys: &'static [&'static str],
+    action: Action,
+    (name, says): (&'static str, &'static str),
+    short: &'static str,
+) -> Binding {
+    Binding { scope, keys, action, name, says, short }
+}
+
+/// Every key of the program.
+pub const TABLE: &[Binding] = &[
+    bind(Scope::Writing, &["enter"], Action::Send, ("send", "send the message"), "send"),
+    bind(
+        Scope::Writing,
+        &["alt-enter", "ctrl-j"],
+        Action::NewLine,
+        ("new-line", "begin a new line"),
+        "line",
+    ),
+    bind(
+        Scope::Writing,
+        &["esc"],
+        Action::Back,
+        ("back", "cancel the answer, else leave writing"),
+        "back",
+    ),
+    bind(
+        Scope::Writing,
+        &["pageup"],
+        Action::PageUp,
+        ("page-up", "scroll the conversation up"),
+        "",
+    ),
+    bind(
+        Scope::Writing,
+        &["pagedown"],
+        Action::PageDown,
+        ("page-down", "scroll the conversation down"),
+        "",
+    ),
+    bind(Scope::Chat, &["i", "enter"], Action::Write, ("write", "write a message"), "write"),
+    bind(Scope::Chat, &["esc"], Action::Back, ("back", "cancel the answer"), ""),
+    bind(
+        Scope::Chat,
+        &["n"],
+        Action::Forget,
+        ("new", "forget the conversation, begin a new one"),
+        "new",
+    ),
+    bind(
+        Scope::Panels,
+        &["q"],
+        Action::Quit,
+        ("quit", "quit; asks what becomes of the workers"),
+        "quit",
+    ),
+    bind(Scope::Panels, &["?"], Action::Help, ("help", "show the keys"), "help"),
+    bind(Scope::Panels, &["1"], Action::Panel(1), ("go-to-hives", "go to the hives"), ""),
+    bind(Scope::Panels, &["2"], Action::Panel(2), ("go-to-workers", "go to the workers"), ""),
+    bind(Scope::Panels, &["3"], Action::Panel(3), ("go-to-chat", "go to the conversation"), ""),
+    bind(
+        Scope::Panels,
+        &["+", "z"],
+        Action::Zoom,
+        ("zoom", "fill the screen with the panel"),
+        "zoom",
+    ),
+    bind(Scope::Panels, &["up", "k"], Action::Up, ("up", "up"), ""),
+    bind(Scope::Panels, &["down", "j"], Action::Down, ("down", "down"), ""),
+    bind(Scope::Panels, &["pageup", "ctrl-b"], Action::PageUp, ("page-up", "a page up"), ""),
+    bind(
+        Scope::Panels,
+        &["pagedown", "ctrl-f", "space"],
+        Action::PageDown,
+        ("page-down", "a page down"),
+        "",
+    ),
+    bind(Scope::Panels, &["home", "g"], Action::Top, ("top", "to the top"), ""),
+    bind(Scope::Panels, &["end", "G"], Action::Bottom, ("bottom", "to the end"), ""),
+    bind(
+        Scope::Panels,
+        &["r"],
+        Action::LookAgain,
+        ("look-again", "try the hives that are not there now"),
+        "retry",
+    ),
+    bind(Scope::Panels, &["i"], Action::Write, ("write", "write a message"), ""),
+    bind(Scope::Workers, &["enter"], Action::Choose, ("talk", "talk with this worker"), "talk"),
+    bind(
+        Scope::Workers,
+        &["x"],
+        Action::StopWorker,
+        ("stop-worker", "stop this worker; asks before"),
+        "stop",
+    ),
+    bind(
+        Scope::Hives,
+        &["s"],
+        Action::StartAgent,
+        ("start-agent", "start the agent there; asks before"),
+        "start",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["ctrl-o"],
+        Action::Pick,
+        ("model", "choose a model by some letters"),
+        "model",
+    ),
+    bind(Scope::Everywhere, &["f1"], Action::Help, ("help", "show the keys"), "help"),
+    bind(
+        Scope::Everywhere,
+        &["tab"],
+        Action::NextPanel,
+        ("next-panel", "go to the next panel"),
+        "panel",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["backtab"],
+        Action::PreviousPanel,
+        ("previous-panel", "go to the panel before"),
+        "",
+    ),
+    bind(Scope::Everywhere, &["alt-1"], Action::Panel(1), ("go-to-hives", "go to the hives"), ""),
+    bind(
+        Scope::Everywhere,
+        &["alt-2"],
+        Action::Panel(2),
+        ("go-to-workers", "go to the workers"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["alt-3"],
+        Action::Panel(3),
+        ("go-to-chat", "go to the conversation"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["ctrl-t"],
+        Action::Reasoning,
+        ("reasoning", "show or fold the reasoning"),
+        "",
+    ),
+    bind(Scope::Everywhere, &["f2"], Action::Theme, ("theme", "another theme"), ""),
+    bind(
+        Scope::Everywhere,
+        &["ctrl-c"],
+        Action::Interrupt,
+        ("interrupt", "cancel the answer, clear the message, or quit"),
+        "",
+    ),
+    bind(Scope::Everywhere, &["ctrl-q"], Action::Quit, ("quit", "quit"), "quit"),
+    bind(Scope::Everywhere, &["ctrl-z"], Action::Suspend, ("suspend", "stop until `fg`"), ""),
+    bind(Scope::Everywhere, &["ctrl-l"], Action::Redraw, ("redraw", "draw everything anew"), ""),
+];

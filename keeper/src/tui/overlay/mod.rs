@@ -1,0 +1,55 @@
+//! What stands over everything else and takes all keys: one file each, and its picture of the same
+//! name in `view/overlay`.
+
+pub mod confirm;
+pub mod help;
+pub mod picker;
+pub mod question;
+pub mod quit;
+
+use super::event::Effect;
+use super::keys::Key;
+use super::state::State;
+use confirm::Confirm;
+use help::Help;
+use picker::Picker;
+use question::Asked;
+use quit::Quit;
+
+/// What stands over everything else.
+#[derive(Debug)]
+pub enum Overlay {
+    /// The keys.
+    Help(Help),
+    /// What shall become of the workers.
+    Quit(Quit),
+    /// Which model to talk with.
+    Picker(Picker),
+    /// Whether something shall be done.
+    Confirm(Confirm),
+    /// Something that only the person knows.
+    Question(Asked),
+}
+
+impl Overlay {
+    /// Takes a key. It was taken out of the state: one that stays open puts itself back.
+    pub fn press(self, state: &mut State, key: Key) -> Vec<Effect> {
+        match self {
+            Self::Help(help) => help.press(state, key),
+            Self::Quit(quit) => quit.press(state, key),
+            Self::Picker(picker) => picker.press(state, key),
+            Self::Confirm(confirm) => confirm.press(state, key),
+            Self::Question(asked) => asked.press(state, key),
+        }
+    }
+
+    /// Takes text that was pasted, where something is typed.
+    pub fn paste(&mut self, text: &str) {
+        let line = text.trim_end_matches('\n');
+        match self {
+            Self::Question(asked) => asked.typed.push_str(line),
+            Self::Picker(picker) => picker.typed.push_str(line),
+            Self::Help(_) | Self::Quit(_) | Self::Confirm(_) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Moving about: scrolling the conversation, choosing a row of a panel.
+
+use wire::worker::WorkerInfo;
+use wire::{HiveName, WorkerId};
+
+use crate::tui::state::{Focus, State};
+use crate::tui::view::layout;
+
+/// Goes a row or a page up (negative) or down in the focused panel.
+pub fn go(state: &mut State, way: isize, page: bool) {
+    match state.focus {
+        Focus::Chat | Focus::Writing => {
+            layout::lay_out(state);
+            if page {
+                state.transcript.scroll_pages(way);
+            } else {
+                state.transcript.scroll_by(way);
+            }
+        }
+        Focus::Hives | Focus::Workers => {
+            let way = if page { way.saturating_mul(10) } else { way };
+            select(state, |at, last| at.saturating_add_signed(way).min(last));
+        }
+    }
+}
+
+/// Goes to the first or last row of the focused panel.
+pub fn edge(state: &mut State, top: bool) {
+    match state.focus {
+        Focus::Chat | Focus::Writing if top => {
+            layout::lay_out(state);
+            state.transcript.scroll_to_top();
+        }
+        Focus::Chat | Focus::Writing => state.transcript.scroll_to_end(),
+        Focus::Hives | Focus::Workers => select(state, |_, last| if top { 0 } else { last }),
+    }
+}
+
+/// Chooses the row that `to` says, of the row that is chosen and the last one.
+fn select(state: &mut State, to: impl Fn(usize, usize) -> usize) {
+    if state.focus == Focus::Hives {
+        let names: Vec<HiveName> = state.board.hives().map(|(name, _)| name.clone()).collect();
+        let at = names.iter().position(|name| Some(name) == state.hive.as_ref()).unwrap_or(0);
+        let target = to(at, names.len().saturating_sub(1));
+        state.hive = names.get(target).cloned();
+        return;
+    }
+    let ids: Vec<(HiveName, WorkerId)> =
+        state.workers().iter().map(|(hive, worker)| ((*hive).clone(), worker.id.clone())).collect();
+    let at = ids.iter().position(|id| Some(id) == state.worker.as_ref()).unwrap_or(0);
+    let target = to(at, ids.len().saturating_sub(1));
+    state.worker = ids.get(target).cloned();
+}
+
+/// The worker that is chosen: the first one while none is.
+pub fn chosen_worker(state: &State) -> Option<(&HiveName, &WorkerInfo)> {
+    let workers = state.workers();
+    let chosen = state.worker.as_ref();
+    let is_chosen =
+        |hive: &HiveName, id: &WorkerId| chosen.is_some_and(|(h, w)| h == hive && w == id);
+    let found = workers.iter().find(|(hive, worker)| is_chosen(hive, &worker.id));
+    found.or(workers.first()).copied()
+}

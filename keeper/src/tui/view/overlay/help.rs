@@ -1,0 +1,32 @@
+//! The keys.
+
+use ratatui::Frame;
+use ratatui::style::Style;
+
+use super::{line, popup, row};
+use crate::tui::keys::{Scope, Shown, TABLE};
+use crate::tui::look::Look;
+use crate::tui::overlay::help::Help;
+
+/// The key table, a line each, with the names by which the configuration knows the actions.
+pub fn draw(look: &Look, it: Help, frame: &mut Frame<'_>) {
+    let mut lines: Vec<(Vec<(String, Style)>, &str)> = Vec::new();
+    for scope in Scope::ALL {
+        lines.push((vec![(scope.title().to_owned(), look.title())], ""));
+        for binding in TABLE.iter().filter(|binding| binding.scope == scope) {
+            let keys: Vec<String> = binding.keys.iter().map(|key| Shown(key).to_string()).collect();
+            let says = vec![
+                (format!("  {:<22} ", keys.join(", ")), look.hint()),
+                (binding.says.to_owned(), look.text()),
+            ];
+            lines.push((says, binding.name));
+        }
+        lines.push((Vec::new(), ""));
+    }
+    let place = popup(frame, look, "Keys · any other key closes this", (88, lines.len() - 1));
+    let from = it.from.min(lines.len().saturating_sub(usize::from(place.height)));
+    for (number, (content, name)) in lines.iter().skip(from).enumerate() {
+        let name = [((*name).to_owned(), look.muted())];
+        line(frame, row(place, number), look, content, &name);
+    }
+}

@@ -1,0 +1,26 @@
+//! What stands over everything else, one file each.
+
+mod confirm;
+mod help;
+mod picker;
+mod question;
+mod quit;
+
+use ratatui::Frame;
+
+use super::{line, popup, row};
+use crate::tui::look::Look;
+use crate::tui::overlay::Overlay;
+use crate::tui::state::State;
+
+/// Draws what there is.
+pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
+    match &state.overlay {
+        None => {}
+        Some(Overlay::Help(it)) => help::draw(look, *it, frame),
+        Some(Overlay::Quit(it)) => quit::draw(state, look, *it, frame),
+        Some(Overlay::Picker(it)) => picker::draw(state, look, it, frame),
+        Some(Overlay::Confirm(it)) => confirm::draw(look, it, frame),
+        Some(Overlay::Question(it)) => question::draw(look, it, frame),
+    }
+}
