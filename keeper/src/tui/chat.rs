@@ -1,19 +1,14 @@
-//! A conversation: what was said, what is being said, and what is written next. Pure.
+//! A conversation: what was said, and what is being said. Pure.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use wire::generate::{ChatRole, FinishReason, Message};
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef};
 
-use super::editor::Editor;
 use super::event::{AskId, News, Piece, Wanted};
 use crate::ask::{Ending, Placed};
 use crate::fleet::Moment;
-
-/// Messages that can be called back into the editor.
-const MAX_HISTORY: usize = 200;
 
 /// With whom the person talks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +26,8 @@ pub struct Chat {
     pub partner: Option<Partner>,
     /// What was said, oldest first. The last may go on.
     pub turns: Vec<Turn>,
-    /// What is written next.
-    pub draft: Editor,
     /// Whether reasoning is shown.
     pub reasoning: bool,
-    /// Messages that were sent, newest first, and which of them is in the editor.
-    history: VecDeque<String>,
-    recalled: Option<usize>,
-    asked: AskId,
 }
 
 /// A question and its answer.
@@ -146,28 +135,26 @@ impl Chat {
         self.turns.last().filter(|turn| turn.goes_on())
     }
 
-    /// Sends what is written; what shall be asked, or nothing when there is nothing to ask or
-    /// nobody to ask it.
-    pub fn send(&mut self, now: Moment) -> Option<Wanted> {
-        if self.running().is_some() || self.draft.text().trim().is_empty() {
+    /// The turn of a request.
+    pub fn turn(&self, id: AskId) -> Option<&Turn> {
+        self.turns.iter().rev().find(|turn| turn.id == id)
+    }
+
+    /// Goes on with a question, as the request `id`; what shall be asked, or nothing while an
+    /// answer comes, where there is nothing to ask or nobody to ask it.
+    pub fn ask(&mut self, id: AskId, question: String, now: Moment) -> Option<Wanted> {
+        if self.running().is_some() || question.trim().is_empty() {
             return None;
         }
         let partner = self.partner.clone()?;
-        let question = self.draft.take();
-        self.recalled = None;
-        if self.history.front() != Some(&question) {
-            self.history.push_front(question.clone());
-            self.history.truncate(MAX_HISTORY);
-        }
         let mut messages: Vec<Message> = Vec::new();
         for turn in self.turns.iter().filter(|turn| turn.counts()) {
             messages.push(Message::new(ChatRole::User, &turn.question));
             messages.push(Message::new(ChatRole::Assistant, &turn.answer));
         }
         messages.push(Message::new(ChatRole::User, &question));
-        self.asked += 1;
         self.turns.push(Turn {
-            id: self.asked,
+            id,
             question,
             model: partner.model.clone(),
             answer: String::new(),
@@ -178,7 +165,7 @@ impl Chat {
             tokens_came: None,
             tokens: 0,
         });
-        Some(Wanted { id: self.asked, model: partner.model, hive: partner.hive, messages })
+        Some(Wanted { id, model: partner.model, hive: partner.hive, messages })
     }
 
     /// Takes news of a request; one that is not of this conversation any more changes nothing.
@@ -224,24 +211,6 @@ impl Chat {
     pub fn forget(&mut self) {
         self.turns.clear();
     }
-
-    /// Puts an older message into the editor, or a newer one.
-    pub fn recall(&mut self, older: bool) {
-        let next = match (self.recalled, older) {
-            (None, true) => Some(0),
-            (Some(index), true) => Some(index + 1),
-            (Some(index), false) => index.checked_sub(1),
-            (None, false) => return,
-        };
-        match next {
-            Some(index) => {
-                let Some(text) = self.history.get(index) else { return };
-                self.draft.set(text);
-            }
-            None => drop(self.draft.take()),
-        }
-        self.recalled = next;
-    }
 }
 
 impl Turn {
@@ -284,16 +253,14 @@ mod tests {
     #[test]
     fn a_cancelled_answer_is_kept_as_far_as_it_came_and_goes_on_in_the_conversation() {
         let mut chat = chat();
-        chat.draft.insert("tell");
-        let wanted = chat.send(at(0)).unwrap();
+        let wanted = chat.ask(1, "tell".to_owned(), at(0)).unwrap();
         chat.take(wanted.id, piece("once upon"), at(10));
         assert_eq!(chat.cancel(), Some(wanted.id));
         chat.take(wanted.id, piece(" a"), at(11));
         chat.take(wanted.id, News::Ended(Err(None)), at(12));
         assert_eq!(chat.cancel(), None);
-        chat.draft.insert("more");
         let said: Vec<String> = chat
-            .send(at(20))
+            .ask(2, "more".to_owned(), at(20))
             .unwrap()
             .messages
             .into_iter()
@@ -305,20 +272,17 @@ mod tests {
     #[test]
     fn a_question_that_failed_without_an_answer_is_not_asked_again_with_the_next() {
         let mut chat = chat();
-        chat.draft.insert("lost");
-        let wanted = chat.send(at(0)).unwrap();
-        assert!(chat.send(at(1)).is_none(), "one at a time");
+        let wanted = chat.ask(1, "lost".to_owned(), at(0)).unwrap();
+        assert!(chat.ask(2, "more".to_owned(), at(1)).is_none(), "one at a time");
         let fault = Fault::new(Code::HiveUnreachable, "gone");
         chat.take(wanted.id, News::Ended(Err(Some(fault))), at(2));
-        chat.draft.insert("again");
-        assert_eq!(chat.send(at(3)).unwrap().messages.len(), 1);
+        assert_eq!(chat.ask(2, "again".to_owned(), at(3)).unwrap().messages.len(), 1);
     }
 
     #[test]
     fn tokens_a_second_are_those_after_the_first() {
         let mut chat = chat();
-        chat.draft.insert("x");
-        let id = chat.send(at(0)).unwrap().id;
+        let id = chat.ask(1, "x".to_owned(), at(0)).unwrap().id;
         for ms in [100, 200, 300] {
             chat.take(id, piece("a"), at(ms));
         }

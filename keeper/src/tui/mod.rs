@@ -10,9 +10,11 @@
 
 mod board;
 mod chat;
+mod draft;
 mod editor;
 pub mod event;
 mod keys;
+mod lanes;
 mod links;
 mod look;
 mod markdown;

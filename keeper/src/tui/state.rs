@@ -8,10 +8,11 @@ use wire::{Fault, HiveName, ModelRef, WorkerId};
 
 use super::board::Board;
 use super::chat::Chat;
+use super::draft::Draft;
 use super::event::Question;
 use super::keys::Scope;
+use super::lanes::{Lane, Lanes};
 use super::overlay::Overlay;
-use super::transcript::Transcript;
 use crate::fleet::Moment;
 use crate::output::style::Theme;
 
@@ -77,10 +78,10 @@ pub struct State {
     pub overlay: Option<Overlay>,
     /// Questions that wait for their turn.
     pub questions: Vec<Question>,
-    /// The conversation.
-    pub chat: Chat,
-    /// Its rows.
-    pub transcript: Transcript,
+    /// The conversations that are on the screen: one, as long as none are compared.
+    pub lanes: Lanes,
+    /// What is written next; all lanes get it.
+    pub draft: Draft,
     /// Models that the configuration names.
     pub models: Vec<(String, ModelRef)>,
     /// The chosen hive.
@@ -104,14 +105,34 @@ impl State {
             zoomed: false,
             overlay: None,
             questions: Vec::new(),
-            chat,
-            transcript: Transcript::default(),
+            lanes: chat.into(),
+            draft: Draft::default(),
             models: Vec::new(),
             hive: None,
             worker: None,
             notice: None,
             theme,
         }
+    }
+
+    /// The lane that keys go to.
+    pub fn lane(&self) -> &Lane {
+        self.lanes.focused()
+    }
+
+    /// The lane that keys go to.
+    pub fn lane_mut(&mut self) -> &mut Lane {
+        self.lanes.focused_mut()
+    }
+
+    /// The conversation of that lane.
+    pub fn chat(&self) -> &Chat {
+        &self.lane().chat
+    }
+
+    /// The conversation of that lane.
+    pub fn chat_mut(&mut self) -> &mut Chat {
+        &mut self.lane_mut().chat
     }
 
     /// The workers that have a process, or ended by themselves, in the order of the screen.

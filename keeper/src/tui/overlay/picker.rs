@@ -45,7 +45,7 @@ impl Picker {
             KeyCode::Char('c' | 'o') if control => return Vec::new(),
             KeyCode::Enter => {
                 if let Some(choice) = found.into_iter().nth(self.at) {
-                    state.chat.partner = Some(choice.partner);
+                    state.chat_mut().partner = Some(choice.partner);
                     state.focus = Focus::Writing;
                 }
                 return Vec::new();

@@ -2,7 +2,7 @@
 
 use super::select::{chosen_worker, edge, go};
 use crate::output::style::Theme;
-use crate::tui::chat::{Partner, Phase};
+use crate::tui::chat::Partner;
 use crate::tui::event::{Effect, Leave, Operation};
 use crate::tui::keys::Action;
 use crate::tui::overlay::Overlay;
@@ -23,18 +23,19 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Panel(2) => state.focus = Focus::Workers,
         Action::Panel(_) => state.focus = Focus::Chat,
         Action::Zoom => state.zoomed = !state.zoomed,
-        Action::Back => match state.chat.cancel() {
-            Some(id) => return vec![Effect::Cancel(id)],
-            None if state.focus == Focus::Writing => state.focus = Focus::Chat,
-            None => {}
-        },
+        Action::Back if state.lanes.run() => return cancel(state),
+        Action::Back if state.focus == Focus::Writing => state.focus = Focus::Chat,
+        Action::Back => {}
         Action::Send => return send(state),
-        Action::NewLine => state.chat.draft.insert("\n"),
+        Action::NewLine => state.draft.editor.insert("\n"),
         Action::Write => state.focus = Focus::Writing,
         Action::Forget => forget(state),
         Action::Reasoning => {
-            state.chat.reasoning = !state.chat.reasoning;
-            state.transcript.forget();
+            let shown = !state.chat().reasoning;
+            for lane in state.lanes.iter_mut() {
+                lane.chat.reasoning = shown;
+                lane.transcript.forget();
+            }
         }
         Action::Up => go(state, -1, false),
         Action::Down => go(state, 1, false),
@@ -86,40 +87,47 @@ pub fn quit(state: &mut State) -> Vec<Effect> {
 }
 
 fn interrupt(state: &mut State) -> Vec<Effect> {
-    if let Some(turn) = state.chat.running()
-        && turn.phase != Phase::Cancelling
-    {
-        return state.chat.cancel().map(Effect::Cancel).into_iter().collect();
+    if state.lanes.can_cancel() {
+        return cancel(state);
     }
-    if state.focus == Focus::Writing && !state.chat.draft.is_empty() {
-        state.chat.draft.take();
+    if state.focus == Focus::Writing && !state.draft.editor.is_empty() {
+        state.draft.editor.take();
         return Vec::new();
     }
     quit(state)
 }
 
+/// Ends all answers that go on.
+fn cancel(state: &mut State) -> Vec<Effect> {
+    state.lanes.cancel().into_iter().map(Effect::Cancel).collect()
+}
+
 fn send(state: &mut State) -> Vec<Effect> {
-    if state.chat.partner.is_none() {
+    if state.lanes.iter().any(|lane| lane.chat.partner.is_none()) {
         state.overlay = Some(Overlay::Picker(Picker::default()));
         return Vec::new();
     }
-    if state.chat.running().is_some() {
+    if state.lanes.run() {
         state.tell("an answer is coming; Esc cancels it");
         return Vec::new();
     }
-    let Some(wanted) = state.chat.send(state.now) else { return Vec::new() };
-    state.transcript.scroll_to_end();
-    vec![Effect::Ask(Box::new(wanted))]
+    if state.draft.editor.text().trim().is_empty() {
+        return Vec::new();
+    }
+    let question = state.draft.take();
+    state.lanes.ask(&question, state.now).into_iter().map(|it| Effect::Ask(Box::new(it))).collect()
 }
 
 fn forget(state: &mut State) {
-    if state.chat.running().is_some() {
+    if state.lanes.run() {
         state.tell("an answer is coming; Esc cancels it");
         return;
     }
-    state.chat.forget();
-    state.transcript.forget();
-    state.transcript.scroll_to_end();
+    for lane in state.lanes.iter_mut() {
+        lane.chat.forget();
+        lane.transcript.forget();
+        lane.transcript.scroll_to_end();
+    }
     state.tell("the conversation is forgotten");
 }
 
@@ -129,7 +137,7 @@ fn choose(state: &mut State) {
         return;
     };
     let partner = Partner { model: worker.spec.model.clone(), hive: Some(hive.clone()) };
-    state.chat.partner = Some(partner);
+    state.chat_mut().partner = Some(partner);
     state.focus = Focus::Writing;
 }
 

@@ -123,7 +123,7 @@ fn answer(state: &mut State, id: u64, news: News) -> Vec<Effect> {
         News::Silent(hive, None) => state.tell(format!("{hive} is heard again")),
         // A hive whose agent was just started is not watched before the next attempt.
         News::Waits(_) => {
-            let is_first = state.chat.running().is_some_and(|turn| turn.phase == Phase::Placing);
+            let is_first = state.lanes.turn(id).is_some_and(|turn| turn.phase == Phase::Placing);
             if is_first && !state.board.hives().all(|(hive, _)| state.board.is_online(hive)) {
                 effects.push(Effect::LookAgain);
             }
@@ -133,7 +133,7 @@ fn answer(state: &mut State, id: u64, news: News) -> Vec<Effect> {
         }
         _ => {}
     }
-    state.chat.take(id, news, state.now);
+    state.lanes.take(id, news, state.now);
     effects
 }
 
@@ -144,7 +144,7 @@ fn paste(state: &mut State, text: &str) {
         overlay.paste(&text);
     } else {
         state.focus = Focus::Writing;
-        state.chat.draft.insert(&text);
+        state.draft.editor.insert(&text);
     }
 }
 
@@ -161,12 +161,12 @@ fn in_panels(state: &mut State, key: Key) -> Vec<Effect> {
         return act::act(state, action);
     }
     if state.focus == Focus::Writing {
-        let draft = &state.chat.draft;
+        let editor = &state.draft.editor;
         match key.parts() {
-            (KeyCode::Up, ..) if draft.is_at_the_top() => state.chat.recall(true),
-            (KeyCode::Down, ..) if draft.is_at_the_end() => state.chat.recall(false),
-            (KeyCode::Char('d'), true, false) if draft.is_empty() => return act::quit(state),
-            _ => drop(state.chat.draft.press(key)),
+            (KeyCode::Up, ..) if editor.is_at_the_top() => state.draft.recall(true),
+            (KeyCode::Down, ..) if editor.is_at_the_end() => state.draft.recall(false),
+            (KeyCode::Char('d'), true, false) if editor.is_empty() => return act::quit(state),
+            _ => drop(state.draft.editor.press(key)),
         }
     }
     Vec::new()

@@ -12,9 +12,9 @@ pub fn go(state: &mut State, way: isize, page: bool) {
         Focus::Chat | Focus::Writing => {
             layout::lay_out(state);
             if page {
-                state.transcript.scroll_pages(way);
+                state.lane_mut().transcript.scroll_pages(way);
             } else {
-                state.transcript.scroll_by(way);
+                state.lane_mut().transcript.scroll_by(way);
             }
         }
         Focus::Hives | Focus::Workers => {
@@ -29,9 +29,9 @@ pub fn edge(state: &mut State, top: bool) {
     match state.focus {
         Focus::Chat | Focus::Writing if top => {
             layout::lay_out(state);
-            state.transcript.scroll_to_top();
+            state.lane_mut().transcript.scroll_to_top();
         }
-        Focus::Chat | Focus::Writing => state.transcript.scroll_to_end(),
+        Focus::Chat | Focus::Writing => state.lane_mut().transcript.scroll_to_end(),
         Focus::Hives | Focus::Workers => select(state, |_, last| if top { 0 } else { last }),
     }
 }

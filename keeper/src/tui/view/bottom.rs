@@ -34,7 +34,7 @@ fn totals(state: &State) -> String {
 
 /// Figures of the answer that goes on, or of the last one. What is not known is not there.
 fn figures(state: &State, look: &Look) -> Vec<(String, Style)> {
-    let Some(turn) = state.chat.turns.last() else { return Vec::new() };
+    let Some(turn) = state.chat().turns.last() else { return Vec::new() };
     let mut words = Vec::new();
     if let Some(rate) = turn.rate() {
         words.push(format!("{rate:.1} tokens/s"));

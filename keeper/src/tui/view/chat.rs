@@ -23,13 +23,13 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         panel(frame, places.chat, look, &title(state), state.focus.is_chat());
     }
     let parts = chat_places(state, places);
-    if state.chat.turns.is_empty() {
+    if state.chat().turns.is_empty() {
         welcome(state, look, parts.transcript, frame);
     }
-    for (number, content) in state.transcript.seen().iter().enumerate() {
+    for (number, content) in state.lane().transcript.seen().iter().enumerate() {
         frame.render_widget(painted(content, look), row(parts.transcript, number));
     }
-    let below = state.transcript.below();
+    let below = state.lane().transcript.below();
     let rule = look.shapes.rule.repeat(usize::from(parts.rule.width));
     frame.render_widget(Line::styled(rule, look.border()), parts.rule);
     if below > 0 && parts.rule.height > 0 {
@@ -41,7 +41,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
 }
 
 fn title(state: &State) -> String {
-    match &state.chat.partner {
+    match &state.chat().partner {
         Some(partner) => {
             let model = text::one_line(&partner.model.to_string(), MAX_NAME_BYTES);
             let place = partner.hive.as_ref().map(|hive| format!(" on {hive}"));
@@ -58,7 +58,7 @@ fn painted(content: &Row, look: &Look) -> Line<'static> {
 
 /// What stands where nothing was said.
 fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut Frame<'_>) {
-    let words = if state.chat.partner.is_some() {
+    let words = if state.chat().partner.is_some() {
         ["Write a message and press Enter.", "F1 shows all keys."]
     } else {
         ["No model is chosen.", "Ctrl-O chooses one."]
@@ -76,7 +76,7 @@ fn draft(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut F
         return;
     }
     let (rows, (column, cursor_row)) =
-        state.chat.draft.rows(usize::from(place.width.saturating_sub(2)));
+        state.draft.editor.rows(usize::from(place.width.saturating_sub(2)));
     let skipped = (cursor_row + 1).saturating_sub(usize::from(place.height));
     let writing = state.focus == Focus::Writing;
     for (number, text) in rows.iter().skip(skipped).take(usize::from(place.height)).enumerate() {

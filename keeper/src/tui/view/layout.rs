@@ -112,7 +112,7 @@ pub fn chat_places(state: &State, places: &Places) -> ChatPlaces {
     if inner.is_empty() {
         return ChatPlaces::default();
     }
-    let (rows, _) = state.chat.draft.rows(usize::from(inner.width.saturating_sub(2)));
+    let (rows, _) = state.draft.editor.rows(usize::from(inner.width.saturating_sub(2)));
     let most = MAX_DRAFT_ROWS.min(inner.height / 2).max(1);
     let draft = u16::try_from(rows.len()).unwrap_or(u16::MAX).clamp(1, most);
     let rule = u16::from(inner.height > 4);
@@ -126,5 +126,6 @@ pub fn chat_places(state: &State, places: &Places) -> ChatPlaces {
 pub fn lay_out(state: &mut State) {
     let place = chat_places(state, &places(state)).transcript;
     let (width, height) = (usize::from(place.width), usize::from(place.height));
-    state.transcript.lay_out(&state.chat, width, height);
+    let lane = state.lane_mut();
+    lane.transcript.lay_out(&lane.chat, width, height);
 }

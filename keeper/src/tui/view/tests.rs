@@ -191,7 +191,7 @@ fn the_help_names_every_key_and_any_other_key_closes_it() {
         assert!(shown.contains(binding.says), "{}: {shown}", binding.says);
     }
     press(&mut state, &["x"]);
-    assert!(state.overlay.is_none() && state.chat.draft.is_empty());
+    assert!(state.overlay.is_none() && state.draft.editor.is_empty());
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn ctrl_c_cancels_then_clears_then_asks_and_then_leaves() {
     let _ = update(&mut state, Event::Answer(id, News::Ended(Err(None))), at(63));
     write(&mut state, "half a thought");
     assert_eq!(press(&mut state, &["ctrl-c"]), []);
-    assert!(state.chat.draft.is_empty());
+    assert!(state.draft.editor.is_empty());
     assert_eq!(press(&mut state, &["ctrl-c"]), []);
     assert!(screen(&mut state).contains("keep them warm"), "{}", screen(&mut state));
     assert_eq!(press(&mut state, &["ctrl-c"]), [Effect::Leave(Leave::Keep)]);
@@ -291,7 +291,7 @@ fn a_server_s_question_waits_for_its_turn_and_a_password_is_not_shown() {
 fn a_worker_is_chosen_to_talk_with() {
     let mut state = state(120, 30);
     press(&mut state, &["tab", "2", "down", "enter"]);
-    let partner = state.chat.partner.clone().unwrap();
+    let partner = state.chat().partner.clone().unwrap();
     assert_eq!(
         (partner.model.to_string().as_str(), partner.hive),
         ("hf:Qwen/Qwen3-8B-GGUF:Q4_K_M", Some(hive("pc")))
@@ -307,7 +307,7 @@ fn a_model_is_found_by_some_of_its_letters() {
     let shown = screen(&mut state);
     assert!(shown.contains("hf:Qwen/Qwen3-8B-GGUF:Q4_K_M") && !shown.contains("tiny"), "{shown}");
     press(&mut state, &["enter"]);
-    assert_eq!(state.chat.partner.clone().unwrap().hive, Some(hive("pc")));
+    assert_eq!(state.chat().partner.clone().unwrap().hive, Some(hive("pc")));
 }
 
 #[test]
