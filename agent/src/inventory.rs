@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sysinfo::{CpuRefreshKind, Pid, Process, ProcessRefreshKind, ProcessesToUpdate, System};
-use wire::device::{Device, DeviceInfo};
+use wire::device::{Device, DeviceInfo, Source};
 use wire::{Code, Fault, limits, text};
 
 use crate::platform;
@@ -32,10 +32,12 @@ impl Inventory {
     pub fn devices(&self) -> Vec<DeviceInfo> {
         let memory = host_memory();
         vec![DeviceInfo {
-            device: Device::CPU,
             name: self.cpu_name.clone(),
             memory_total_bytes: memory.map(|memory| memory.total),
             memory_used_bytes: memory.map(|memory| memory.total.saturating_sub(memory.available)),
+            source: Some(Source::System),
+            can_compute: Some(true),
+            ..DeviceInfo::new(Device::CPU)
         }]
     }
 }

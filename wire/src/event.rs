@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::DeviceInfo;
+use crate::device::{self, DeviceInfo};
 use crate::hello::Hello;
 use crate::ids::WorkerId;
 use crate::text;
@@ -19,6 +19,7 @@ pub struct Snapshot {
     /// Who speaks.
     pub hello: Hello,
     /// What computes here.
+    #[serde(deserialize_with = "device::read_list")]
     pub devices: Vec<DeviceInfo>,
     /// What runs here, finished workers that are still remembered included.
     pub workers: Vec<WorkerInfo>,
@@ -102,6 +103,7 @@ pub enum Event {
     /// Figures that change all the time; no revision of their own.
     Telemetry {
         /// What computes here.
+        #[serde(deserialize_with = "device::read_list")]
         devices: Vec<DeviceInfo>,
         /// The workers' memory and countdowns.
         workers: Vec<WorkerInfo>,

@@ -44,8 +44,13 @@ pub const MAX_WORKER_ID_BYTES: usize = 64;
 pub const MAX_MODEL_REF_BYTES: usize = 512;
 /// Bytes of an alias of the configuration.
 pub const MAX_ALIAS_BYTES: usize = 64;
-/// Devices that one hive may report; a larger index is refused before anyone asks the hive.
+/// Index of a device within its backend; a larger one is refused before anyone asks the hive.
 pub const MAX_DEVICE_INDEX: u32 = 255;
+/// Devices that one hive reports, and that a keeper reads: a full rack's GPUs fit, and all of them
+/// with their figures fit one message.
+pub const MAX_DEVICES: usize = 256;
+/// Bytes of a device's name (NVML's own bound is 96) and of its driver's version.
+pub const MAX_DEVICE_NAME_BYTES: usize = 128;
 /// Bytes of a path of a unix socket. The kernel's bound is 108 (104 on macOS), with the final NUL.
 pub const MAX_SOCKET_PATH_BYTES: usize = 100;
 

@@ -26,7 +26,7 @@ pub struct ModelArgs {
     /// Only on this hive. This machine is `local`.
     #[arg(long, value_name = "NAME")]
     pub hive: Option<HiveName>,
-    /// Only on this device: cpu, cuda:N or metal:N.
+    /// Only on this device: cpu, cuda:N, rocm:N or metal:N.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<Device>,
     /// Tokens of context. Without it: the largest usual size that fits.

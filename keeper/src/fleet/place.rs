@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::device::{Backend, Device};
+use wire::device::{Backend, Device, DeviceInfo};
 use wire::text::shell_word;
 use wire::worker::{WorkerInfo, WorkerState};
 use wire::{Code, Fault, HiveName, ModelRef, WorkerId};
@@ -132,7 +132,7 @@ pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result
     }
     let device = hives
         .iter()
-        .flat_map(|(name, hive)| hive.devices.iter().map(move |info| (*name, info.device)))
+        .flat_map(|(name, hive)| computing(hive).map(move |device| (*name, device)))
         .filter(|(_, device)| want.device.is_none_or(|wanted| wanted == *device))
         .min_by_key(|(name, device)| (device.backend == Backend::Cpu, *name, *device));
     match device {
@@ -140,7 +140,11 @@ pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result
             let why = if want.device.is_some() {
                 format!("no worker has it loaded; {device} was asked for")
             } else {
-                format!("no worker has it loaded; {device} is the first choice of {hive}")
+                let idle =
+                    hives.iter().find(|(name, _)| *name == hive).and_then(|(_, it)| unused(it));
+                let idle = idle.map(|idle| format!("; this build does not compute on its {idle}"));
+                let idle = idle.unwrap_or_default();
+                format!("no worker has it loaded; {device} is the first choice of {hive}{idle}")
             };
             Ok(Placement::Spawn { hive: hive.clone(), device, why })
         }
@@ -148,9 +152,19 @@ pub fn place(fleet: &Fleet, want: &Want, now: Moment, stale: Duration) -> Result
     }
 }
 
+/// The devices of a hive that a worker can be placed on.
+fn computing(hive: &Hive) -> impl Iterator<Item = Device> {
+    hive.devices.iter().filter(|info| info.computes()).map(|info| info.device)
+}
+
+/// A device of a hive that is there and idle because its build does not compute on it.
+fn unused(hive: &Hive) -> Option<Device> {
+    let idle = |info: &&DeviceInfo| !info.computes() && info.lost_since_unix_s.is_none();
+    hive.devices.iter().find(idle).map(|info| info.device)
+}
+
 fn no_device(want: &Want, hives: &[(&HiveName, &Hive)]) -> Fault {
-    let devices: Vec<Device> =
-        hives.iter().flat_map(|(_, hive)| hive.devices.iter().map(|info| info.device)).collect();
+    let devices: Vec<Device> = hives.iter().flat_map(|(_, hive)| computing(hive)).collect();
     let there: Vec<String> = devices.iter().map(ToString::to_string).collect();
     let there = if there.is_empty() {
         "no device".to_owned()
@@ -179,6 +193,7 @@ mod tests {
     use super::super::tests::{snapshot, worker};
     use super::*;
     use proptest::prelude::*;
+    use wire::event::Event;
 
     const STALE: Duration = Duration::from_secs(10);
 
@@ -240,6 +255,28 @@ mod tests {
         let fault = place(&fleet(Vec::new()), &want, Moment::ZERO, STALE).unwrap_err();
         assert_eq!(fault.code, Code::BackendUnavailable);
         assert!(fault.message.contains("cuda:1") && fault.message.contains("cpu"), "{fault}");
+    }
+
+    #[test]
+    fn a_gpu_that_nothing_computes_on_is_shown_and_never_placed_on() {
+        let Event::Snapshot(mut picture) = snapshot(1, Vec::new()) else { unreachable!() };
+        let gpu = DeviceInfo::new("cuda:0".parse().unwrap());
+        let able = DeviceInfo { can_compute: Some(true), ..gpu.clone() };
+        picture.devices.push(gpu.clone());
+        let mut fleet = Fleet::default();
+        fleet.update(&HiveName::local(), Event::Snapshot(picture.clone()), Moment::ZERO);
+        let placed = place(&fleet, &want(), Moment::ZERO, STALE).unwrap();
+        let Placement::Spawn { device, why, .. } = placed else { panic!("{placed:?}") };
+        assert_eq!(device, Device::CPU);
+        assert!(why.contains("does not compute on its cuda:0"), "{why}");
+        let asked = Want { device: Some(gpu.device), ..want() };
+        let fault = place(&fleet, &asked, Moment::ZERO, STALE).unwrap_err();
+        assert_eq!(fault.code, Code::BackendUnavailable);
+        picture.revision += 1;
+        picture.devices[1] = able;
+        fleet.update(&HiveName::local(), Event::Snapshot(picture), Moment::ZERO);
+        let placed = place(&fleet, &want(), Moment::ZERO, STALE).unwrap();
+        assert!(matches!(placed, Placement::Spawn { device, .. } if device == gpu.device));
     }
 
     #[test]

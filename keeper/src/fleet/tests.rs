@@ -30,12 +30,7 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
 }
 
 pub fn snapshot(revision: u64, workers: Vec<WorkerInfo>) -> Event {
-    let cpu = DeviceInfo {
-        device: Device::CPU,
-        name: None,
-        memory_total_bytes: None,
-        memory_used_bytes: None,
-    };
+    let cpu = DeviceInfo::new(Device::CPU);
     Event::Snapshot(Snapshot {
         revision,
         hello: Hello {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wire::device::{Backend, DeviceInfo};
+use wire::device::{Backend, DeviceInfo, Source};
 use wire::event::{Event, Resource, Snapshot, Warning};
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
@@ -41,7 +41,7 @@ fn build() -> impl Strategy<Value = BuildId> {
 fn device() -> impl Strategy<Value = Device> {
     prop_oneof![
         Just(Device::CPU),
-        (select(vec![Backend::Cuda, Backend::Metal]), 0u32..=255)
+        (select(vec![Backend::Cuda, Backend::Rocm, Backend::Metal]), 0u32..=255)
             .prop_map(|(backend, index)| Device { backend, index }),
     ]
 }
@@ -139,10 +139,25 @@ prop_compose! {
 
 prop_compose! {
     fn device_info()(
-        device in device(), name in of(text()), memory in any::<(Option<u64>, Option<u64>)>(),
+        device in device(), texts in (of(text()), of(text())),
+        bytes in any::<[Option<u64>; 4]>(), power in any::<[Option<u64>; 2]>(),
+        since in any::<[Option<u64>; 2]>(), flags in any::<[Option<bool>; 2]>(),
+        figures in any::<(Option<u32>, Option<i32>)>(),
+        source in of(select(vec![
+            Source::System, Source::Nvml, Source::NvidiaSmi, Source::Sysfs, Source::Unknown,
+        ])),
     ) -> DeviceInfo {
-        let (memory_total_bytes, memory_used_bytes) = memory;
-        DeviceInfo { device, name, memory_total_bytes, memory_used_bytes }
+        let [memory_total_bytes, memory_used_bytes, memory_ours_bytes, memory_reserved_bytes] =
+            bytes;
+        let ([power_milliwatts, power_limit_milliwatts], (name, driver)) = (power, texts);
+        let ([lost_since_unix_s, silent_since_unix_s], [mig_enabled, can_compute]) = (since, flags);
+        let (utilisation_percent, temperature_celsius) = figures;
+        DeviceInfo {
+            device, name, memory_total_bytes, memory_used_bytes, memory_ours_bytes,
+            memory_reserved_bytes, utilisation_percent, temperature_celsius, power_milliwatts,
+            power_limit_milliwatts, mig_enabled, lost_since_unix_s, silent_since_unix_s, driver,
+            source, can_compute,
+        }
     }
 }
 

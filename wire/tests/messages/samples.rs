@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wire::device::{Backend, DeviceInfo};
+use wire::device::{Backend, DeviceInfo, Source};
 use wire::doctor::{Check, Verdict};
 use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
@@ -109,7 +109,7 @@ pub fn all() -> Vec<Sample> {
 }
 
 pub fn events() -> Vec<Event> {
-    let devices = || vec![cpu(), gpu()];
+    let devices = || vec![cpu(), gpu(), lost_gpu()];
     let workers = || vec![worker(WorkerState::Busy)];
     vec![
         Event::Snapshot(Snapshot {
@@ -293,12 +293,7 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
 }
 
 fn cpu() -> DeviceInfo {
-    DeviceInfo {
-        device: Device::CPU,
-        name: None,
-        memory_total_bytes: None,
-        memory_used_bytes: None,
-    }
+    DeviceInfo::new(Device::CPU)
 }
 
 fn gpu() -> DeviceInfo {
@@ -307,6 +302,26 @@ fn gpu() -> DeviceInfo {
         name: Some("a fast one".into()),
         memory_total_bytes: Some(24 << 30),
         memory_used_bytes: Some(1 << 30),
+        memory_ours_bytes: Some(1 << 29),
+        memory_reserved_bytes: Some(1 << 28),
+        utilisation_percent: Some(97),
+        temperature_celsius: Some(71),
+        power_milliwatts: Some(318_250),
+        power_limit_milliwatts: Some(450_000),
+        mig_enabled: Some(false),
+        lost_since_unix_s: None,
+        silent_since_unix_s: None,
+        driver: Some("570.86.15".into()),
+        source: Some(Source::Nvml),
+        can_compute: Some(false),
+    }
+}
+
+fn lost_gpu() -> DeviceInfo {
+    DeviceInfo {
+        lost_since_unix_s: Some(1_700_000_000),
+        silent_since_unix_s: Some(1_700_000_001),
+        ..DeviceInfo::new(Device { backend: Backend::Rocm, index: 0 })
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use wire::device::{Backend, DeviceInfo};
 use wire::event::Snapshot;
 use wire::{BuildId, Code, Fault, HiveName, Timings, text};
 
+use super::device::DeviceRow;
 use super::each::each;
 use super::steps::duration;
 use crate::context::{Context, block_on};
@@ -14,7 +14,6 @@ use crate::failure::Failure;
 use crate::hives::seen;
 use crate::link;
 use crate::link::way::Way;
-use crate::output::progress::bytes;
 use crate::output::table::Table;
 use crate::ssh::address::Address;
 
@@ -111,47 +110,6 @@ impl Row {
         self.state = State::Online;
         self.build = Some(snapshot.hello.build.clone());
         self.devices = snapshot.devices.iter().map(DeviceRow::from).collect();
-    }
-}
-
-/// One device for scripts. What could not be read is null.
-#[derive(Debug, Serialize)]
-pub struct DeviceRow {
-    /// What it is.
-    pub kind: Backend,
-    /// Which one of its kind.
-    pub index: u32,
-    /// The maker's name for it.
-    pub name: Option<String>,
-    /// Bytes of its memory.
-    pub memory_total_bytes: Option<u64>,
-    /// Bytes of it in use by anyone.
-    pub memory_used_bytes: Option<u64>,
-}
-
-impl From<&DeviceInfo> for DeviceRow {
-    fn from(info: &DeviceInfo) -> Self {
-        Self {
-            kind: info.device.backend,
-            index: info.device.index,
-            name: info.name.clone(),
-            memory_total_bytes: info.memory_total_bytes,
-            memory_used_bytes: info.memory_used_bytes,
-        }
-    }
-}
-
-impl DeviceRow {
-    /// The device in a few words.
-    pub fn words(&self) -> String {
-        let device = wire::Device { backend: self.kind, index: self.index };
-        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let memory = match (self.memory_used_bytes, self.memory_total_bytes) {
-            (Some(used), Some(total)) => format!(", {} of {} used", bytes(used), bytes(total)),
-            (None, Some(total)) => format!(", {}", bytes(total)),
-            _ => String::new(),
-        };
-        format!("{device}{name}{memory}")
     }
 }
 
@@ -255,14 +213,16 @@ fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use wire::device::DeviceInfo;
+
     use super::*;
 
     fn row() -> Row {
         let info = DeviceInfo {
-            device: "cuda:1".parse().unwrap(),
             name: Some("A100\u{1b}".to_owned()),
             memory_total_bytes: Some(40 << 30),
             memory_used_bytes: Some(3 << 30),
+            ..DeviceInfo::new("cuda:1".parse().unwrap())
         };
         Row {
             name: "pc".parse().unwrap(),
@@ -289,7 +249,6 @@ mod tests {
         let device = &value["devices"][0];
         assert_eq!((&device["kind"], &device["index"]), (&"cuda".into(), &1.into()));
         assert_eq!(device["memory_total_bytes"], 40_u64 << 30);
-        assert_eq!(keys(device).len(), 5);
     }
 
     #[test]

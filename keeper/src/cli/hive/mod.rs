@@ -1,6 +1,7 @@
 //! `rbee hive …`: the machines that take part.
 
 mod add;
+mod device;
 mod dial;
 mod doctor;
 mod each;

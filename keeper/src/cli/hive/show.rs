@@ -8,9 +8,10 @@ use wire::event::{Snapshot, Warning};
 use wire::worker::WorkerInfo;
 use wire::{BuildId, Fault, HiveName, text};
 
+use super::device::DeviceRow;
 use super::dial;
 use super::each::known;
-use super::list::{DeviceRow, State};
+use super::list::State;
 use super::steps::duration;
 use super::uptime::{self, Uptime};
 use super::{latency, machine};

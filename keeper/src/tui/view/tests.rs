@@ -46,10 +46,10 @@ fn board() -> Board {
     (busy.active, busy.queued, busy.unload_in_s) = (1, 2, Some(1800));
     let Said::Snapshot(mut said) = snapshot(1, vec![loads, busy]) else { unreachable!() };
     let device = |device: &str, name: Option<&str>, memory: Option<(u64, u64)>| DeviceInfo {
-        device: device.parse::<Device>().unwrap(),
         name: name.map(str::to_owned),
         memory_total_bytes: memory.map(|(_, total)| total * MIB),
         memory_used_bytes: memory.map(|(used, _)| used * MIB),
+        ..DeviceInfo::new(device.parse::<Device>().unwrap())
     };
     said.devices = vec![
         device("cuda:0", Some("NVIDIA\u{1b}[2J RTX"), Some((12_288, 24_576))),
