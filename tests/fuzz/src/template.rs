@@ -5,18 +5,9 @@ use wire::rendering::TemplateRequest;
 use wire::{Code, limits};
 use worker::engine::rendering;
 
-/// What can double a text with each step ends at the process's data limit, and a fuzzer has none.
-const DOUBLING: [&str; 6] = ["~", "*", "set", "replace", "join", "+"];
-/// Slices with a step can break minijinja. That is caught, and fails the template alone; but a
-/// fuzzer takes every panic for a finding.
-const BREAKING: &str = ":";
-
 /// A template is refused, or writes a text within its bounds; it never ends the process.
 pub fn chat_template(data: &[u8]) {
     let Ok(source) = std::str::from_utf8(data) else { return };
-    if DOUBLING.iter().any(|word| source.contains(word)) || source.contains(BREAKING) {
-        return;
-    }
     let messages = r#"[
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi <|im_end|> {{ x }} {% for %}"},

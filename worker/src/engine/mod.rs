@@ -5,6 +5,7 @@
 //! [`Piece`]s. Nothing in here knows of HTTP, of processes or of other hives.
 
 mod calls;
+mod contained;
 mod conversation;
 mod decoder;
 mod detokenizer;

@@ -14,7 +14,6 @@ mod tags;
 mod tests;
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::time::SystemTime;
 
 use minijinja::value::Value;
@@ -22,6 +21,7 @@ use minijinja::{Environment, Error, ErrorKind, context};
 use wire::gguf::Header;
 use wire::{Code, Fault, limits, text};
 
+use super::contained::contained;
 use super::queue::Claim;
 use super::tokenizer::Tokenizer;
 
@@ -73,6 +73,11 @@ pub(super) fn failed(message: impl AsRef<str>) -> Fault {
     Fault::new(Code::TemplateFailed, message).hint(RAW_HINT)
 }
 
+/// A template that found a mistake of the library: it must not take the worker with it.
+fn broken() -> Fault {
+    failed("the template engine broke")
+}
+
 /// What a template's error says, without the lines of the template around it.
 fn because(error: &Error) -> Fault {
     let detail = error.detail().unwrap_or("no more is known");
@@ -106,9 +111,9 @@ impl Template {
             return Err(failed(format!("the chat template has more than {limit} bytes")));
         }
         let mut environment = dialect::environment().map_err(|error| because(&error))?;
-        environment
-            .add_template_owned(NAME, tags::rewrite(source))
-            .map_err(|error| because(&error))?;
+        let rewritten = tags::rewrite(source);
+        let compiled = contained(|| environment.add_template_owned(NAME, rewritten));
+        compiled.ok_or_else(broken)?.map_err(|error| because(&error))?;
         let (source, bos, eos) = (source.to_owned(), bos.to_owned(), eos.to_owned());
         Ok(Self { environment, source, bos, eos })
     }
@@ -126,7 +131,8 @@ impl Template {
             let is_global = self.environment.globals().any(|(known, _)| known == name);
             is_global || always.contains(&name) || name == tags::STEP
         };
-        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        let names = contained(|| template.undeclared_variables(false)).unwrap_or_default();
+        let mut names: Vec<String> = names.into_iter().collect();
         names.retain(|name| !is_given(name));
         names.sort_unstable();
         names.truncate(limits::MAX_TEMPLATE_NAMES);
@@ -157,12 +163,8 @@ impl Template {
         let mut output = Capped::default();
         let environment = self.environment_of(claim);
         let template = environment.get_template(NAME).map_err(|error| because(&error))?;
-        // A template that finds a mistake of the engine must not take the worker with it. What is
-        // left half done is this rendering's own.
-        let rendered = panic::catch_unwind(AssertUnwindSafe(|| {
-            template.render_captured_to(context, &mut output).map(drop)
-        }));
-        let rendered = rendered.map_err(|_| failed("the template engine broke"))?;
+        let rendered = contained(|| template.render_captured_to(context, &mut output).map(drop));
+        let rendered = rendered.ok_or_else(broken)?;
         if output.is_full {
             let limit = limits::MAX_RENDERED_BYTES;
             return Err(failed(format!("the chat template writes more than {limit} bytes")));

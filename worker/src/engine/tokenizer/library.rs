@@ -12,8 +12,8 @@ use tokenizers::tokenizer::Tokenizer;
 use wire::Fault;
 use wire::gguf::Header;
 
-use super::super::internal;
 use super::super::weights::corrupt;
+use super::super::{contained, internal};
 use super::pieces::{BLANK, Kind};
 use super::pre::PreTokenizer;
 use super::vocabulary::{Vocabulary, key};
@@ -21,15 +21,14 @@ use super::vocabulary::{Vocabulary, key};
 /// What a piece inside of a word begins with in BERT's own files.
 const INSIDE: &str = "##";
 
-/// Calls the library, which takes some malformed files for defects of its own and panics.
+/// Calls the library.
 ///
 /// # Errors
 /// What the library says, or that it panicked.
 pub(super) fn contained<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    // Nothing that a broken call has left half done is used again: its file or text is refused.
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)) {
-        Ok(outcome) => outcome.map_err(|error| error.to_string()),
-        Err(_) => Err("the tokenizers library does not cope with it".to_owned()),
+    match contained::contained(call) {
+        Some(outcome) => outcome.map_err(|error| error.to_string()),
+        None => Err("the tokenizers library does not cope with it".to_owned()),
     }
 }
 
