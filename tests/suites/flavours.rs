@@ -1,4 +1,5 @@
 //! A hive may be any Unix: other servers, other shells, other disks.
+//! With `RBEE_FLAVOURS=long` each also loses its cable in the middle of an answer, and its power.
 
 #![allow(
     clippy::expect_used,
@@ -6,11 +7,12 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use rbee_tests::sandbox::program;
+use rbee_tests::sandbox::{finish, program};
 use rbee_tests::{Fleet, wait_until};
 
 /// How long what should take a moment may take: the machine may be busy.
@@ -42,12 +44,40 @@ fn lives_in(fleet: &Fleet, flavour: &str) {
         assert!(!asked.stderr.contains("upload"), "{flavour}: {}", asked.stderr);
     }
     assert_eq!(fleet.workers().len(), 1, "{flavour}");
+    if std::env::var_os("RBEE_FLAVOURS").is_some_and(|how| how == "long") {
+        suffers(fleet, flavour);
+    }
     let _ = fleet.rbee(&["hive", "doctor", "a"]).expect_code(0);
     let listeners = fleet.lab.listeners("a");
     assert!(listeners.iter().all(|line| line.contains(":22 ")), "{flavour}: {listeners:?}");
     let _ = fleet.rbee(&["hive", "remove", "a", "--purge"]).expect_code(0);
     assert_eq!(fleet.processes("a"), Vec::<String>::new(), "{flavour}");
     assert_eq!(fleet.lab.files("a"), before, "{flavour}");
+}
+
+/// Loses the cable in the middle of an answer, then the power, and is a hive again after each.
+fn suffers(fleet: &Fleet, flavour: &str) {
+    let endless = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", "A hive?"];
+    let mut child = fleet.spawn(&endless);
+    let mut first = [0u8; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("a byte");
+    fleet.lab.cut("a");
+    let ended = finish(child).expect_code(10);
+    assert!(!ended.stdout.is_empty() && ended.stderr.contains("partial"), "{}", ended.stderr);
+    fleet.lab.heal("a");
+    let ask = ["run", "-m", "demo", "--json", "What is a hive?"];
+    let again = fleet.rbee(&ask).expect_code(0);
+    assert_eq!(again.json_lines().first().expect("events")["reused"], true, "{flavour}");
+    fleet.lab.power_off("a");
+    let _ = fleet.rbee(&ask).expect_code(10);
+    fleet.lab.boot("a");
+    let booted = fleet.rbee(&ask).expect_code(0);
+    assert_eq!(booted.json_lines().first().expect("events")["reused"], false, "{flavour}");
+    let _ = fleet.rbee(&["down"]).expect_code(0);
+    assert_eq!(fleet.processes("a"), Vec::<String>::new(), "{flavour} after down");
+    // What is there to be looked at, and to be taken away.
+    let _ = fleet.rbee(&ask).expect_code(0);
+    println!("{flavour}: a cut cable and a lost power are over");
 }
 
 #[test]
