@@ -106,7 +106,7 @@ impl Context {
         }
         let settings = self.config.hives.get(hive);
         let settings = settings.ok_or_else(|| hives::unknown(hive, &self.config))?;
-        Ok(Way::Remote(Box::new(self.dialer.remote(hive, settings, false, witness))))
+        Ok(Way::Remote(Arc::new(self.dialer.remote(hive, settings, false, witness))))
     }
 
     /// The model of a request that names none.

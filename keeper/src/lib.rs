@@ -17,6 +17,7 @@ pub mod last_words;
 pub mod link;
 pub mod log;
 pub mod model;
+pub mod operations;
 pub mod output;
 pub mod partial;
 pub mod platform;

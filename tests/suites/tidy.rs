@@ -213,6 +213,12 @@ const ROOMS: &[Room] = &[
     ),
     ("the TUI stands beside the commands", &["keeper/src/tui"], &[], &["crate::cli"]),
     (
+        "what can be done is the same for a command and the TUI",
+        &["keeper/src/operations"],
+        &[],
+        &["crate::cli", "crate::tui"],
+    ),
+    (
         "the core of the TUI has no runtime, no files and no clock of its own",
         &["keeper/src/tui"],
         &[

@@ -265,7 +265,7 @@ impl Conversation<'_> {
         let wish = Wish { want, keep_alive_s, ask, is_last: false };
         let form = Form { json: false, think: self.think, ctx_chosen: true };
         let mut teller = Teller::new(self.context, form)?;
-        super::why::remember(self.context, wish.ask.id);
+        crate::operations::why::remember(self.context, wish.ask.id);
         let timings = &self.context.config.timings;
         let outcome = ask::answer(&self.ways, timings, &wish, &mut teller, interrupts).await;
         let (answer, tokens) = (teller.answer().to_owned(), teller.tokens());

@@ -13,7 +13,6 @@ use wire::{Code, Fault, RequestId};
 
 use super::options::{self, ModelArgs, SamplingArgs};
 use super::teller::{self, Form, Teller};
-use super::why;
 use crate::ask::{self, Ending, Wish};
 use crate::context::{Context, block_on};
 use crate::exit::Exit;
@@ -22,6 +21,7 @@ use crate::interrupt::Interrupts;
 use crate::link::client::Ask;
 use crate::link::way::Way;
 use crate::model::{self, path_word};
+use crate::operations::why;
 use crate::partial;
 use crate::prompt::{Parts, read_bounded};
 

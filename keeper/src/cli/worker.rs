@@ -3,11 +3,9 @@
 mod logs;
 mod start;
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use serde::Serialize;
-use wire::worker::{StopReply, StopRequest, StoppedWorker, WorkerInfo};
+use wire::worker::{StopReply, StopRequest, WorkerInfo};
 use wire::{Code, Fault, HiveName, WorkerId};
 
 use super::ps::{self, Seen, Show};
@@ -15,7 +13,7 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::link::way::Way;
 use crate::link::{self, Transport};
-use crate::output::progress::bytes;
+use crate::operations::end::{Stopped, nothing_left};
 use start::{RestartArgs, StartArgs};
 
 /// Look at workers, start and stop them.
@@ -102,41 +100,6 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// A worker that ended, and where.
-#[derive(Debug, Serialize)]
-pub struct Stopped<'a> {
-    hive: &'a HiveName,
-    #[serde(flatten)]
-    worker: &'a StoppedWorker,
-}
-
-impl<'a> Stopped<'a> {
-    /// `worker` ended on `hive`.
-    pub fn of(hive: &'a HiveName, worker: &'a StoppedWorker) -> Self {
-        Self { hive, worker }
-    }
-
-    fn sentence(&self) -> String {
-        let Self { hive, worker } = self;
-        let seconds = Duration::from_millis(worker.took_ms).as_secs_f64();
-        let killed = if worker.killed { ", it had to be killed" } else { "" };
-        let place = if **hive == HiveName::local() { String::new() } else { format!(" on {hive}") };
-        format!("stopped {}{place} ({} after {seconds:.1} s{killed})", worker.id, worker.exit)
-    }
-
-    /// What of its memory is missing, when it is worth a word.
-    fn missing(&self) -> Option<String> {
-        let back = self.worker.memory?;
-        let missing = bytes(back.missing_bytes()?);
-        let (had, place) = (bytes(back.expected_bytes), link::named(self.hive));
-        let id = &self.worker.id;
-        Some(format!(
-            "{missing} of the {had} that {id} had did not come back: something else on {place} \
-             took it, or holds it"
-        ))
-    }
-}
-
 /// What `worker stop` did, for scripts.
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
@@ -155,12 +118,14 @@ fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
         let left = replies.iter().flat_map(|(_, reply)| &reply.left).collect();
         context.print_json(&Outcome { stopped, left })?;
     } else {
-        report(context, &stopped);
+        for line in stopped.iter().flat_map(Stopped::sentences) {
+            context.note(&line);
+        }
     }
     if let Some(fault) = failure {
         return Err(fault.into());
     }
-    replies.iter().try_for_each(|(hive, reply)| nothing_left(hive, reply))
+    Ok(replies.iter().try_for_each(|(hive, reply)| nothing_left(hive, reply))?)
 }
 
 /// Replies by hive, and the first of the faults.
@@ -237,66 +202,4 @@ fn unknown(ids: &[&WorkerId]) -> Fault {
     let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let message = format!("there is no worker {}", names.join(" or "));
     Fault::new(Code::WorkerNotFound, message).hint("rbee ps")
-}
-
-/// Says what ended and how.
-pub fn report(context: &Context, stopped: &[Stopped<'_>]) {
-    for worker in stopped {
-        context.note(&worker.sentence());
-        if let Some(missing) = worker.missing() {
-            context.note(&missing);
-        }
-    }
-}
-
-/// Fails when something did not end on `hive`.
-///
-/// # Errors
-/// With the ids of what is left.
-pub fn nothing_left(hive: &HiveName, reply: &StopReply) -> Result<(), Failure> {
-    if reply.left.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = reply.left.iter().map(WorkerId::as_str).collect();
-    let message = format!("{} did not end on {}", names.join(", "), link::named(hive));
-    Err(Fault::new(Code::Io, message).hint(format!("rbee worker list --hive {hive}")).into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wire::memory::MemoryBack;
-    use wire::worker::Exit;
-
-    #[test]
-    fn what_is_left_is_a_failure_that_names_it() {
-        let mut reply = StopReply { stopped: Vec::new(), left: Vec::new() };
-        let local = HiveName::local();
-        assert!(nothing_left(&local, &reply).is_ok());
-        reply.left.push("demo-1".parse().unwrap());
-        let failure = nothing_left(&local, &reply).unwrap_err();
-        assert_eq!(failure.exit.number(), 1);
-        assert!(failure.fault.message.contains("demo-1"));
-    }
-
-    #[test]
-    fn a_worker_that_had_to_be_killed_is_told_apart() {
-        let worker = StoppedWorker {
-            id: "demo-1".parse().unwrap(),
-            exit: Exit::Signal(9),
-            killed: true,
-            took_ms: 10_250,
-            memory: None,
-        };
-        let told = "stopped demo-1 (signal 9 after 10.2 s, it had to be killed)";
-        assert_eq!(Stopped::of(&HiveName::local(), &worker).sentence(), told);
-        let there: HiveName = "pc".parse().unwrap();
-        assert!(Stopped::of(&there, &worker).sentence().contains("demo-1 on pc (signal 9"));
-        assert_eq!(Stopped::of(&there, &worker).missing(), None);
-        let (expected_bytes, freed_bytes) = (3 << 30, 1 << 30);
-        let short =
-            StoppedWorker { memory: Some(MemoryBack { expected_bytes, freed_bytes }), ..worker };
-        let told = Stopped::of(&there, &short).missing().unwrap();
-        assert!(told.starts_with("2.0 GiB of the 3.0 GiB that demo-1 had"), "{told}");
-    }
 }

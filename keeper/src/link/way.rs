@@ -1,17 +1,20 @@
 //! The way to any hive: this machine's own socket, or a connection over SSH.
 
+use std::sync::Arc;
+
 use wire::{Fault, HiveName};
 
 use super::local::Local;
 use super::remote::Remote;
 use super::{Opened, Transport};
 
-/// A way to one hive.
+/// A way to one hive. A copy uses the same connection.
+#[derive(Clone)]
 pub enum Way {
     /// To this machine.
     Local(Local),
     /// To another one.
-    Remote(Box<Remote>),
+    Remote(Arc<Remote>),
 }
 
 impl Transport for Way {

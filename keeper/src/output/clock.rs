@@ -1,5 +1,7 @@
 //! Moments and spans of time for a person.
 
+use std::time::Duration;
+
 /// `2026-11-21 12:30:01Z`, of milliseconds since 1970.
 pub fn utc(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
@@ -35,6 +37,23 @@ pub fn span(ms: u64) -> String {
     }
 }
 
+/// A time for a person.
+pub fn duration(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        let ms = time.as_secs_f64() * 1000.0;
+        return if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") };
+    }
+    if time < Duration::from_secs(60) {
+        return format!("{:.1} s", time.as_secs_f64());
+    }
+    let minutes = time.as_secs() / 60;
+    match (minutes / (24 * 60), minutes / 60) {
+        (0, 0) => format!("{minutes} min {} s", time.as_secs() % 60),
+        (0, hours) => format!("{hours} h {} min", minutes % 60),
+        (days, hours) => format!("{days} d {} h", hours % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +79,16 @@ mod tests {
         for (ms, text) in shown {
             assert_eq!(span(ms), text);
         }
+    }
+
+    #[test]
+    fn times_are_short() {
+        let shown = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(duration(Duration::from_micros(214)), "0.2 ms");
+        assert_eq!(shown(12), "12 ms");
+        assert_eq!(shown(1500), "1.5 s");
+        assert_eq!(shown(90_000), "1 min 30 s");
+        assert_eq!(shown(7_260_000), "2 h 1 min");
+        assert_eq!(shown(180_000_000), "2 d 2 h");
     }
 }

@@ -8,12 +8,12 @@ use wire::{BuildId, Code, Fault, HiveName, Timings, text};
 
 use super::device::DeviceRow;
 use super::each::each;
-use super::steps::duration;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::hives::seen;
 use crate::link;
 use crate::link::way::Way;
+use crate::output::clock::duration;
 use crate::output::table::Table;
 use crate::ssh::address::Address;
 

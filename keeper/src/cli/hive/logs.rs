@@ -1,32 +1,26 @@
 //! `rbee hive logs`: what a hive's agent wrote, made readable.
 
-use std::fmt::Write as _;
 use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
-use wire::{Code, Fault, HiveName, limits, routes, text};
+use wire::{Code, Fault, HiveName, limits, text};
 
-use super::dial;
 use super::each::known;
 use crate::bootstrap::logs::Kind;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
-use crate::link;
 use crate::link::streams::Lines;
+use crate::link::way::Way;
+use crate::operations::logs::{self, Entry, Extent};
 use crate::output::style::Style;
 
 /// Between two looks whether somebody still reads.
 const LOOK_AT_READER: Duration = Duration::from_secs(1);
-/// Bytes of a line that are shown.
-const MAX_LINE_BYTES: usize = 4 * 1024;
-/// Bytes of a field's name that are shown.
-const MAX_KEY_BYTES: usize = 64;
 /// Bytes of a line that are read at a time.
 const MAX_READ_BYTES: u64 = 64 * 1024;
 
@@ -56,31 +50,22 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     known(&args.hive, context)?;
     block_on(async {
-        if let Some(lines) = of_agent(args, context).await {
+        let steps = super::passing(context, 1);
+        let way = context.way_seen_by(&args.hive, steps.clone())?;
+        let extent = Extent { lines: args.lines, follow: args.follow };
+        if let Some(lines) = logs::of_agent(&way, extent, context).await {
+            drop((way, steps));
             return tell(lines, args.json, context).await;
         }
         // No agent answers, so its files are read without it.
-        let steps = super::passing(context, 1);
-        let Some(remote) = dial::remote(context, &args.hive, &steps) else {
-            return local(args, context).await;
-        };
-        let mut logs = remote.logs(Kind::Agent, args.lines, args.follow).await?;
+        let Way::Remote(remote) = &way else { return local(args, context).await };
+        let mut lines = remote.logs(Kind::Agent, args.lines, args.follow).await?;
         drop(steps);
-        while let Some(line) = logs.next().await? {
+        while let Some(line) = lines.next().await? {
             show(&line, args.json, context)?;
         }
         Ok(())
     })
-}
-
-/// The log as the agent itself sends it; nothing when none runs or it cannot.
-async fn of_agent(args: &Args, context: &Context) -> Option<Lines> {
-    let (way, timings) = (context.way(&args.hive).ok()?, &context.config.timings);
-    let asking = async {
-        let client = link::connect(&way, timings).await.ok()??;
-        client.logs(routes::LOGS, args.lines, args.follow).await.ok()
-    };
-    context.dialer.deadline(timings.ssh_connect).within(asking).await.flatten()
 }
 
 /// Writes lines out as they come, until their end, Ctrl-C, or the leaving of whoever reads.
@@ -152,44 +137,16 @@ fn show(line: &str, json: bool, context: &Context) -> Result<(), Failure> {
 /// A line of an agent's log for a person: time, level, message, fields. Another line is shown as
 /// it is.
 pub fn readable(line: &str, style: &Style) -> String {
-    let Some(mut log) = serde_json::from_str::<Map<String, Value>>(line).ok() else {
-        return text::one_line(line, MAX_LINE_BYTES);
-    };
-    let time = log.get("timestamp").and_then(Value::as_str).map(time).unwrap_or_default();
-    let level = log.get("level").and_then(Value::as_str).unwrap_or("?");
-    let level = match level {
+    let Some(entry) = logs::entry(line) else { return logs::plain(line) };
+    let level = match entry.level.as_str() {
         "ERROR" => style.error("ERROR"),
         "WARN" => style.warning("WARN "),
         "INFO" => style.ok("INFO "),
-        other => style.muted(&text::one_line(other, 8)),
+        other => style.muted(other),
     };
-    let mut fields = match log.remove("fields") {
-        Some(Value::Object(fields)) => fields,
-        _ => Map::new(),
-    };
-    let message = fields.remove("message");
-    let message = message.as_ref().map(shown).unwrap_or_default();
-    let spans = log.get("spans").and_then(Value::as_array).into_iter().flatten();
-    let of_spans = spans.filter_map(Value::as_object).flatten().filter(|(key, _)| *key != "name");
-    let rest = of_spans.chain(&fields).fold(String::new(), |mut rest, (key, value)| {
-        let _ = write!(rest, " {}={}", text::one_line(key, MAX_KEY_BYTES), shown(value));
-        rest
-    });
-    let rest = if rest.is_empty() { rest } else { style.muted(&rest) };
-    format!("{} {level} {message}{rest}", style.muted(&time))
-}
-
-/// `2026-11-21 12:30:01Z`: to the second, as the hive's clock has it.
-fn time(stamp: &str) -> String {
-    let seconds: String = stamp.chars().take(19).collect();
-    text::one_line(&format!("{}Z", seconds.replace('T', " ")), 32)
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(words) => text::one_line(words, MAX_LINE_BYTES),
-        other => text::one_line(&other.to_string(), MAX_LINE_BYTES),
-    }
+    let Entry { time, message, fields, .. } = &entry;
+    let fields = if fields.is_empty() { String::new() } else { style.muted(fields) };
+    format!("{} {level} {message}{fields}", style.muted(time))
 }
 
 #[cfg(test)]

@@ -2,17 +2,13 @@
 
 mod add;
 mod device;
-mod dial;
 mod doctor;
 mod each;
 mod install;
-mod latency;
 mod list;
 pub mod logs;
-mod machine;
 mod power;
 mod remove;
-mod shell;
 mod show;
 mod steps;
 mod uptime;

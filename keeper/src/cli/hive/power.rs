@@ -1,19 +1,11 @@
 //! `rbee hive start` and `rbee hive stop`: a hive's agent, on one hive or on many at once.
 
-use std::sync::Arc;
-
-use serde::Serialize;
-use wire::{BuildId, Fault, HiveName};
-
-use super::dial;
 use super::each::{Which, each, parted};
-use super::steps::Steps;
 use crate::cli::down;
-use crate::cli::worker::nothing_left;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
-use crate::hives::seen;
-use crate::link::{self, Transport};
+use crate::operations::end::{end, nothing_left};
+use crate::operations::start;
 
 /// Start the agents of hives.
 ///
@@ -42,19 +34,6 @@ pub struct StopArgs {
     pub json: bool,
 }
 
-/// An agent that runs.
-#[derive(Debug, Serialize)]
-pub struct Running {
-    /// Which hive.
-    pub hive: HiveName,
-    /// What its agent was built from.
-    pub build: BuildId,
-    /// The agent's process id on its machine.
-    pub pid: u32,
-    /// Whether it was started just now.
-    pub started: bool,
-}
-
 /// Starts them.
 ///
 /// # Errors
@@ -62,39 +41,19 @@ pub struct Running {
 pub fn start(args: &StartArgs, context: &Context) -> Result<(), Failure> {
     let hives = args.which.hives(context)?;
     let steps = super::steps(context, hives.len());
-    let outcomes =
-        block_on(async { Ok(each(&hives, |hive| start_one(hive, context, &steps)).await) })?;
+    let start = |hive| {
+        let steps = steps.clone();
+        async move {
+            let way = context.way_seen_by(hive, steps.clone())?;
+            start::start(&way, context, &*steps).await
+        }
+    };
+    let outcomes = block_on(async { Ok(each(&hives, start).await) })?;
     let (running, failed) = parted(outcomes);
     if args.json {
         context.print_json(&running)?;
     }
     failed.told(context)
-}
-
-async fn start_one(
-    hive: &HiveName,
-    context: &Context,
-    steps: &Arc<Steps>,
-) -> Result<Running, Fault> {
-    match dial::remote(context, hive, steps) {
-        Some(remote) => start_over(&remote, context, steps).await,
-        None => start_over(&context.local(), context, steps).await,
-    }
-}
-
-async fn start_over<T: Transport>(
-    way: &T,
-    context: &Context,
-    steps: &Steps,
-) -> Result<Running, Fault> {
-    let hive = way.hive();
-    let started = way.open().await?.is_none();
-    let (_client, mut events) = link::reach(way, &context.config.timings).await?;
-    let hello = events.snapshot().await?.hello;
-    seen::note(&context.environment.dirs.state, hive);
-    let how = if started { "started" } else { "runs already" };
-    steps.tell(hive, &format!("the agent of {} {how}, process {}", link::named(hive), hello.pid));
-    Ok(Running { hive: hive.clone(), build: hello.build, pid: hello.pid, started })
 }
 
 /// Stops them.
@@ -107,7 +66,7 @@ pub fn stop(args: &StopArgs, context: &Context) -> Result<(), Failure> {
     let outcomes = block_on(async {
         Ok(each(&hives, |hive| async move {
             let way = context.way(hive)?;
-            down::end(&way, drain_ms, context).await
+            end(&way, drain_ms, context).await
         })
         .await)
     })?;

@@ -9,16 +9,15 @@ use wire::worker::WorkerInfo;
 use wire::{BuildId, Fault, HiveName, text};
 
 use super::device::DeviceRow;
-use super::dial;
 use super::each::known;
 use super::list::State;
-use super::steps::duration;
 use super::uptime::{self, Uptime};
-use super::{latency, machine};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::hives::seen;
 use crate::link::{self, Transport};
+use crate::operations::{examination, latency, machine};
+use crate::output::clock::duration;
 use crate::output::progress::bytes;
 use crate::output::style::Style;
 
@@ -125,7 +124,7 @@ async fn gather(hive: &HiveName, context: &Context) -> Result<Shown, Fault> {
     };
     let steps = super::passing(context, 1);
     let remote = context.dialer.remote(hive, settings, false, steps.clone());
-    let resolved = dial::resolved(context, settings).await?;
+    let resolved = examination::resolved(context, settings).await?;
     let host = remote.host().await?;
     let peer = host.session.peer().clone();
     let seen = remote.probe().await?;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use wire::{HiveName, text};
 
 use crate::bootstrap::{Step, Witness};
+use crate::operations::Account;
+use crate::output::clock::duration;
 use crate::output::progress::bytes;
 use crate::output::style::Style;
 
@@ -61,10 +63,10 @@ impl Steps {
         Self { form, style, now: Mutex::new(BTreeMap::new()) }
     }
 
-    /// What came of the steps so far: the last one is done.
-    pub fn tell(&self, hive: &HiveName, words: &str) {
-        self.done(hive);
-        self.line(hive, &self.style.ok("✓"), &text::one_line(words, MAX_WORDS_BYTES));
+    /// A line of its own, before the live one.
+    fn aside(&self, line: &str) {
+        let erase = if self.is_live() { ERASE_LINE } else { "" };
+        say(&format!("{erase}{line}\n"));
     }
 
     /// The step of a hive is done, if one is being done.
@@ -132,6 +134,21 @@ impl Witness for Steps {
     }
 }
 
+impl Account for Steps {
+    fn tells(&self, hive: &HiveName, words: &str) {
+        self.done(hive);
+        self.line(hive, &self.style.ok("✓"), &text::one_line(words, MAX_WORDS_BYTES));
+    }
+
+    fn notes(&self, words: &str) {
+        self.aside(&self.style.muted(words));
+    }
+
+    fn warns(&self, words: &str) {
+        self.aside(&format!("{} {words}", self.style.warning("warning:")));
+    }
+}
+
 impl Drop for Steps {
     /// A step that was not done leaves no line: what failed is told by its fault.
     fn drop(&mut self) {
@@ -178,23 +195,6 @@ fn bar(done: u64, total: u64) -> String {
     format!("{full}{empty} {:>3} %  {} of {}", part(100), bytes(done), bytes(total))
 }
 
-/// A time for a person.
-pub fn duration(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        let ms = time.as_secs_f64() * 1000.0;
-        return if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") };
-    }
-    if time < Duration::from_secs(60) {
-        return format!("{:.1} s", time.as_secs_f64());
-    }
-    let minutes = time.as_secs() / 60;
-    match (minutes / (24 * 60), minutes / 60) {
-        (0, 0) => format!("{minutes} min {} s", time.as_secs() % 60),
-        (0, hours) => format!("{hours} h {} min", minutes % 60),
-        (days, hours) => format!("{days} d {} h", hours % 24),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +210,7 @@ mod tests {
         steps.sees(&hive, &Step::Installing { done: 9, total: 9 });
         assert_eq!(step(&hive), Some(Step::Installing { done: 9, total: 9 }));
         assert_eq!(steps.now()[&hive].began, began, "its time goes on");
-        steps.tell(&hive, "all done");
+        steps.tells(&hive, "all done");
         assert_eq!(step(&hive), None);
     }
 
@@ -227,16 +227,5 @@ mod tests {
         assert_eq!(bar(0, 0).matches('█').count(), 0);
         assert!(bar(50, 100).contains(" 50 %  50 B of 100 B"));
         assert_eq!(bar(200, 100).matches('█').count(), 24);
-    }
-
-    #[test]
-    fn times_are_short() {
-        let shown = |ms| duration(Duration::from_millis(ms));
-        assert_eq!(duration(Duration::from_micros(214)), "0.2 ms");
-        assert_eq!(shown(12), "12 ms");
-        assert_eq!(shown(1500), "1.5 s");
-        assert_eq!(shown(90_000), "1 min 30 s");
-        assert_eq!(shown(7_260_000), "2 h 1 min");
-        assert_eq!(shown(180_000_000), "2 d 2 h");
     }
 }

@@ -1,14 +1,13 @@
 //! `rbee worker logs`: what a worker's engine wrote, made readable.
 
 use futures_util::future::join_all;
-use wire::{Code, Fault, HiveName, WorkerId, limits, routes};
+use wire::{Code, Fault, HiveName, WorkerId, limits};
 
 use crate::cli::hive::logs::tell;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
-use crate::link::streams::Lines;
-use crate::link::way::Way;
-use crate::link::{self, Transport};
+use crate::link::Transport;
+use crate::operations::logs::{self, Extent};
 
 /// Show what a worker wrote on its standard error.
 ///
@@ -41,7 +40,9 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     let ways = context.ways(args.hive.as_ref())?;
     block_on(async {
-        let asked = join_all(ways.iter().map(|way| ask(way, args, context))).await;
+        let extent = Extent { lines: args.lines, follow: args.follow };
+        let asked = ways.iter().map(|way| logs::of_worker(way, &args.id, extent, context));
+        let asked = join_all(asked).await;
         let (mut found, mut faults) = (Vec::new(), Vec::new());
         for (way, outcome) in ways.iter().zip(asked) {
             match outcome {
@@ -63,31 +64,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         match (found.pop(), faults.into_iter().next()) {
             (Some((_, lines)), _) => tell(lines, args.json, context).await,
             (None, Some((_, fault))) => Err(fault.into()),
-            (None, None) => Err(no_log(&args.id).into()),
+            (None, None) => Err(logs::no_log(&args.id).into()),
         }
     })
-}
-
-/// The log on one hive; nothing when it has none.
-async fn ask(way: &Way, args: &Args, context: &Context) -> Result<Option<Lines>, Fault> {
-    let timings = &context.config.timings;
-    let asking = async {
-        let Some(client) = link::connect(way, timings).await? else { return Ok(None) };
-        let route = routes::with_id(routes::WORKER_LOGS, &args.id);
-        match client.logs(&route, args.lines, args.follow).await {
-            Ok(lines) => Ok(Some(lines)),
-            Err(fault) if fault.code == Code::WorkerNotFound => Ok(None),
-            Err(fault) => Err(fault),
-        }
-    };
-    let bound = timings.ssh_connect;
-    context.dialer.deadline(bound).within(asking).await.unwrap_or_else(|| {
-        let message = format!("no answer within {} s", bound.as_secs_f32());
-        Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(way.hive())))
-    })
-}
-
-fn no_log(id: &WorkerId) -> Fault {
-    Fault::new(Code::WorkerNotFound, format!("no hive has a log of a worker {id}"))
-        .hint("rbee worker list --all")
 }

@@ -7,9 +7,9 @@ use tokio::time::timeout;
 use wire::doctor::{Check, Verdict};
 use wire::{Code, Fault, text};
 
-use super::steps::duration;
+use super::checks;
 use crate::bootstrap::Host;
-use crate::cli::doctor as here;
+use crate::output::clock::duration;
 
 /// What the check is called.
 pub const NAME: &str = "shell";
@@ -53,11 +53,11 @@ fn verdict(said: &str, complained: &str, took: &str) -> Result<Check, Fault> {
     let noise = [before, after, complained].map(str::trim).join(" ");
     let noise = noise.trim();
     if noise.is_empty() {
-        return Ok(here::check(NAME, Verdict::Ok, format!("/bin/sh answers in {took}, clean")));
+        return Ok(checks::check(NAME, Verdict::Ok, format!("/bin/sh answers in {took}, clean")));
     }
     let noise = text::one_line(noise, MAX_NOISE_BYTES);
     let seen = format!("/bin/sh answers in {took}; a login prints what is passed over: {noise}");
-    Ok(here::check(NAME, Verdict::Ok, seen))
+    Ok(checks::check(NAME, Verdict::Ok, seen))
 }
 
 #[cfg(test)]

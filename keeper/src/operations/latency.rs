@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use wire::Fault;
 
-use super::steps::duration;
-use crate::context::Context;
+use super::Account;
 use crate::link::Client;
+use crate::output::clock::duration;
 
 /// Questions that are asked; the middle one counts.
 const ASKED: usize = 5;
@@ -34,9 +34,9 @@ pub fn milliseconds(trip: Duration) -> f64 {
 }
 
 /// Says that a hive is far away; never more than that.
-pub fn warn(context: &Context, trip: Duration) {
+pub fn warn(account: &dyn Account, trip: Duration) {
     if trip > SLOW {
-        context.warn(&format!(
+        account.warns(&format!(
             "a round trip takes {}: answers stream as fast as ever, each command waits longer",
             duration(trip)
         ));
