@@ -44,6 +44,42 @@ fn it_opens_on_a_bare_machine_answers_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn two_models_answer_side_by_side_and_one_goes_on_alone() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::at(&sandbox, 120, 40);
+    seat.shows("no agent runs there yet");
+    // F5, the only model marked twice, Enter.
+    seat.types("\u{1b}[15~");
+    seat.shows("0 marked of 2 to 4");
+    seat.types(" \u{1b}[C");
+    seat.shows("2 marked of 2 to 4");
+    seat.types("\r");
+    seat.shows("comparing 2");
+    seat.types("What is a hive?\r");
+    let both = |screen: &str| (screen.matches("A hive is a machine").count() == 2).then_some(());
+    seat.until("both answers", both);
+    let ended = |screen: &str| (screen.matches("first after").count() == 2).then_some(());
+    seat.until("the end of both", ended);
+    assert!(seat.screen().matches("tokens/s").count() >= 2, "{}", seat.screen());
+    // To the conversations, to the right one, and on with it.
+    seat.types(ESC);
+    seat.shows("go on with it");
+    seat.types("l\r");
+    seat.shows("1 Hives");
+    let one = |screen: &str| (screen.matches("A hive is a machine").count() == 1).then_some(());
+    seat.until("one answer alone", one);
+    seat.types("And a worker?\r");
+    seat.until("its next answer", |screen| {
+        (screen.matches("And a worker?").count() == 1 && screen.matches("first after").count() == 2)
+            .then_some(())
+    });
+    seat.types(CTRL_Q);
+    seat.shows("keep them warm");
+    seat.types("s");
+    assert_eq!(seat.ends().0, Some(0));
+}
+
+#[test]
 fn every_signal_that_asks_to_end_leaves_the_terminal_as_it_was() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let sandbox = Sandbox::new();

@@ -106,6 +106,16 @@ impl Turn {
         (tokens > 0.0 && seconds > 0.0).then(|| tokens / seconds)
     }
 
+    /// Tokens of the answer: the worker's own figure when it is over, else those that came here.
+    pub fn count(&self) -> usize {
+        match &self.phase {
+            Phase::Done(ending) => {
+                usize::try_from(ending.usage.completion_tokens).unwrap_or(usize::MAX)
+            }
+            _ => self.tokens,
+        }
+    }
+
     /// Tokens of the context that are used and that there are; known when it is complete.
     pub fn context(&self) -> Option<(u32, u32)> {
         let Phase::Done(ending) = &self.phase else { return None };

@@ -135,6 +135,16 @@ impl State {
         &mut self.lane_mut().chat
     }
 
+    /// Where keys are looked up, nearest first.
+    pub fn scopes(&self) -> &'static [Scope] {
+        match self.focus {
+            Focus::Chat if self.lanes.is_comparing() => {
+                &[Scope::Lanes, Scope::Chat, Scope::Panels, Scope::Everywhere]
+            }
+            focus => focus.scopes(),
+        }
+    }
+
     /// The workers that have a process, or ended by themselves, in the order of the screen.
     pub fn workers(&self) -> Vec<(&HiveName, &WorkerInfo)> {
         self.board.workers().collect()

@@ -185,9 +185,7 @@ pub fn loading(state: &WorkerState) -> String {
 /// One line about a complete answer.
 fn figures(turn: &Turn) -> String {
     let mut parts = Vec::new();
-    if let Phase::Done(ending) = &turn.phase {
-        parts.push(format!("{} tokens", ending.usage.completion_tokens));
-    }
+    parts.push(format!("{} tokens", turn.count()));
     if let Some(rate) = turn.rate() {
         parts.push(format!("{rate:.1} tokens/s"));
     }

@@ -15,6 +15,8 @@ pub enum Scope {
     Workers,
     /// In the conversation.
     Chat,
+    /// In one of several conversations that are compared.
+    Lanes,
 }
 
 impl Scope {
@@ -27,12 +29,20 @@ impl Scope {
             Self::Hives => "Hives",
             Self::Workers => "Workers",
             Self::Chat => "Conversation",
+            Self::Lanes => "Comparing",
         }
     }
 
     /// All of them, in the order of the help.
-    pub const ALL: [Self; 6] =
-        [Self::Everywhere, Self::Writing, Self::Chat, Self::Panels, Self::Hives, Self::Workers];
+    pub const ALL: [Self; 7] = [
+        Self::Everywhere,
+        Self::Writing,
+        Self::Chat,
+        Self::Lanes,
+        Self::Panels,
+        Self::Hives,
+        Self::Workers,
+    ];
 }
 
 /// What a key does.
@@ -82,6 +92,18 @@ pub enum Action {
     LookAgain,
     /// Chooses a model.
     Pick,
+    /// Chooses with whom to compare.
+    Compare,
+    /// Goes to the lane on the left.
+    LaneLeft,
+    /// Goes to the lane on the right.
+    LaneRight,
+    /// Goes on with the focused lane alone.
+    KeepLane,
+    /// Cancels the answer of the focused lane.
+    CancelLane,
+    /// Ends comparing.
+    EndCompare,
     /// Stops the chosen worker.
     StopWorker,
     /// Starts the agent of the chosen hive.
@@ -160,6 +182,41 @@ pub const TABLE: &[Binding] = &[
         Action::Forget,
         ("new", "forget the conversation, begin a new one"),
         "new",
+    ),
+    bind(
+        Scope::Lanes,
+        &["left", "h"],
+        Action::LaneLeft,
+        ("lane-left", "go to the conversation on the left"),
+        "",
+    ),
+    bind(
+        Scope::Lanes,
+        &["right", "l"],
+        Action::LaneRight,
+        ("lane-right", "go to the conversation on the right"),
+        "next",
+    ),
+    bind(
+        Scope::Lanes,
+        &["enter"],
+        Action::KeepLane,
+        ("keep", "go on with this conversation alone"),
+        "go on with it",
+    ),
+    bind(
+        Scope::Lanes,
+        &["c"],
+        Action::CancelLane,
+        ("cancel-lane", "cancel the answer of this one"),
+        "cancel it",
+    ),
+    bind(
+        Scope::Lanes,
+        &["backspace"],
+        Action::EndCompare,
+        ("end-compare", "end comparing, take back the conversation of before"),
+        "end",
     ),
     bind(
         Scope::Panels,
@@ -269,4 +326,11 @@ pub const TABLE: &[Binding] = &[
     bind(Scope::Everywhere, &["ctrl-q"], Action::Quit, ("quit", "quit"), "quit"),
     bind(Scope::Everywhere, &["ctrl-z"], Action::Suspend, ("suspend", "stop until `fg`"), ""),
     bind(Scope::Everywhere, &["ctrl-l"], Action::Redraw, ("redraw", "draw everything anew"), ""),
+    bind(
+        Scope::Everywhere,
+        &["f5"],
+        Action::Compare,
+        ("compare", "send one message to several models, side by side"),
+        "compare",
+    ),
 ];

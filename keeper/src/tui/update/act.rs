@@ -1,5 +1,6 @@
 //! What an action does, whoever asked for it: a key, a word of the palette, the mouse.
 
+use super::lanes;
 use super::select::{chosen_worker, edge, go};
 use crate::output::style::Theme;
 use crate::tui::chat::Partner;
@@ -49,6 +50,12 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
             return vec![Effect::LookAgain];
         }
         Action::Pick => state.overlay = Some(Overlay::Picker(Picker::default())),
+        Action::Compare => state.overlay = Some(Overlay::Picker(lanes::picker(state))),
+        Action::LaneLeft => state.lanes.go(false),
+        Action::LaneRight => state.lanes.go(true),
+        Action::KeepLane => return lanes::keep(state),
+        Action::CancelLane => return lanes::cancel_one(state),
+        Action::EndCompare => return lanes::end(state),
         Action::StopWorker => match chosen_worker(state) {
             Some((hive, worker)) if !worker.state.is_finished() => {
                 let operation = Operation::StopWorker(hive.clone(), worker.id.clone());

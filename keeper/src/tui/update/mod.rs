@@ -2,6 +2,7 @@
 //! hive, no clock.
 
 mod act;
+pub mod lanes;
 mod select;
 
 use std::sync::Arc;
@@ -157,7 +158,7 @@ fn press(state: &mut State, event: KeyEvent) -> Vec<Effect> {
 }
 
 fn in_panels(state: &mut State, key: Key) -> Vec<Effect> {
-    if let Some(action) = keys::action(key, state.focus.scopes()) {
+    if let Some(action) = keys::action(key, state.scopes()) {
         return act::act(state, action);
     }
     if state.focus == Focus::Writing {

@@ -3,6 +3,7 @@
 use wire::worker::WorkerInfo;
 use wire::{HiveName, WorkerId};
 
+use crate::tui::lanes::Lane;
 use crate::tui::state::{Focus, State};
 use crate::tui::view::layout;
 
@@ -11,10 +12,12 @@ pub fn go(state: &mut State, way: isize, page: bool) {
     match state.focus {
         Focus::Chat | Focus::Writing => {
             layout::lay_out(state);
-            if page {
-                state.lane_mut().transcript.scroll_pages(way);
-            } else {
-                state.lane_mut().transcript.scroll_by(way);
+            for lane in scrolled(state) {
+                if page {
+                    lane.transcript.scroll_pages(way);
+                } else {
+                    lane.transcript.scroll_by(way);
+                }
             }
         }
         Focus::Hives | Focus::Workers => {
@@ -24,14 +27,22 @@ pub fn go(state: &mut State, way: isize, page: bool) {
     }
 }
 
+/// The lanes that are scrolled: the focused one, and all of them while a message to all is written.
+fn scrolled(state: &mut State) -> impl Iterator<Item = &mut Lane> {
+    let (at, all) = (state.lanes.at(), state.focus == Focus::Writing);
+    state.lanes.iter_mut().enumerate().filter(move |it| all || it.0 == at).map(|(_, lane)| lane)
+}
+
 /// Goes to the first or last row of the focused panel.
 pub fn edge(state: &mut State, top: bool) {
     match state.focus {
         Focus::Chat | Focus::Writing if top => {
             layout::lay_out(state);
-            state.lane_mut().transcript.scroll_to_top();
+            scrolled(state).for_each(|lane| lane.transcript.scroll_to_top());
         }
-        Focus::Chat | Focus::Writing => state.lane_mut().transcript.scroll_to_end(),
+        Focus::Chat | Focus::Writing => {
+            scrolled(state).for_each(|lane| lane.transcript.scroll_to_end());
+        }
         Focus::Hives | Focus::Workers => select(state, |_, last| if top { 0 } else { last }),
     }
 }

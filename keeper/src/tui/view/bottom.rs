@@ -8,7 +8,6 @@ use super::line;
 use crate::tui::keys::{Shown, TABLE};
 use crate::tui::look::Look;
 use crate::tui::state::State;
-use crate::tui::transcript::short;
 
 /// Draws both.
 pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) {
@@ -19,7 +18,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         Some(notice) => vec![(notice.text.clone(), look.text())],
         None => vec![(totals(state), look.muted())],
     };
-    line(frame, places.status, look, &left, &figures(state, look));
+    line(frame, places.status, look, &left, &[]);
     line(frame, places.keys, look, &keys(state, look), &[]);
 }
 
@@ -32,25 +31,9 @@ fn totals(state: &State) -> String {
     format!("{online} of {hives} hive{} online, {workers} worker{}", plural(hives), plural(workers))
 }
 
-/// Figures of the answer that goes on, or of the last one. What is not known is not there.
-fn figures(state: &State, look: &Look) -> Vec<(String, Style)> {
-    let Some(turn) = state.chat().turns.last() else { return Vec::new() };
-    let mut words = Vec::new();
-    if let Some(rate) = turn.rate() {
-        words.push(format!("{rate:.1} tokens/s"));
-    }
-    if let Some(first) = turn.first_token() {
-        words.push(format!("first {}", short(first)));
-    }
-    if let Some((used, size)) = turn.context() {
-        words.push(format!("context {used} of {size}"));
-    }
-    vec![(words.join(" · "), look.muted())]
-}
-
 /// The keys of where keys go.
 fn keys(state: &State, look: &Look) -> Vec<(String, Style)> {
-    let scopes = state.focus.scopes();
+    let scopes = state.scopes();
     let mut parts: Vec<(String, Style)> = Vec::new();
     let mut said = Vec::new();
     for scope in scopes {

@@ -1,14 +1,15 @@
 //! The conversation, and below it what is written next.
 
 use ratatui::Frame;
-use ratatui::layout::Position;
+use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
 use wire::text;
 
 use super::layout::{Places, chat_places};
-use super::{line, panel, row};
+use super::{lanes, line, panel, row};
+use crate::tui::lanes::Lane;
 use crate::tui::look::Look;
-use crate::tui::rows::{Row, elide};
+use crate::tui::rows::{Row, elide, width};
 use crate::tui::state::{Focus, State};
 
 /// Bytes of a model's name.
@@ -23,24 +24,52 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         panel(frame, places.chat, look, &title(state), state.focus.is_chat());
     }
     let parts = chat_places(state, places);
-    if state.chat().turns.is_empty() {
-        welcome(state, look, parts.transcript, frame);
+    let comparing = state.lanes.is_comparing();
+    for (at, (lane, place)) in state.lanes.iter().zip(&parts.lanes).enumerate() {
+        if place.transcript.is_empty() {
+            continue;
+        }
+        if comparing {
+            lanes::draw(lane, look, place, at == state.lanes.at(), frame);
+        }
+        if lane.chat.turns.is_empty() {
+            welcome(lane, look, place.transcript, frame);
+        }
+        for (number, content) in lane.transcript.seen().iter().enumerate() {
+            frame.render_widget(painted(content, look), row(place.transcript, number));
+        }
     }
-    for (number, content) in state.lane().transcript.seen().iter().enumerate() {
-        frame.render_widget(painted(content, look), row(parts.transcript, number));
-    }
-    let below = state.lane().transcript.below();
-    let rule = look.shapes.rule.repeat(usize::from(parts.rule.width));
-    frame.render_widget(Line::styled(rule, look.border()), parts.rule);
-    if below > 0 && parts.rule.height > 0 {
-        let words = format!(" {} {below} more rows ", look.shapes.below);
-        let words = look.shown(&elide(&words, usize::from(parts.rule.width)));
-        frame.render_widget(Line::styled(words, look.accent()).right_aligned(), parts.rule);
-    }
+    rule(state, look, parts.rule, frame);
     draft(state, look, parts.draft, frame);
 }
 
+/// The line between what was said and what is written. In it: how fast the answer comes, and how
+/// much of the conversation is below.
+fn rule(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+    let rule = look.shapes.rule.repeat(usize::from(place.width));
+    frame.render_widget(Line::styled(rule, look.border()), place);
+    if place.height == 0 || state.lanes.is_comparing() {
+        return;
+    }
+    let below = state.lane().transcript.below();
+    let words = format!(" {} {below} more rows ", look.shapes.below);
+    let words = if below > 0 { elide(&words, usize::from(place.width)) } else { String::new() };
+    let room = usize::from(place.width).saturating_sub(width(&words) + 6);
+    let turn = state.chat().turns.last();
+    let figures = turn.map(|turn| lanes::figures(turn, room)).unwrap_or_default();
+    if !figures.is_empty() {
+        let figures = format!(" {figures} ");
+        let columns = u16::try_from(width(&figures)).unwrap_or(place.width);
+        let at = Rect { x: place.x + 1, width: columns.min(place.width - 1), ..place };
+        frame.render_widget(Line::styled(look.shown(&figures), look.muted()), at);
+    }
+    frame.render_widget(Line::styled(look.shown(&words), look.accent()).right_aligned(), place);
+}
+
 fn title(state: &State) -> String {
+    if state.lanes.is_comparing() {
+        return format!("3 Chat · comparing {}", state.lanes.count());
+    }
     match &state.chat().partner {
         Some(partner) => {
             let model = text::one_line(&partner.model.to_string(), MAX_NAME_BYTES);
@@ -57,8 +86,8 @@ fn painted(content: &Row, look: &Look) -> Line<'static> {
 }
 
 /// What stands where nothing was said.
-fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut Frame<'_>) {
-    let words = if state.chat().partner.is_some() {
+fn welcome(lane: &Lane, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+    let words = if lane.chat.partner.is_some() {
         ["Write a message and press Enter.", "F1 shows all keys."]
     } else {
         ["No model is chosen.", "Ctrl-O chooses one."]
@@ -71,7 +100,7 @@ fn welcome(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut
     }
 }
 
-fn draft(state: &State, look: &Look, place: ratatui::layout::Rect, frame: &mut Frame<'_>) {
+fn draft(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
     if place.is_empty() {
         return;
     }

@@ -12,6 +12,7 @@
 
 use ratatui::layout::{Constraint, Layout, Margin, Rect};
 
+use super::lanes::{self, LanePlaces};
 use crate::tui::state::{Focus, State};
 
 /// From so many columns on, the conversation stands beside the hives.
@@ -39,10 +40,10 @@ pub struct Places {
 }
 
 /// The parts of the panel of the conversation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChatPlaces {
-    /// What was said.
-    pub transcript: Rect,
+    /// What was said, for each lane.
+    pub lanes: Vec<LanePlaces>,
     /// The line between.
     pub rule: Rect,
     /// What is written.
@@ -119,13 +120,18 @@ pub fn chat_places(state: &State, places: &Places) -> ChatPlaces {
     let [transcript, rule, draft] =
         Layout::vertical([Constraint::Min(0), Constraint::Length(rule), Constraint::Length(draft)])
             .areas(inner);
-    ChatPlaces { transcript, rule, draft }
+    let lanes = lanes::places(transcript, state.lanes.count(), state.lanes.at());
+    ChatPlaces { lanes, rule, draft }
 }
 
-/// Lays the conversation out for the place that it has now.
+/// Lays the conversations out for the places that they have now.
 pub fn lay_out(state: &mut State) {
-    let place = chat_places(state, &places(state)).transcript;
-    let (width, height) = (usize::from(place.width), usize::from(place.height));
-    let lane = state.lane_mut();
-    lane.transcript.lay_out(&lane.chat, width, height);
+    let places = chat_places(state, &places(state)).lanes;
+    for (lane, place) in state.lanes.iter_mut().zip(places) {
+        let place = place.transcript;
+        if !place.is_empty() {
+            let (width, height) = (usize::from(place.width), usize::from(place.height));
+            lane.transcript.lay_out(&lane.chat, width, height);
+        }
+    }
 }

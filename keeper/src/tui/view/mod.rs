@@ -3,6 +3,7 @@
 mod bottom;
 mod chat;
 mod hives;
+mod lanes;
 pub mod layout;
 mod overlay;
 mod workers;

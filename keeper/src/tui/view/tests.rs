@@ -1,5 +1,7 @@
 //! Whole flows of the pure core: events in, screen out.
 
+mod compare;
+
 use std::sync::Arc;
 use std::time::Duration;
 
