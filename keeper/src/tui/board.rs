@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use wire::event::Event;
 use wire::worker::WorkerInfo;
-use wire::{HiveName, WorkerId};
+use wire::{Device, HiveName, WorkerId};
 
 use crate::fleet::{Fleet, Hive, Moment};
 use crate::link::watch::{News, Standing};
+
+use super::trace::{Trace, Traces};
 
 /// How the keeper stands with a hive, and since when.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,15 @@ pub struct Stand {
 pub struct Board {
     stands: BTreeMap<HiveName, Stand>,
     fleet: Fleet,
+    lately: BTreeMap<HiveName, Lately>,
+}
+
+/// What is remembered of a hive's figures.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Lately {
+    traces: Traces,
+    /// When it last told them.
+    told: Moment,
 }
 
 impl Board {
@@ -31,7 +43,7 @@ impl Board {
     pub fn new(hives: impl IntoIterator<Item = HiveName>) -> Self {
         let stand = Stand { standing: Standing::Connecting, since: Moment::ZERO, step: None };
         let stands = hives.into_iter().map(|hive| (hive, stand.clone())).collect();
-        Self { stands, fleet: Fleet::default() }
+        Self { stands, ..Self::default() }
     }
 
     /// Takes what is new of a hive.
@@ -52,7 +64,13 @@ impl Board {
             }
             News::Event(event) => {
                 // Gaps are mended where the events come from.
+                let has_figures = matches!(*event, Event::Snapshot(_) | Event::Telemetry { .. });
                 let _whole = self.fleet.update(hive, *event, now);
+                if let Some(known) = self.fleet.hive(hive).filter(|_| has_figures) {
+                    let lately = self.lately.entry(hive.clone()).or_default();
+                    lately.traces.take(&known.devices, now);
+                    lately.told = now;
+                }
             }
         }
     }
@@ -82,6 +100,16 @@ impl Board {
     /// What a hive said last; none while it is not there: its old words are not its state.
     pub fn picture(&self, hive: &HiveName) -> Option<&Hive> {
         self.fleet.hive(hive).filter(|_| self.is_online(hive))
+    }
+
+    /// What a device did and held lately.
+    pub fn trace(&self, hive: &HiveName, device: Device) -> Option<&Trace> {
+        self.lately.get(hive)?.traces.of(device)
+    }
+
+    /// For how long the figures of a hive have not been told anew, at a moment.
+    pub fn age(&self, hive: &HiveName, now: Moment) -> Moment {
+        self.lately.get(hive).map_or(Moment::ZERO, |lately| now.saturating_sub(lately.told))
     }
 
     /// The workers of all hives that are there, those that ended and are remembered included.

@@ -28,6 +28,8 @@ pub enum Event {
     Resized(u16, u16),
     /// Time passed.
     Tick,
+    /// The wall clock shows this local time of day, in seconds.
+    Clock(u64),
     /// The latest of what is known of the hives.
     Board(Arc<Board>),
     /// News of a request.

@@ -24,6 +24,14 @@ pub struct Shapes {
     pub prompt: &'static str,
     /// More below.
     pub below: &'static str,
+    /// Behind the head of the column that rows are sorted by.
+    pub sorted: &'static str,
+    /// Parts of a device's memory: ours, of others, promised, free.
+    pub memory: [&'static str; 4],
+    /// A figure over time, from low to high.
+    pub spark: &'static [&'static str],
+    /// Before a row that was marked.
+    pub marked: &'static str,
 }
 
 const ROUND: Shapes = Shapes {
@@ -33,6 +41,10 @@ const ROUND: Shapes = Shapes {
     rule: "─",
     prompt: "› ",
     below: "↓",
+    memory: ["█", "▓", "▒", "░"],
+    spark: &["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
+    sorted: "▾",
+    marked: "▌",
 };
 
 const ASCII: Shapes = Shapes {
@@ -51,6 +63,10 @@ const ASCII: Shapes = Shapes {
     rule: "-",
     prompt: "> ",
     below: "v",
+    memory: ["#", "x", "+", "."],
+    spark: &["_", ".", ":", "-", "=", "+", "*", "#"],
+    sorted: "v",
+    marked: ">",
 };
 
 /// A theme on this terminal.
@@ -118,6 +134,7 @@ impl Look {
             '│' => '|',
             '┼' => '+',
             '•' => '*',
+            '°' => ' ',
             '“' | '”' => '"',
             '‘' | '’' => '\'',
             c if c.is_ascii() => c,

@@ -10,6 +10,7 @@
 
 mod board;
 mod chat;
+mod diary;
 mod draft;
 mod editor;
 pub mod event;
@@ -19,10 +20,12 @@ mod links;
 mod look;
 mod markdown;
 mod overlay;
+mod panels;
 mod person;
 mod rows;
 mod screen;
 mod state;
+mod trace;
 mod transcript;
 mod update;
 mod view;
@@ -53,6 +56,8 @@ const MAX_WAITING: usize = 1024;
 const FRAME: Duration = Duration::from_millis(34);
 /// Shortest time between two frames of any kind.
 const KEY_FRAME: Duration = Duration::from_millis(8);
+/// Seconds that the wall clock may differ from what is reckoned before it is asked again.
+const CLOCK_SLACK_S: u64 = 2;
 /// How often times on the screen go on.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -78,6 +83,7 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
     let screen = Screen::of_this_process()?;
     let mut state = State::new(screen.size(), board, chat, context.config.theme);
     state.models = models(context);
+    state.diary.set_clock(began.elapsed(), second_of_day());
     let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
@@ -189,7 +195,7 @@ impl Tui<'_> {
                     changed.map_err(|_| links_ended())?;
                     (Event::Board(boards.borrow_and_update().clone()), FRAME)
                 }
-                _ = tick.tick() => (Event::Tick, FRAME),
+                _ = tick.tick() => (self.tick().await?, FRAME),
             };
             if let Event::Resized(columns, rows) = event {
                 self.screen.resize((columns, rows))?;
@@ -200,6 +206,18 @@ impl Tui<'_> {
             let next = self.drawn.map_or_else(Instant::now, |drawn| drawn + pause);
             due = Some(due.map_or(next, |due| due.min(next)));
         }
+    }
+
+    /// Time passed. A wall clock that was set, or that went on while this machine slept, is told
+    /// before.
+    async fn tick(&mut self) -> Result<Event, Failure> {
+        let shown = second_of_day();
+        let reckoned = self.state.diary.second_of_day(self.began.elapsed());
+        if shown.abs_diff(reckoned) > CLOCK_SLACK_S {
+            // It does not end the program.
+            let _ = self.take(Event::Clock(shown)).await?;
+        }
+        Ok(Event::Tick)
     }
 
     /// Takes an event; how the program is left, when it is.
@@ -234,6 +252,14 @@ impl Tui<'_> {
         self.drawn = Some(Instant::now());
         Ok(())
     }
+}
+
+/// The local time of day, in seconds.
+fn second_of_day() -> u64 {
+    let time = jiff::Zoned::now().time();
+    let [hours, minutes, seconds] = [time.hour(), time.minute(), time.second()]
+        .map(|part| u64::try_from(part).unwrap_or_default());
+    (hours * 60 + minutes) * 60 + seconds
 }
 
 /// What the terminal says, when it matters.

@@ -8,11 +8,13 @@ use wire::{Fault, HiveName, ModelRef, WorkerId};
 
 use super::board::Board;
 use super::chat::Chat;
+use super::diary::Diary;
 use super::draft::Draft;
 use super::event::Question;
 use super::keys::Scope;
 use super::lanes::{Lane, Lanes};
 use super::overlay::Overlay;
+use super::panels::{self, Panels};
 use crate::fleet::Moment;
 use crate::output::style::Theme;
 
@@ -26,6 +28,8 @@ pub enum Focus {
     Hives,
     /// To the workers.
     Workers,
+    /// To what happened.
+    Events,
     /// To the conversation, to scroll it.
     Chat,
     /// To the message that is written.
@@ -39,6 +43,7 @@ impl Focus {
         match self {
             Self::Hives => &[Scope::Hives, Scope::Panels, Scope::Everywhere],
             Self::Workers => &[Scope::Workers, Scope::Panels, Scope::Everywhere],
+            Self::Events => &[Scope::Panels, Scope::Everywhere],
             Self::Chat => &[Scope::Chat, Scope::Panels, Scope::Everywhere],
             Self::Writing => &[Scope::Writing, Scope::Everywhere],
         }
@@ -88,6 +93,10 @@ pub struct State {
     pub hive: Option<HiveName>,
     /// The chosen worker.
     pub worker: Option<(HiveName, WorkerId)>,
+    /// How the lists are looked at.
+    pub panels: Panels,
+    /// What happened.
+    pub diary: Diary,
     /// What happened last.
     pub notice: Option<Notice>,
     /// The colours.
@@ -110,6 +119,8 @@ impl State {
             models: Vec::new(),
             hive: None,
             worker: None,
+            panels: Panels::default(),
+            diary: Diary::default(),
             notice: None,
             theme,
         }
@@ -145,9 +156,14 @@ impl State {
         }
     }
 
-    /// The workers that have a process, or ended by themselves, in the order of the screen.
+    /// The workers that are seen, in the order of the screen.
     pub fn workers(&self) -> Vec<(&HiveName, &WorkerInfo)> {
-        self.board.workers().collect()
+        panels::workers(&self.board, &self.panels)
+    }
+
+    /// The hives that are seen, in the order of the screen.
+    pub fn hives(&self) -> Vec<&HiveName> {
+        panels::hives(&self.board, &self.panels)
     }
 
     /// Workers that a quit may keep or stop.

@@ -86,6 +86,14 @@ pub enum Action {
     Top,
     /// To the last row.
     Bottom,
+    /// Another order of the panel.
+    Sort,
+    /// Sees only rows with some words.
+    Filter,
+    /// Sees all rows again, or all panels.
+    ShowAll,
+    /// Marks the chosen row.
+    Mark,
     /// Talks with the chosen worker.
     Choose,
     /// Tries the hives again that are not there.
@@ -229,6 +237,23 @@ pub const TABLE: &[Binding] = &[
     bind(Scope::Panels, &["1"], Action::Panel(1), ("go-to-hives", "go to the hives"), ""),
     bind(Scope::Panels, &["2"], Action::Panel(2), ("go-to-workers", "go to the workers"), ""),
     bind(Scope::Panels, &["3"], Action::Panel(3), ("go-to-chat", "go to the conversation"), ""),
+    bind(Scope::Panels, &["4"], Action::Panel(4), ("go-to-events", "go to what happened"), ""),
+    bind(
+        Scope::Panels,
+        &["/"],
+        Action::Filter,
+        ("filter", "see only rows with some words; Esc clears"),
+        "filter",
+    ),
+    bind(
+        Scope::Panels,
+        &["esc"],
+        Action::ShowAll,
+        ("show-all", "clear the filter, else leave the zoom"),
+        "",
+    ),
+    bind(Scope::Panels, &["o"], Action::Sort, ("sort", "another order of the rows"), "sort"),
+    bind(Scope::Workers, &["space"], Action::Mark, ("mark", "mark this worker"), ""),
     bind(
         Scope::Panels,
         &["+", "z"],
@@ -241,7 +266,7 @@ pub const TABLE: &[Binding] = &[
     bind(Scope::Panels, &["pageup", "ctrl-b"], Action::PageUp, ("page-up", "a page up"), ""),
     bind(
         Scope::Panels,
-        &["pagedown", "ctrl-f", "space"],
+        &["pagedown", "ctrl-f"],
         Action::PageDown,
         ("page-down", "a page down"),
         "",
@@ -306,6 +331,13 @@ pub const TABLE: &[Binding] = &[
         &["alt-3"],
         Action::Panel(3),
         ("go-to-chat", "go to the conversation"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["alt-4"],
+        Action::Panel(4),
+        ("go-to-events", "go to what happened"),
         "",
     ),
     bind(

@@ -2,6 +2,7 @@
 //! name in `view/overlay`.
 
 pub mod confirm;
+pub mod filter;
 pub mod help;
 pub mod picker;
 pub mod question;
@@ -11,6 +12,7 @@ use super::event::Effect;
 use super::keys::Key;
 use super::state::State;
 use confirm::Confirm;
+use filter::Typing;
 use help::Help;
 use picker::Picker;
 use question::Asked;
@@ -21,6 +23,8 @@ use quit::Quit;
 pub enum Overlay {
     /// The keys.
     Help(Help),
+    /// Which rows of a panel are seen.
+    Filter(Typing),
     /// What shall become of the workers.
     Quit(Quit),
     /// Which model to talk with.
@@ -36,6 +40,7 @@ impl Overlay {
     pub fn press(self, state: &mut State, key: Key) -> Vec<Effect> {
         match self {
             Self::Help(help) => help.press(state, key),
+            Self::Filter(typing) => typing.press(state, key),
             Self::Quit(quit) => quit.press(state, key),
             Self::Picker(picker) => picker.press(state, key),
             Self::Confirm(confirm) => confirm.press(state, key),
@@ -49,7 +54,7 @@ impl Overlay {
         match self {
             Self::Question(asked) => asked.typed.push_str(line),
             Self::Picker(picker) => picker.typed.push_str(line),
-            Self::Help(_) | Self::Quit(_) | Self::Confirm(_) => {}
+            Self::Help(_) | Self::Filter(_) | Self::Quit(_) | Self::Confirm(_) => {}
         }
     }
 }

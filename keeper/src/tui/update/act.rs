@@ -1,16 +1,18 @@
 //! What an action does, whoever asked for it: a key, a word of the palette, the mouse.
 
 use super::lanes;
-use super::select::{chosen_worker, edge, go};
+use super::select::{chosen_hive, chosen_worker, edge, go, mark, sort};
 use crate::output::style::Theme;
 use crate::tui::chat::Partner;
 use crate::tui::event::{Effect, Leave, Operation};
 use crate::tui::keys::Action;
 use crate::tui::overlay::Overlay;
+use crate::tui::overlay::filter::Typing;
 use crate::tui::overlay::help::Help;
 use crate::tui::overlay::picker::Picker;
 use crate::tui::overlay::quit::Quit;
 use crate::tui::state::{Focus, State};
+use crate::tui::view::layout;
 
 /// Does what is asked for.
 pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
@@ -18,10 +20,11 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Quit => return quit(state),
         Action::Interrupt => return interrupt(state),
         Action::Help => state.overlay = Some(Overlay::Help(Help::default())),
-        Action::NextPanel => state.focus = next(state.focus, true),
-        Action::PreviousPanel => state.focus = next(state.focus, false),
+        Action::NextPanel => state.focus = next(state, true),
+        Action::PreviousPanel => state.focus = next(state, false),
         Action::Panel(1) => state.focus = Focus::Hives,
         Action::Panel(2) => state.focus = Focus::Workers,
+        Action::Panel(4) => state.focus = Focus::Events,
         Action::Panel(_) => state.focus = Focus::Chat,
         Action::Zoom => state.zoomed = !state.zoomed,
         Action::Back if state.lanes.run() => return cancel(state),
@@ -45,6 +48,13 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Top => edge(state, true),
         Action::Bottom => edge(state, false),
         Action::Choose => choose(state),
+        Action::Sort => sort(state),
+        Action::Mark => mark(state),
+        Action::Filter if state.panels.filter(state.focus).is_some() => {
+            state.overlay = Some(Overlay::Filter(Typing { panel: state.focus }));
+        }
+        Action::Filter => state.tell("this panel has no filter"),
+        Action::ShowAll => show_all(state),
         Action::LookAgain => {
             state.tell("trying the hives again");
             return vec![Effect::LookAgain];
@@ -76,11 +86,24 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
     Vec::new()
 }
 
-fn next(focus: Focus, forward: bool) -> Focus {
-    match (focus, forward) {
-        (Focus::Hives, true) | (Focus::Chat | Focus::Writing, false) => Focus::Workers,
-        (Focus::Workers, true) | (Focus::Hives, false) => Focus::Writing,
+/// The panel after the focused one, or before it, among those that are on the screen.
+fn next(state: &State, forward: bool) -> Focus {
+    let events = !layout::places(state).events.is_empty();
+    match (state.focus, forward) {
+        (Focus::Workers, true) | (Focus::Chat | Focus::Writing, false) if events => Focus::Events,
+        (Focus::Hives, true) | (Focus::Events | Focus::Chat | Focus::Writing, false) => {
+            Focus::Workers
+        }
+        (Focus::Workers | Focus::Events, true) | (Focus::Hives, false) => Focus::Writing,
         (Focus::Chat | Focus::Writing, true) | (Focus::Workers, false) => Focus::Hives,
+    }
+}
+
+/// Takes the filter of the panel away; without one, its zoom.
+fn show_all(state: &mut State) {
+    match state.panels.filter_mut(state.focus) {
+        Some(filter) if !filter.is_empty() => filter.set(""),
+        _ => state.zoomed = false,
     }
 }
 
@@ -149,8 +172,7 @@ fn choose(state: &mut State) {
 }
 
 fn start_agent(state: &mut State) {
-    let first = state.board.hives().next().map(|(name, _)| name.clone());
-    let Some(hive) = state.hive.clone().or(first) else { return };
+    let Some(hive) = chosen_hive(state).cloned() else { return };
     if state.board.is_online(&hive) {
         state.tell(format!("the agent of {hive} runs"));
     } else {

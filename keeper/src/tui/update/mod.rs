@@ -2,8 +2,11 @@
 //! hive, no clock.
 
 mod act;
+mod chronicle;
 pub mod lanes;
 mod select;
+
+pub use select::chosen_hive;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use super::board::Board;
 use super::chat::Phase;
 use super::event::{Effect, Event, News};
 use super::keys::{self, Key};
+use super::overlay::Overlay;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
 use crate::link::watch::Standing;
@@ -46,6 +50,10 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Event::Clock(second_of_day) => {
+            state.diary.set_clock(now, second_of_day);
+            Vec::new()
+        }
         Event::Board(board) => {
             take_board(state, board);
             Vec::new()
@@ -59,6 +67,7 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
             Vec::new()
         }
         Event::Done(outcome) => {
+            chronicle::note_outcome(&mut state.diary, &outcome, now);
             match outcome {
                 Ok(line) => state.tell(text::one_line(&line, MAX_WHY_BYTES)),
                 Err(fault) => state.warn(&fault),
@@ -74,6 +83,8 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
 fn take_board(state: &mut State, board: Arc<Board>) {
     let old = std::mem::replace(&mut state.board, board);
     let board = state.board.clone();
+    chronicle::note(&mut state.diary, &old, &board, state.now);
+    state.panels.keep_marks_of(&board);
     for (hive, stand) in board.hives() {
         let before = old.stand(hive).map(|stand| &stand.standing);
         let (Standing::Unreachable { why, .. } | Standing::Refused { why }) = &stand.standing
@@ -134,6 +145,7 @@ fn answer(state: &mut State, id: u64, news: News) -> Vec<Effect> {
         }
         _ => {}
     }
+    chronicle::note_news(&mut state.diary, &news, state.now);
     state.lanes.take(id, news, state.now);
     effects
 }
@@ -141,7 +153,9 @@ fn answer(state: &mut State, id: u64, news: News) -> Vec<Effect> {
 fn paste(state: &mut State, text: &str) {
     // Terminals paste lines as if Return was pressed.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    if let Some(overlay) = &mut state.overlay {
+    if let Some(Overlay::Filter(typing)) = state.overlay {
+        typing.paste(state, &text);
+    } else if let Some(overlay) = &mut state.overlay {
         overlay.paste(&text);
     } else {
         state.focus = Focus::Writing;

@@ -5,7 +5,7 @@ use wire::{HiveName, WorkerId};
 
 use crate::tui::lanes::Lane;
 use crate::tui::state::{Focus, State};
-use crate::tui::view::layout;
+use crate::tui::view::{events, layout};
 
 /// Goes a row or a page up (negative) or down in the focused panel.
 pub fn go(state: &mut State, way: isize, page: bool) {
@@ -20,6 +20,7 @@ pub fn go(state: &mut State, way: isize, page: bool) {
                 }
             }
         }
+        Focus::Events => events::go(state, way, page),
         Focus::Hives | Focus::Workers => {
             let way = if page { way.saturating_mul(10) } else { way };
             select(state, |at, last| at.saturating_add_signed(way).min(last));
@@ -43,6 +44,7 @@ pub fn edge(state: &mut State, top: bool) {
         Focus::Chat | Focus::Writing => {
             scrolled(state).for_each(|lane| lane.transcript.scroll_to_end());
         }
+        Focus::Events => state.panels.event = top.then_some(0),
         Focus::Hives | Focus::Workers => select(state, |_, last| if top { 0 } else { last }),
     }
 }
@@ -50,10 +52,10 @@ pub fn edge(state: &mut State, top: bool) {
 /// Chooses the row that `to` says, of the row that is chosen and the last one.
 fn select(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     if state.focus == Focus::Hives {
-        let names: Vec<HiveName> = state.board.hives().map(|(name, _)| name.clone()).collect();
-        let at = names.iter().position(|name| Some(name) == state.hive.as_ref()).unwrap_or(0);
+        let names = state.hives();
+        let at = names.iter().position(|name| Some(*name) == state.hive.as_ref()).unwrap_or(0);
         let target = to(at, names.len().saturating_sub(1));
-        state.hive = names.get(target).cloned();
+        state.hive = names.get(target).map(|name| (*name).clone());
         return;
     }
     let ids: Vec<(HiveName, WorkerId)> =
@@ -61,6 +63,37 @@ fn select(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     let at = ids.iter().position(|id| Some(id) == state.worker.as_ref()).unwrap_or(0);
     let target = to(at, ids.len().saturating_sub(1));
     state.worker = ids.get(target).cloned();
+}
+
+/// Marks the chosen worker, or takes its mark away, and goes to the next one.
+pub fn mark(state: &mut State) {
+    let Some((hive, worker)) = chosen_worker(state) else { return };
+    let key = (hive.clone(), worker.id.clone());
+    if !state.panels.marked.remove(&key) {
+        state.panels.marked.insert(key);
+    }
+    go(state, 1, false);
+}
+
+/// Another order of the focused panel.
+pub fn sort(state: &mut State) {
+    match state.focus {
+        Focus::Hives => {
+            state.panels.hive_order = state.panels.hive_order.next();
+            state.tell(format!("hives by {}", state.panels.hive_order.name()));
+        }
+        Focus::Workers => state.panels.worker_order = state.panels.worker_order.next(),
+        Focus::Events | Focus::Chat | Focus::Writing => {
+            state.tell("this panel has one order, that of time");
+        }
+    }
+}
+
+/// The hive that is chosen: the first one while none is.
+pub fn chosen_hive(state: &State) -> Option<&HiveName> {
+    let hives = state.hives();
+    let found = hives.iter().find(|name| Some(**name) == state.hive.as_ref());
+    found.or(hives.first()).copied()
 }
 
 /// The worker that is chosen: the first one while none is.

@@ -4,7 +4,7 @@ use ratatui::Frame;
 use ratatui::style::Style;
 
 use super::layout::Places;
-use super::line;
+use super::{line, status};
 use crate::tui::keys::{Shown, TABLE};
 use crate::tui::look::Look;
 use crate::tui::state::State;
@@ -16,19 +16,10 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
             vec![("warning: ".to_owned(), look.warning()), (notice.text.clone(), look.text())]
         }
         Some(notice) => vec![(notice.text.clone(), look.text())],
-        None => vec![(totals(state), look.muted())],
+        None => status::parts(state, look, usize::from(places.status.width)),
     };
     line(frame, places.status, look, &left, &[]);
     line(frame, places.keys, look, &keys(state, look), &[]);
-}
-
-/// What there is.
-fn totals(state: &State) -> String {
-    let hives = state.board.hives().len();
-    let online = state.board.hives().filter(|(name, _)| state.board.is_online(name)).count();
-    let workers = state.live_workers();
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    format!("{online} of {hives} hive{} online, {workers} worker{}", plural(hives), plural(workers))
 }
 
 /// The keys of where keys go.

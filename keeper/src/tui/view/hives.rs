@@ -1,29 +1,33 @@
 //! The hives: how the keeper stands with each, and what computes there.
 //!
 //! ```text
-//! ● pc       online 3m
-//!   cuda:0   ███░░░░ 12.3 of 24.0 GiB  NVIDIA …
-//! ✗ nas      unreachable 12s, next try in 4s
+//! ● pc       online 3m                    heard 2s ago
+//!   cuda:0   ████▓▒░░ 12.3 of 24.0 GiB  ▁▂▅▇ 87%  64°C
+//! ✗ nas      unreachable 12s, again in 4s
 //!            nothing answers at nas:22
 //! ```
+
+use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use wire::device::DeviceInfo;
 use wire::{HiveName, text};
 
 use super::layout::{Places, inside};
-use super::{ago, bar, line, panel, row};
+use super::{ago, device, line, panel, row, titled};
 use crate::link::watch::Standing;
-use crate::output::progress::bytes;
 use crate::tui::board::Stand;
 use crate::tui::look::Look;
+use crate::tui::panels::scrolled;
 use crate::tui::rows::elide;
 use crate::tui::state::{Focus, State};
+use crate::tui::update::chosen_hive;
 
 /// Bytes of what a hive says of itself.
 const MAX_SAID_BYTES: usize = 200;
+/// A hive that said nothing for longer is late.
+const LATE: Duration = Duration::from_secs(5);
 /// Columns of the names.
 const NAME: usize = 10;
 
@@ -32,11 +36,19 @@ pub fn height(state: &State, name: &HiveName) -> usize {
     let stand = state.board.stand(name);
     match stand.map(|stand| &stand.standing) {
         Some(Standing::Online) => {
-            1 + state.board.picture(name).map_or(0, |hive| hive.devices.len())
+            let devices = state.board.picture(name).map(|hive| hive.devices.as_slice());
+            let devices = devices.unwrap_or_default();
+            let more = devices.iter().filter(|info| device::has_details(info)).count();
+            1 + devices.len() + if is_open(state, name) { more } else { 0 }
         }
         Some(Standing::Unreachable { .. } | Standing::Refused { .. }) => 2,
         _ => 1,
     }
+}
+
+/// Whether everything of a hive is shown: while keys go to it.
+fn is_open(state: &State, name: &HiveName) -> bool {
+    state.focus == Focus::Hives && chosen_hive(state) == Some(name)
 }
 
 /// Draws the panel.
@@ -45,32 +57,62 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         return;
     }
     let focused = state.focus == Focus::Hives;
-    let online = state.board.hives().filter(|(name, _)| state.board.is_online(name)).count();
+    let hives = state.hives();
     if places.framed {
-        let title = format!("1 Hives · {online} of {} online", state.board.hives().len());
-        panel(frame, places.hives, look, &title, focused);
+        panel(frame, places.hives, look, &title(state, hives.len()), focused);
     }
     let place = inside(places.hives, places.framed);
-    let mut rows: Vec<(Row, bool)> = Vec::new();
-    let mut chosen_at = 0;
-    let first = state.board.hives().next().map(|(name, _)| name);
-    for (name, stand) in state.board.hives() {
-        let chosen = focused && state.hive.as_ref().or(first) == Some(name);
-        if chosen {
-            chosen_at = rows.len();
-        }
-        rows.push((of_hive(state, look, name, stand), chosen));
-        rows.extend(below(state, look, name, stand).into_iter().map(|row| (row, false)));
+    if hives.is_empty() {
+        let words = "no hive has that; Esc shows all".to_owned();
+        line(frame, row(place, 0), look, &[(words, look.muted())], &[]);
     }
-    let height = usize::from(place.height);
-    let skipped = (chosen_at + 1).saturating_sub(height);
-    for (number, (content, chosen)) in rows.iter().skip(skipped).take(height).enumerate() {
-        let at = row(place, number);
-        draw_row(frame, at, look, content);
-        if *chosen {
-            frame.buffer_mut().set_style(at, look.selected());
+    let chosen = chosen_hive(state);
+    let (mut at, top) = (0, state.panels.hives_top);
+    for name in hives {
+        let height = height(state, name);
+        let seen = top..top + usize::from(place.height);
+        if at >= seen.end {
+            break;
         }
+        // Only what is seen is laid out.
+        if at + height > seen.start
+            && let Some(stand) = state.board.stand(name)
+        {
+            let rows = std::iter::once(of_hive(state, look, name, stand));
+            let rows = rows.chain(below(state, look, (name, stand), usize::from(place.width)));
+            for (number, content) in rows.enumerate().filter(|(n, _)| seen.contains(&(at + n))) {
+                let place = row(place, at + number - top);
+                draw_row(frame, place, look, &content);
+                if number == 0 && focused && chosen == Some(name) {
+                    frame.buffer_mut().set_style(place, look.selected());
+                }
+            }
+        }
+        at += height;
     }
+}
+
+fn title(state: &State, seen: usize) -> String {
+    let all = state.board.hives().len();
+    let online = state.board.hives().filter(|(name, _)| state.board.is_online(name)).count();
+    let mut count = format!("{online} of {all} online");
+    if seen < all {
+        count = format!("{count}, {seen} shown");
+    }
+    titled(state, Focus::Hives, "1 Hives", count)
+}
+
+/// The first row that is seen when the panel has `height` rows inside: the chosen hive is seen with
+/// its devices, as far as they fit.
+pub fn top(state: &State, height: usize) -> usize {
+    let hives = state.hives();
+    let heights: Vec<usize> = hives.iter().map(|name| self::height(state, name)).collect();
+    let chosen = hives.iter().position(|name| Some(*name) == state.hive.as_ref()).unwrap_or(0);
+    let first: usize = heights.iter().take(chosen).sum();
+    let last = first + heights.get(chosen).copied().unwrap_or(1).saturating_sub(1);
+    let rows = heights.iter().sum();
+    let top = scrolled(state.panels.hives_top, last, height, rows);
+    scrolled(top, first, height, rows)
 }
 
 type Part = (String, Style);
@@ -81,7 +123,8 @@ fn draw_row(frame: &mut Frame<'_>, place: Rect, look: &Look, (left, right): &Row
 }
 
 fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
-    let since = ago(state.now.saturating_sub(stand.since));
+    let time = state.now.saturating_sub(stand.since);
+    let since = ago(time);
     let [good, coming, wrong, none] = look.shapes.marks;
     let (mark, style, words) = match &stand.standing {
         Standing::Online => (good, look.ok(), format!("online {since}")),
@@ -90,7 +133,10 @@ fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
             (coming, look.accent(), format!("{step} {since}"))
         }
         Standing::Stopped => (none, look.muted(), "no agent runs there yet".to_owned()),
-        Standing::Unreachable { .. } => (wrong, look.error(), format!("unreachable {since}")),
+        Standing::Unreachable { .. } => {
+            let step = stand.step.as_ref().map(|step| format!(", {step}")).unwrap_or_default();
+            (wrong, look.error(), format!("unreachable {since}{step}"))
+        }
         Standing::Refused { .. } => {
             (wrong, look.error(), format!("refused {since}; r tries again"))
         }
@@ -101,38 +147,32 @@ fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
         (words, style),
     ];
     let heard = state.board.picture(name).map(|hive| state.now.saturating_sub(hive.heard));
-    let right = heard.map(|heard| (format!("heard {} ago", ago(heard)), look.muted()));
+    let right = heard.map(|heard| {
+        let style = if heard > LATE { look.warning() } else { look.muted() };
+        (format!("heard {} ago", ago(heard)), style)
+    });
     (left, right.into_iter().collect())
 }
 
-fn below(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Vec<Row> {
-    match &stand.standing {
-        Standing::Unreachable { why, .. } | Standing::Refused { why } => {
-            let words = text::one_line(&why.message, MAX_SAID_BYTES);
-            vec![(vec![(format!("  {words}"), look.muted())], Vec::new())]
-        }
-        _ => {
-            let devices = state.board.picture(name).map(|hive| hive.devices.as_slice());
-            devices.unwrap_or_default().iter().map(|device| of_device(look, device)).collect()
+fn below(
+    state: &State,
+    look: &Look,
+    (name, stand): (&HiveName, &Stand),
+    columns: usize,
+) -> Vec<Row> {
+    if let Standing::Unreachable { why, .. } | Standing::Refused { why } = &stand.standing {
+        let words = text::one_line(&why.message, MAX_SAID_BYTES);
+        return vec![(vec![(format!("  {words}"), look.muted())], Vec::new())];
+    }
+    let open = is_open(state, name);
+    let devices = state.board.picture(name).map(|hive| hive.devices.as_slice());
+    let mut rows = Vec::new();
+    for info in devices.unwrap_or_default() {
+        let trace = state.board.trace(name, info.device);
+        rows.push((device::row(look, info, trace, columns), Vec::new()));
+        if open && device::has_details(info) {
+            rows.push((device::details(look, info, columns), Vec::new()));
         }
     }
-}
-
-fn of_device(look: &Look, device: &DeviceInfo) -> Row {
-    let mut left = vec![(format!("  {:<NAME$} ", device.device.to_string()), look.text())];
-    match (device.memory_used_bytes, device.memory_total_bytes) {
-        (Some(used), Some(total)) if total > 0 => {
-            left.extend(bar(look, used, total, 10));
-            left.push((format!(" {} of {}", bytes(used), bytes(total)), look.text()));
-        }
-        (None, Some(total)) => {
-            left.push((format!("{}, use not reported", bytes(total)), look.muted()));
-        }
-        _ => left.push(("memory not reported".to_owned(), look.muted())),
-    }
-    let name = device.name.as_deref().map(|name| text::one_line(name, MAX_SAID_BYTES));
-    if let Some(name) = name {
-        left.push((format!("  {name}"), look.muted()));
-    }
-    (left, Vec::new())
+    rows
 }

@@ -1,10 +1,10 @@
 //! Which part of the screen belongs to whom, for any size of it.
 //!
 //! ```text
-//! wide                              narrow            tiny
+//! wide and tall                     narrow            tiny
 //! ╭ 1 Hives ──╮╭ 3 Chat ──────╮    ╭ 1 Hives ────╮   the focused
-//! │           ││              │    ╭ 2 Workers ──╮   panel without
-//! ╭ 2 Workers ╮│              │    ╭ 3 Chat ─────╮   its frame
+//! ╭ 2 Workers ╮│              │    ╭ 2 Workers ──╮   panel without
+//! ╭ 4 Events ─╮│              │    ╭ 3 Chat ─────╮   its frame
 //! │           │├──────────────┤    │             │
 //! ╰───────────╯╰──────────────╯    ╰─────────────╯
 //! status, keys                      status, keys      status
@@ -17,6 +17,14 @@ use crate::tui::state::{Focus, State};
 
 /// From so many columns on, the conversation stands beside the hives.
 const WIDE: u16 = 100;
+/// From so many columns on, the lists get nearly half of them.
+const VERY_WIDE: u16 = 160;
+/// From so many rows on, the events have a place beside the conversation.
+const TALL: u16 = 32;
+/// Rows of the events, where they have a place.
+const MIN_EVENTS: u16 = 6;
+/// Rows of the workers.
+const MIN_WORKERS: u16 = 5;
 /// Below so many columns or rows only one panel is shown.
 const TINY: (u16, u16) = (40, 12);
 /// Most rows of the message that are seen while it is written.
@@ -31,6 +39,8 @@ pub struct Places {
     pub workers: Rect,
     /// The conversation, the message included.
     pub chat: Rect,
+    /// What happened.
+    pub events: Rect,
     /// The line about how things are.
     pub status: Rect,
     /// The line with the keys.
@@ -66,40 +76,77 @@ pub fn places(state: &State) -> Places {
         *match state.focus {
             Focus::Hives => &mut places.hives,
             Focus::Workers => &mut places.workers,
+            Focus::Events => &mut places.events,
             Focus::Chat | Focus::Writing => &mut places.chat,
         } = main;
-        return places;
-    }
-    let (hive_rows, worker_rows) = rows_wanted(state);
-    if screen.width >= WIDE {
-        let side = (screen.width * 2 / 5).clamp(52, 76);
-        let [left, chat] =
-            Layout::horizontal([Constraint::Length(side), Constraint::Min(0)]).areas(main);
-        places.chat = chat;
-        let most = left.height.saturating_sub(worker_rows.clamp(5, left.height / 2));
-        let hives = hive_rows.max(left.height / 3).min(most);
-        [places.hives, places.workers] =
-            Layout::vertical([Constraint::Length(hives), Constraint::Min(0)]).areas(left);
+    } else if screen.width >= WIDE {
+        side_by_side(state, main, &mut places);
     } else {
-        let part = main.height / 3;
-        let hives = hive_rows.min(part);
-        let workers = worker_rows.min(part);
-        [places.hives, places.workers, places.chat] = Layout::vertical([
-            Constraint::Length(hives),
-            Constraint::Length(workers),
-            Constraint::Min(0),
-        ])
-        .areas(main);
+        stacked(state, main, &mut places);
     }
     places
 }
 
+/// The lists on the left, the conversation on the right.
+fn side_by_side(state: &State, main: Rect, places: &mut Places) {
+    let side = if main.width >= VERY_WIDE {
+        (main.width * 47 / 100).min(112)
+    } else {
+        (main.width * 2 / 5).clamp(52, 76)
+    };
+    let [left, chat] =
+        Layout::horizontal([Constraint::Length(side), Constraint::Min(0)]).areas(main);
+    places.chat = chat;
+    let has_events = left.height >= TALL;
+    let (hive_rows, worker_rows) = rows_wanted(state);
+    let least = if has_events { MIN_EVENTS } else { 0 };
+    // Both lists get what they want while there is room, else the hives give way first.
+    let workers = worker_rows.clamp(MIN_WORKERS, (left.height / 3).max(MIN_WORKERS));
+    let most = left.height.saturating_sub(workers + least);
+    let mut hives = hive_rows.min(most);
+    if !has_events {
+        hives = hives.max((left.height / 3).min(most));
+    }
+    let workers = if has_events { workers.max(worker_rows.min(left.height / 2)) } else { u16::MAX };
+    let workers = workers.min(left.height.saturating_sub(hives + least));
+    [places.hives, places.workers, places.events] = Layout::vertical([
+        Constraint::Length(hives),
+        Constraint::Length(workers),
+        Constraint::Min(0),
+    ])
+    .areas(left);
+    if state.focus == Focus::Events && !has_events {
+        // Where they have no place of their own they take half of the conversation's.
+        [places.chat, places.events] =
+            Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(chat);
+    }
+}
+
+/// One below the other; the events take the conversation's place while keys go to them.
+fn stacked(state: &State, main: Rect, places: &mut Places) {
+    let (hive_rows, worker_rows) = rows_wanted(state);
+    let part = main.height / 3;
+    let last;
+    [places.hives, places.workers, last] = Layout::vertical([
+        Constraint::Length(hive_rows.min(part)),
+        Constraint::Length(worker_rows.min(part)),
+        Constraint::Min(0),
+    ])
+    .areas(main);
+    if state.focus == Focus::Events {
+        places.events = last;
+    } else {
+        places.chat = last;
+    }
+}
+
 /// Rows that all hives and all workers would take, frames included.
 fn rows_wanted(state: &State) -> (u16, u16) {
-    let hives: usize = state.board.hives().map(|(name, _)| super::hives::height(state, name)).sum();
+    let hives: usize =
+        state.hives().into_iter().map(|name| super::hives::height(state, name)).sum();
     let workers = state.board.workers().count().max(1) + 1;
     let framed = |rows: usize| u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2);
-    (framed(hives), framed(workers))
+    (framed(hives.max(1)), framed(workers))
 }
 
 /// The inside of a panel.
@@ -124,14 +171,19 @@ pub fn chat_places(state: &State, places: &Places) -> ChatPlaces {
     ChatPlaces { lanes, rule, draft }
 }
 
-/// Lays the conversations out for the places that they have now.
+/// Lays everything out for the places that it has now: the conversations, and which rows of the
+/// lists are seen.
 pub fn lay_out(state: &mut State) {
-    let places = chat_places(state, &places(state)).lanes;
-    for (lane, place) in state.lanes.iter_mut().zip(places) {
+    let all = places(state);
+    let chats = chat_places(state, &all).lanes;
+    for (lane, place) in state.lanes.iter_mut().zip(chats) {
         let place = place.transcript;
         if !place.is_empty() {
             let (width, height) = (usize::from(place.width), usize::from(place.height));
             lane.transcript.lay_out(&lane.chat, width, height);
         }
     }
+    let rows = |panel: Rect| usize::from(inside(panel, all.framed).height);
+    state.panels.hives_top = super::hives::top(state, rows(all.hives));
+    state.panels.workers_top = super::workers::top(state, rows(all.workers));
 }

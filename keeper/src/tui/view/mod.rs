@@ -2,15 +2,20 @@
 
 mod bottom;
 mod chat;
+mod device;
+pub mod events;
 mod hives;
 mod lanes;
 pub mod layout;
+mod meter;
 mod overlay;
+mod status;
 mod workers;
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -20,8 +25,10 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear};
 
 use super::look::Look;
+use super::overlay::Overlay;
+use super::panels::Filter;
 use super::rows::{elide, width};
-use super::state::State;
+use super::state::{Focus, State};
 
 /// Draws a state that was laid out ([`layout::lay_out`]).
 pub fn view(state: &State, look: &Look, frame: &mut Frame<'_>) {
@@ -31,8 +38,21 @@ pub fn view(state: &State, look: &Look, frame: &mut Frame<'_>) {
     hives::draw(state, look, &places, frame);
     workers::draw(state, look, &places, frame);
     chat::draw(state, look, &places, frame);
+    events::draw(state, look, &places, frame);
     bottom::draw(state, look, &places, frame);
     overlay::draw(state, look, frame);
+}
+
+/// The title of a list: its name, how many rows it has, and its filter.
+fn titled(state: &State, panel: Focus, name: &str, count: impl Display) -> String {
+    let mut title = format!("{name} · {count}");
+    let typing = matches!(state.overlay, Some(Overlay::Filter(typing)) if typing.panel == panel);
+    let text = state.panels.filter(panel).map(Filter::text).unwrap_or_default();
+    if typing || !text.is_empty() {
+        let end = if typing { "_" } else { "" };
+        title = format!("{title} · /{text}{end}");
+    }
+    title
 }
 
 /// Draws the frame of a panel and gives its inside.

@@ -28,6 +28,8 @@ use crate::tui::keys::Key;
 use crate::tui::state::Focus;
 use crate::tui::update::update;
 
+mod panels;
+
 const MIB: u64 = 1 << 20;
 
 fn at(seconds: u64) -> Duration {
@@ -345,10 +347,10 @@ proptest! {
     #[test]
     fn any_keys_on_any_terminal_draw_something(
         columns in 1..140_u16, rows in 1..50_u16,
-        keys in prop::collection::vec(0..18_usize, 0..24),
+        keys in prop::collection::vec(0..22_usize, 0..24),
     ) {
         let words = ["tab", "enter", "esc", "a", "?", "q", "1", "2", "3", "+", "j", "k", "pageup",
-            "f1", "ctrl-c", "alt-enter", "up", "ctrl-t"];
+            "f1", "ctrl-c", "alt-enter", "up", "ctrl-t", "4", "/", "o", "space"];
         let mut state = state(columns, rows);
         for key in keys {
             press(&mut state, &[words[key]]);

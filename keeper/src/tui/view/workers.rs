@@ -9,19 +9,23 @@
 use std::time::Duration;
 
 use ratatui::Frame;
+use ratatui::layout::Rect;
 use ratatui::style::Style;
-use wire::text;
 use wire::worker::{WorkerInfo, WorkerState};
+use wire::{HiveName, text};
 
 use super::layout::{Places, inside};
-use super::{ago, bar, line, panel, row};
+use super::{ago, bar, line, panel, row, titled};
 use crate::tui::look::Look;
+use crate::tui::panels::{WorkerOrder, scrolled};
 use crate::tui::rows::{elide, width};
 use crate::tui::state::{Focus, State};
 
 /// Bytes of a model's name.
 const MAX_NAME_BYTES: usize = 128;
 
+/// Columns of the mark before a row, and of the air behind it.
+const MARK: usize = 2;
 /// Columns of each column but the first, which takes what is left.
 const HIVE: usize = 8;
 const DEVICE: usize = 7;
@@ -39,35 +43,73 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
     let focused = state.focus == Focus::Workers;
     let workers = state.workers();
     if places.framed {
-        panel(frame, places.workers, look, &format!("2 Workers · {}", workers.len()), focused);
+        panel(frame, places.workers, look, &title(state, workers.len()), focused);
     }
     let place = inside(places.workers, places.framed);
     if workers.is_empty() {
-        let words = "no model is loaded; a message loads one".to_owned();
-        line(frame, row(place, 0), look, &[(words, look.muted())], &[]);
+        let words = if state.panels.workers.is_empty() {
+            "no model is loaded; a message loads one"
+        } else {
+            "no worker has that; Esc shows all"
+        };
+        line(frame, row(place, 0), look, &[(words.to_owned(), look.muted())], &[]);
         return;
     }
     let columns = Columns::of(usize::from(place.width));
-    let header = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(str::to_owned));
-    let [model, hive, device, requests, unload] = header;
-    let state_head = fit("STATE", columns.state);
-    let head = [model, hive, device, state_head, requests, unload].concat();
-    line(frame, row(place, 0), look, &[(head, look.muted())], &[]);
-    let is_chosen =
-        |(index, (hive, worker)): (usize, &(&wire::HiveName, &WorkerInfo))| match &state.worker {
-            Some((h, id)) => h == *hive && *id == worker.id,
-            None => index == 0,
-        };
-    let chosen_at = workers.iter().enumerate().position(is_chosen).unwrap_or(0);
+    draw_head(look, &columns, state.panels.worker_order, row(place, 0), frame);
+    let (chosen_at, top) = (chosen_at(state, &workers), state.panels.workers_top);
     let height = usize::from(place.height.saturating_sub(1));
-    let skipped = (chosen_at + 1).saturating_sub(height);
-    for (index, (hive, worker)) in workers.iter().enumerate().skip(skipped).take(height) {
-        let at = row(place, index - skipped + 1);
-        line(frame, at, look, &of_worker(look, &columns, hive.as_str(), worker), &[]);
+    for (index, (hive, worker)) in workers.iter().enumerate().skip(top).take(height) {
+        let at = row(place, index - top + 1);
+        let marked = state.panels.marked.contains(&((*hive).clone(), worker.id.clone()));
+        let age = state.board.age(hive, state.now);
+        let of = (hive.as_str(), *worker);
+        line(frame, at, look, &of_worker(look, &columns, of, (marked, age)), &[]);
         if focused && index == chosen_at {
             frame.buffer_mut().set_style(at, look.selected());
         }
     }
+}
+
+fn title(state: &State, seen: usize) -> String {
+    let all = state.board.workers().count();
+    let count = if seen == all { format!("{all}") } else { format!("{seen} of {all}") };
+    let mut title = titled(state, Focus::Workers, "2 Workers", count);
+    if !state.panels.marked.is_empty() {
+        title = format!("{title} · {} marked", state.panels.marked.len());
+    }
+    title
+}
+
+/// The heads of the columns; the one that the rows are sorted by is marked.
+fn draw_head(
+    look: &Look,
+    columns: &Columns,
+    order: WorkerOrder,
+    place: Rect,
+    frame: &mut Frame<'_>,
+) {
+    let head = |name: &str| {
+        let mark = if order.column() == name { look.shapes.sorted } else { "" };
+        format!("{name}{mark}")
+    };
+    let cells = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(head));
+    let [model, hive, device, requests, unload] = cells;
+    let state = fit(&head("STATE"), columns.state);
+    let head = [fit("", MARK), model, hive, device, state, requests, unload].concat();
+    line(frame, place, look, &[(head, look.muted())], &[]);
+}
+
+fn chosen_at(state: &State, workers: &[(&HiveName, &WorkerInfo)]) -> usize {
+    let Some((hive, id)) = &state.worker else { return 0 };
+    workers.iter().position(|(h, worker)| *h == hive && worker.id == *id).unwrap_or(0)
+}
+
+/// The first worker that is seen when the panel has `height` rows inside.
+pub fn top(state: &State, height: usize) -> usize {
+    let workers = state.workers();
+    let (chosen, rows) = (chosen_at(state, &workers), height.saturating_sub(1));
+    scrolled(state.panels.workers_top, chosen, rows, workers.len())
 }
 
 struct Columns {
@@ -107,7 +149,7 @@ impl Columns {
     }
 
     fn fixed(&self) -> usize {
-        self.hive + self.device + self.state + self.requests + self.unload
+        MARK + self.hive + self.device + self.state + self.requests + self.unload
     }
 
     fn cells(&self, [model, hive, device, requests, unload]: [String; 5]) -> [String; 5] {
@@ -134,8 +176,8 @@ fn fit(text: &str, columns: usize) -> String {
 fn of_worker(
     look: &Look,
     columns: &Columns,
-    hive: &str,
-    worker: &WorkerInfo,
+    (hive, worker): (&str, &WorkerInfo),
+    (marked, age): (bool, Duration),
 ) -> Vec<(String, Style)> {
     let lives = !worker.state.is_finished();
     let live = |text: String| if lives { text } else { "-".to_owned() };
@@ -144,7 +186,7 @@ fn of_worker(
         requests = format!("{requests} +{}", worker.queued);
     }
     let unload = match (worker.unload_in_s, worker.spec.keep_alive_s) {
-        (Some(seconds), _) => ago(Duration::from_secs(seconds)),
+        (Some(seconds), _) => left(Duration::from_secs(seconds).saturating_sub(age)),
         (None, -1) => "never".to_owned(),
         (None, _) => "-".to_owned(),
     };
@@ -152,13 +194,33 @@ fn of_worker(
     let device = worker.spec.device.to_string();
     let cells = columns.cells([model, hive.to_owned(), device, live(requests), live(unload)]);
     let [model, hive, device, requests, unload] = cells;
-    let mut parts = vec![(model, look.title()), (format!("{hive}{device}"), look.text())];
-    parts.extend(of_state(look, columns, &worker.state));
+    let mark = fit(if marked { look.shapes.marked } else { "" }, MARK);
+    let mut parts = vec![
+        (mark, look.accent()),
+        (model, look.title()),
+        (format!("{hive}{device}"), look.text()),
+    ];
+    parts.extend(of_state(look, columns, worker, age));
     parts.push((format!("{requests}{unload}"), look.text()));
     parts
 }
 
-fn of_state(look: &Look, columns: &Columns, state: &WorkerState) -> Vec<(String, Style)> {
+/// A countdown, to the second in its last minutes.
+fn left(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if (60..600).contains(&seconds) {
+        return format!("{}m{:02}s", seconds / 60, seconds % 60);
+    }
+    ago(time)
+}
+
+fn of_state(
+    look: &Look,
+    columns: &Columns,
+    worker: &WorkerInfo,
+    age: Duration,
+) -> Vec<(String, Style)> {
+    let state = &worker.state;
     let style = match state {
         WorkerState::Ready => look.ok(),
         WorkerState::Busy
@@ -179,5 +241,12 @@ fn of_state(look: &Look, columns: &Columns, state: &WorkerState) -> Vec<(String,
         parts.push((fit(&format!(" {percent}%"), 6), style));
         return parts;
     }
-    vec![(fit(state.name(), columns.state), style)]
+    let restart = worker.supervision.restart_in_ms.map(Duration::from_millis);
+    let words = match (state, restart) {
+        (WorkerState::Restarting { .. }, Some(time)) if columns.state >= STATE => {
+            format!("restart in {}", ago(time.saturating_sub(age)))
+        }
+        _ => state.name().to_owned(),
+    };
+    vec![(fit(&words, columns.state), style)]
 }

@@ -16,7 +16,8 @@ use crate::tui::state::State;
 /// Draws what there is.
 pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
     match &state.overlay {
-        None => {}
+        // What is typed stands in the title of its panel.
+        None | Some(Overlay::Filter(_)) => {}
         Some(Overlay::Help(it)) => help::draw(look, *it, frame),
         Some(Overlay::Quit(it)) => quit::draw(state, look, *it, frame),
         Some(Overlay::Picker(it)) => picker::draw(state, look, it, frame),
