@@ -154,6 +154,18 @@ fn serves_as_agent(command: &[u8]) -> bool {
     program == Some(b"rbee") && words.next() == Some(b"agent") && words.next() == Some(b"serve")
 }
 
+/// Has what a lossy line lost sent again at even pauses, as long as little is on its way: at ever
+/// longer ones, a few losses in a row would silence signs of life for ten seconds.
+#[cfg(target_os = "linux")]
+pub fn repeat_often(stream: &tokio::net::TcpStream) {
+    // Where it is refused, the line is as patient as others are.
+    let _ = rustix::net::sockopt::set_tcp_thin_linear_timeouts(stream, true);
+}
+
+/// Elsewhere the system decides.
+#[cfg(not(target_os = "linux"))]
+pub fn repeat_often(_: &tokio::net::TcpStream) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,10 @@ const LEASE: Duration = Duration::from_secs(6);
 /// What a busy machine may take beyond it.
 const SLACK: Duration = Duration::from_secs(20);
 
+/// Answers at once on a narrow line, and the length of each.
+const ANSWERS: usize = 3;
+const TOKENS: &str = "800";
+
 fn greedy(fleet: &Fleet) -> String {
     let args = ["run", "-m", "demo", "--temperature", "0", QUESTION];
     fleet.rbee(&args).expect_code(0).stdout
@@ -47,15 +51,20 @@ fn endless(tokens: &str) -> [&str; 9] {
 fn heartbeats_hold_on_a_narrow_line_while_tokens_flow_at_full_speed() {
     let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
     let _ = fleet.add("a");
-    let whole = fleet.rbee(&endless("1200")).expect_code(0).stdout;
+    for _ in 0..ANSWERS {
+        let _ = fleet.rbee(&["worker", "start", "-m", "demo", "--hive", "a"]).expect_code(0);
+    }
+    let whole = fleet.rbee(&endless(TOKENS)).expect_code(0).stdout;
     let watcher = fleet.watch(4 * PATIENCE);
     let began = watcher.online("a", PATIENCE);
     fleet.lab.delay("a", Cable { delay_ms: 20, kbit: 80, ..Cable::default() });
-    // It wants far more than 10 KB/s for as long as it lasts.
+    // Each wants far more than 10 KB/s for as long as it lasts, and together they put far more than
+    // ten seconds of tokens before whatever else is said.
     let asked = Instant::now();
-    let answer = finish(fleet.spawn(&endless("1200"))).expect_code(0).stdout;
-    assert_eq!(answer, whole, "every token, each once");
-    eprintln!("an answer of 1200 tokens at 10 KB/s took {:?}", asked.elapsed());
+    for child in [0; ANSWERS].map(|_| fleet.spawn(&endless(TOKENS))) {
+        assert_eq!(finish(child).expect_code(0).stdout, whole, "every token, each once");
+    }
+    eprintln!("{ANSWERS} answers of {TOKENS} tokens at 10 KB/s took {:?}", asked.elapsed());
     assert_eq!(watcher.lapses("a", began), 0, "it was heard all the time");
     fleet.lab.delay("a", Cable::default());
     let _ = fleet.rbee(&["down"]).expect_code(0);
@@ -118,11 +127,47 @@ fn a_line_that_is_silent_for_a_moment_ends_no_answer() {
     fleet.lab.cut("a");
     let cut = Instant::now();
     wait_until("some seconds passed", PATIENCE, || {
-        (cut.elapsed() > Duration::from_secs(2)).then_some(())
+        (cut.elapsed() > Duration::from_secs(5)).then_some(())
     });
     fleet.lab.heal("a");
     assert_eq!(finish(child).expect_code(0).stdout, whole);
-    eprintln!("an answer over a line that was silent for 2 s took {:?}", cut.elapsed());
+    eprintln!("an answer over a line that was silent for 5 s took {:?}", cut.elapsed());
+    let _ = fleet.rbee(&["down"]).expect_code(0);
+}
+
+/// Whether a hive's worker is busy, as its agent says on the hive itself.
+fn is_busy(fleet: &Fleet) -> bool {
+    let agent = "/home/rbee/.local/state/rbee/run/agent.sock";
+    let list = "http://hive/v1/workers/list";
+    let as_user = ["setpriv", "--reuid=rbee", "--clear-groups"];
+    let asked = [&as_user[..], &["curl", "-sS", "--unix-socket", agent, list]].concat();
+    fleet.lab.exec("a", &asked).expect_code(0).stdout.contains("\"busy\"")
+}
+
+/// Has something happen to a keeper that nobody reads, so that what it asked would go on for as
+/// long as it is not cancelled, and waits until it is; how the keeper ended once it was over.
+fn struck(fleet: &Fleet, what: &str, (strikes, is_over): (&dyn Fn(), &dyn Fn())) -> Option<i32> {
+    let child = streaming(fleet.spawn(&endless("1900")));
+    assert!(is_busy(fleet));
+    strikes();
+    let struck = Instant::now();
+    wait_until("its slot is free", PATIENCE, || (!is_busy(fleet)).then_some(()));
+    let took = struck.elapsed();
+    eprintln!("what a keeper asked that was {what} was cancelled after {took:?}");
+    assert!((5..=11).contains(&took.as_secs()), "{took:?}");
+    is_over();
+    finish(child).code
+}
+
+#[test]
+fn what_a_keeper_asked_is_cancelled_in_time_when_it_is_cut_off_or_stopped() {
+    let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
+    let _ = fleet.add("a");
+    let cut = struck(&fleet, "cut off", (&|| fleet.lab.cut("a"), &|| fleet.lab.heal("a")));
+    assert_eq!(cut, Some(10));
+    let sleep: (&dyn Fn(), &dyn Fn()) =
+        (&|| fleet.lab.freeze("keeper"), &|| fleet.lab.thaw("keeper"));
+    assert_eq!(struck(&fleet, "stopped", sleep), Some(124));
     let _ = fleet.rbee(&["down"]).expect_code(0);
 }
 

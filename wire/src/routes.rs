@@ -6,6 +6,9 @@ pub const HELLO: &str = "/v1/hello";
 pub const LIVE: &str = "/health/live";
 /// Agent: it takes requests.
 pub const READY: &str = "/health/ready";
+/// Agent: a request without an end, in which a keeper says something each
+/// [`crate::silence::sign_pause`]; what it says does not matter. Answered when it ends.
+pub const ALIVE: &str = "/v1/alive";
 /// Agent: NDJSON of [`crate::event::Event`]; `?watch=1` asks for telemetry.
 pub const EVENTS: &str = "/v1/events";
 /// Agent: all workers.

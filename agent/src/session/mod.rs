@@ -1,10 +1,10 @@
 //! The agent's face: HTTP on its unix socket, for keepers and for `curl --unix-socket`.
 
+mod alive;
 mod doctor;
 mod events;
 mod exchange;
 mod generate;
-mod greeting;
 mod limits;
 mod logs;
 mod relay;
@@ -94,6 +94,7 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::HELLO, get(hello))
         .route(routes::LIVE, get(|| async { StatusCode::OK }))
         .route(routes::READY, get(ready))
+        .route(routes::ALIVE, post(alive::alive))
         .route(routes::EVENTS, get(events::events))
         .route(routes::WORKERS_LIST, get(workers::list))
         .route(routes::WORKERS_SPAWN, post(workers::spawn))

@@ -17,7 +17,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
-use super::greeting::Greeting;
 use super::voice;
 use crate::executor::Handle;
 use crate::platform;
@@ -52,8 +51,8 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 struct Pulse {
     /// Silence after which the keeper is asked for a sign of life.
     interval: Duration,
-    /// Silence after which it is gone. Any byte of it breaks the silence: on a slow line its answer
-    /// may wait behind what it is sent.
+    /// Silence after which it is gone. Any byte of it breaks the silence: on a slow line the
+    /// question waits behind what it is sent, and a keeper gives signs of life unasked.
     patience: Duration,
 }
 
@@ -165,7 +164,6 @@ async fn connection(
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
     let (stream, ear) = voice::listen(stream);
-    let stream = Greeting::within(HEAD_TIME, stream);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(client);
@@ -175,8 +173,8 @@ async fn connection(
     tokio::pin!(serving);
     let mut closing = handle.closing();
     tokio::select! {
-        () = ear.until_gone(pulse.patience) => {
-            tracing::info!("a keeper that said nothing any more was let go");
+        () = ear.until_gone(HEAD_TIME, pulse.patience) => {
+            tracing::info!("a client that said nothing any more was let go");
             return;
         }
         ended = serving.as_mut() => {

@@ -1,5 +1,6 @@
-//! Whether a keeper still says anything. The SSH server of a hive keeps its side of a connection
-//! open for long after the line was cut; a keeper that speaks HTTP/2 answers pings.
+//! Whether a client still says anything, and says what it wants in time. The SSH server of a hive
+//! keeps its side of a connection open for long after the line was cut; a keeper gives signs of
+//! life.
 
 use std::io;
 use std::pin::Pin;
@@ -16,14 +17,17 @@ use wire::silence::Silence;
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4). Whoever speaks HTTP/1
 /// cannot be asked for a sign of life, and may listen for as long as it likes.
 const PREFACE: &[u8] = b"PRI ";
+/// Bytes by which it is known which protocol is spoken: those of HTTP/2's whole preface. Whatever
+/// comes after them has bounds of its own.
+const GREETING_BYTES: u64 = 24;
 
 #[derive(Debug, Default)]
 struct Signs {
-    heard: AtomicU64,
-    answers_pings: AtomicBool,
+    bytes: AtomicU64,
+    gives_signs: AtomicBool,
 }
 
-/// A stream that counts how often bytes came.
+/// A stream that counts the bytes that come.
 #[derive(Debug)]
 pub struct Listened {
     inner: UnixStream,
@@ -41,19 +45,18 @@ pub fn listen(stream: UnixStream) -> (Listened, Ear) {
 }
 
 impl Ear {
-    /// Listens until a keeper that could say something has said nothing for `patience`.
-    pub async fn until_gone(self, patience: Duration) {
-        let pause = Silence::pause(patience);
-        let mut look = tokio::time::interval(pause);
+    /// Listens until a client that could say something has said nothing for `patience`, or half a
+    /// greeting within `greeting`: it keeps no place.
+    pub async fn until_gone(self, greeting: Duration, patience: Duration) {
+        let (mut silence, began) = (Silence::of(patience), Instant::now());
+        let mut look = tokio::time::interval(silence.pause());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut silence, began) = (Silence::default(), Instant::now());
         loop {
             look.tick().await;
-            let heard = self.0.heard.load(Ordering::Relaxed);
-            let quiet = silence.look(heard, began.elapsed(), pause);
-            // By the next look it would be too late.
-            let is_gone = quiet.saturating_add(pause) >= patience;
-            if is_gone && self.0.answers_pings.load(Ordering::Relaxed) {
+            let bytes = self.0.bytes.load(Ordering::Relaxed);
+            silence.look(bytes, began.elapsed());
+            let is_silent = silence.lasts(patience) && self.0.gives_signs.load(Ordering::Relaxed);
+            if is_silent || (bytes < GREETING_BYTES && began.elapsed() >= greeting) {
                 return;
             }
         }
@@ -69,8 +72,9 @@ impl AsyncRead for Listened {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
         let new = buffer.filled().get(before..).unwrap_or_default();
-        if !new.is_empty() && self.signs.heard.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.signs.answers_pings.store(new.starts_with(PREFACE), Ordering::Relaxed);
+        let bytes = u64::try_from(new.len()).unwrap_or(u64::MAX);
+        if bytes > 0 && self.signs.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            self.signs.gives_signs.store(new.starts_with(PREFACE), Ordering::Relaxed);
         }
         read
     }

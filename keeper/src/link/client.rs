@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,10 +18,12 @@ use wire::hello::{Hello, agent_protocol};
 use wire::journal::{ClientName, Entry, RequestPrefix};
 use wire::sampling::SamplingFields;
 use wire::settings::Lifetime;
+use wire::silence::sign_pause;
 use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest};
 use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
+use super::signs::{self, Sent};
 use super::streams::{Events, Lines};
 use super::voice::{self, Hearing};
 use super::{Opened, doctor, named};
@@ -33,8 +35,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Client {
     peer: Peer,
-    sender: SendRequest<Full<Bytes>>,
-    timings: Timings,
+    sender: SendRequest<Sent>,
     /// Whether the agent ends with its keepers.
     is_ephemeral: bool,
 }
@@ -84,6 +85,9 @@ impl Client {
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(|error| peer.lost(&error))?;
+        let unneeded = Box::pin(ear.until_unneeded());
+        let alive = builder(hive, Method::POST, routes::ALIVE);
+        tokio::spawn(signs::give(sender.clone(), alive, sign_pause(timings.stale), unneeded));
         let waits = timings.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -94,7 +98,7 @@ impl Client {
                 () = ear.until_dead(&waits) => tracing::debug!("a silent connection is given up"),
             }
         });
-        Ok(Self { peer, sender, timings: timings.clone(), is_ephemeral: false })
+        Ok(Self { peer, sender, is_ephemeral: false })
     }
 
     /// Which hive is at the other end.
@@ -142,7 +146,7 @@ impl Client {
     pub async fn events(&self) -> Result<Events, Fault> {
         let request = self.request(Method::GET, routes::EVENTS, Bytes::new());
         let response = self.send(request?).await?;
-        Ok(Events::new(response.into_body(), self.timings.dead, self.peer.clone()))
+        Ok(Events::new(response.into_body(), self.peer.clone()))
     }
 
     /// Asks for a worker.
@@ -292,27 +296,20 @@ impl Client {
         self.reply(request).await
     }
 
-    async fn reply<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> Result<T, Fault> {
+    async fn reply<T: DeserializeOwned>(&self, request: Request<Sent>) -> Result<T, Fault> {
         let body = self.send(request).await?.into_body();
         ndjson::decode(&self.whole(body).await?)
     }
 
-    fn request(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, Fault> {
-        Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.peer.hive))
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Sent>, Fault> {
+        builder(&self.peer.hive, method, path)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(Either::Left(Full::new(body)))
             .map_err(|error| Fault::new(Code::Internal, "a request cannot be built").cause(error))
     }
 
     /// Sends a request; an answer that refuses it is an error.
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Fault> {
+    async fn send(&self, request: Request<Sent>) -> Result<Response<Incoming>, Fault> {
         let sent = self.sender.clone().send_request(request).await;
         let response = sent.map_err(|error| self.peer.lost(&error))?;
         if response.status().is_success() {
@@ -346,6 +343,10 @@ pub fn end_bound(timings: &Timings) -> Duration {
 fn own_name() -> Option<ClientName> {
     let host = crate::platform::host_name().unwrap_or_else(|| "keeper".to_owned());
     format!("{host}/{}", std::process::id()).parse().ok()
+}
+
+fn builder(hive: &HiveName, method: Method, path: &str) -> http::request::Builder {
+    Request::builder().method(method).uri(format!("http://{hive}{path}"))
 }
 
 fn encode(value: &impl Serialize) -> Result<Bytes, Fault> {

@@ -4,6 +4,7 @@ pub mod client;
 pub mod generation;
 pub mod local;
 pub mod remote;
+mod signs;
 pub mod streams;
 pub mod voice;
 pub mod watch;

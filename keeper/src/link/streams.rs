@@ -1,7 +1,6 @@
 //! A hive's event stream and its logs as they arrive.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -17,15 +16,15 @@ pub struct Events {
     body: Incoming,
     decoder: ndjson::Decoder,
     waiting: VecDeque<Event>,
-    silence: Duration,
     peer: Peer,
 }
 
 impl Events {
-    /// Reads `body`. A hive that says nothing for `silence` counts as gone.
-    pub fn new(body: Incoming, silence: Duration, peer: Peer) -> Self {
+    /// Reads `body`. Whether the hive still says anything is known of its connection: on a slow
+    /// line its events wait behind tokens.
+    pub fn new(body: Incoming, peer: Peer) -> Self {
         let (decoder, waiting) = (ndjson::Decoder::default(), VecDeque::new());
-        Self { body, decoder, waiting, silence, peer }
+        Self { body, decoder, waiting, peer }
     }
 
     /// The next event; none when the hive ended the stream.
@@ -38,11 +37,8 @@ impl Events {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
             }
-            let frame = match tokio::time::timeout(self.silence, self.body.frame()).await {
-                Ok(Some(frame)) => frame.map_err(|error| self.peer.lost(&error))?,
-                Ok(None) => return Ok(None),
-                Err(_) => return Err(self.peer.silent(self.silence)),
-            };
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| self.peer.lost(&error))?;
             if let Some(bytes) = frame.data_ref() {
                 let mut events = Vec::new();
                 self.decoder.push(bytes, &mut events)?;

@@ -52,20 +52,26 @@ impl Ear {
         self.hearing.subscribe()
     }
 
+    /// Waits until nobody needs the connection any more.
+    pub fn until_unneeded(&self) -> impl Future<Output = ()> + Send + use<> {
+        let hearing = self.hearing.clone();
+        async move { hearing.closed().await }
+    }
+
     /// Listens until the connection is dead.
     pub async fn until_dead(self, timings: &Timings) {
-        let pause = Silence::pause(timings.stale);
-        let mut look = tokio::time::interval(pause);
+        let (mut silence, began) = (Silence::of(timings.stale), Instant::now());
+        let mut look = tokio::time::interval(silence.pause());
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut silence, began) = (Silence::default(), Instant::now());
         loop {
             look.tick().await;
-            let heard = self.heard.load(Ordering::Relaxed);
-            let quiet = silence.look(heard, began.elapsed(), pause);
-            let now = match quiet.saturating_add(pause) {
-                quiet if quiet >= timings.dead.max(timings.stale) => Hearing::Dead,
-                quiet if quiet >= timings.stale => Hearing::Silent,
-                _ => Hearing::Heard,
+            silence.look(self.heard.load(Ordering::Relaxed), began.elapsed());
+            let now = if silence.lasts(timings.dead.max(timings.stale)) {
+                Hearing::Dead
+            } else if silence.lasts(timings.stale) {
+                Hearing::Silent
+            } else {
+                Hearing::Heard
             };
             self.hearing.send_if_modified(|before| std::mem::replace(before, now) != now);
             if now == Hearing::Dead {

@@ -56,6 +56,7 @@ pub async fn tcp(host: &str, port: u16) -> Result<Stream, Unreached> {
                 Some((_, Ok(stream))) => {
                     // Refused only for a connection that is broken already.
                     let _ = stream.set_nodelay(true);
+                    crate::platform::repeat_often(&stream);
                     return Ok(Box::new(stream));
                 }
                 Some((address, Err(error))) => refused.push((address, error)),
