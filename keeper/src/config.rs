@@ -14,8 +14,11 @@ use wire::{Code, Fault, HiveName, Timings, limits};
 
 use crate::environment::Environment;
 use crate::model::{Alias, Aliases, ModelName, path_word};
-use crate::output::style::Theme;
+use crate::output::theme::{self, Theme, ThemeName};
 use crate::ssh::address::Address;
+
+/// The directory of the person's own themes, beside the configuration file.
+const THEMES: &str = "themes";
 
 /// Everything that `config.toml` may say. What it does not say has its default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -23,8 +26,8 @@ use crate::ssh::address::Address;
 pub struct Config {
     /// The model of a `run` without `-m`: an alias or a reference.
     pub default_model: Option<ModelName>,
-    /// Colours.
-    pub theme: Theme,
+    /// Colours: one of the built-in themes, or the name of a file of the directory `themes`.
+    pub theme: ThemeName,
     /// Short names for models.
     pub aliases: BTreeMap<Alias, wire::ModelRef>,
     /// What `run` and `chat` use where the command line says nothing.
@@ -204,6 +207,13 @@ impl Config {
             let span = span_of(text, &key);
             refuse(path, text, Some(key), span, &problem)
         })?;
+        let own = theme::file(&config.theme, &path.with_file_name(THEMES));
+        if Theme::built_in(&config.theme).is_none() && !own.exists() {
+            let known = Theme::built_in_names();
+            let problem = format!("a theme is {known}, or named by its file {}", own.display());
+            let key = "theme".to_owned();
+            return Err(refuse(path, text, Some(key.clone()), span_of(text, &key), &problem));
+        }
         Ok(config)
     }
 
@@ -233,6 +243,14 @@ impl Config {
     /// The aliases, to resolve names with.
     pub fn known_aliases(&self) -> Aliases<'_> {
         Aliases(&self.aliases)
+    }
+}
+
+/// Where the person's own themes are: beside the configuration file.
+pub fn themes_dir(environment: &Environment, config: Option<&Path>) -> PathBuf {
+    match config {
+        Some(file) => file.with_file_name(THEMES),
+        None => environment.dirs.config.join(THEMES),
     }
 }
 
@@ -429,7 +447,7 @@ mod tests {
             heartbeat_ms = 100
         "#;
         let config = Config::parse(text, Path::new("c")).unwrap();
-        assert_eq!(config.theme, Theme::Light);
+        assert_eq!(config.theme.to_string(), "light");
         assert_eq!(config.run.sampling().temperature, Some(0.2));
         assert_eq!(config.aliases.len(), 2);
         assert_eq!(config.agent.keep_alive_s, -1);

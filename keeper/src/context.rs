@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use wire::{BuildId, Code, Fault, HiveName, ModelRef, text};
 
 use crate::bootstrap::Witness;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dial::Dialer;
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -18,6 +18,7 @@ use crate::link::local::Local;
 use crate::link::way::Way;
 use crate::output::aside::Aside;
 use crate::output::style::Style;
+use crate::output::theme::Theme;
 
 /// The surroundings of one command.
 #[derive(Debug, Clone)]
@@ -30,6 +31,10 @@ pub struct Context {
     pub config_path: Option<PathBuf>,
     /// What this program was built from.
     pub build: BuildId,
+    /// The theme that the configuration names, or the default when that cannot be read.
+    pub theme: Theme,
+    /// Why it could not.
+    pub theme_fault: Option<Fault>,
     /// Colours of standard error.
     pub style: Style,
     /// How hives are reached.
@@ -44,11 +49,15 @@ impl Context {
     pub fn load(environment: Environment) -> Result<Self, Fault> {
         let (config, config_path) = Config::load(&environment)?;
         let coloured = environment.colours && environment.terminals.stderr;
-        let style =
-            if coloured { Style::of(config.theme, environment.depth) } else { Style::plain() };
+        let themes = config::themes_dir(&environment, config_path.as_deref());
+        let (theme, theme_fault) = match Theme::find(&config.theme, &themes) {
+            Ok(theme) => (theme, None),
+            Err(fault) => (Theme::default(), Some(fault)),
+        };
+        let style = if coloured { Style::of(&theme, environment.depth) } else { Style::plain() };
         let build = crate::build_id();
         let dialer = Dialer::new(&environment, config.ssh.client, &config.timings, build.clone());
-        Ok(Self { environment, config, config_path, build, style, dialer })
+        Ok(Self { environment, config, config_path, build, theme, theme_fault, style, dialer })
     }
 
     /// The way to the hive that is this machine.
@@ -140,10 +149,15 @@ impl Context {
     /// Colours for standard output: none in a pipe.
     pub fn stdout_style(&self) -> Style {
         if self.environment.colours && self.environment.terminals.stdout {
-            Style::of(self.config.theme, self.environment.depth)
+            Style::of(&self.theme, self.environment.depth)
         } else {
             Style::plain()
         }
+    }
+
+    /// Whether standard error has colours.
+    pub fn is_coloured(&self) -> bool {
+        self.environment.colours && self.environment.terminals.stderr
     }
 
     /// Says something beside the result, on standard error.

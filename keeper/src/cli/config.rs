@@ -1,9 +1,10 @@
 //! `rbee config …`: the configuration, as it is found, read and checked.
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::context::Context;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::output::theme;
 use wire::{Code, Fault};
 
 /// Look at the configuration.
@@ -46,6 +47,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
         Command::Check => {
             // An invalid file has ended this command before it came here.
             let file = context.config_path.as_ref();
+            check_themes(context)?;
             context.note(&match file {
                 Some(file) => format!("{} is valid", file.display()),
                 None => "there is no configuration file; the defaults count".to_owned(),
@@ -53,6 +55,13 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Refuses a theme of the person's own that has an error, whether or not it is the one that counts.
+fn check_themes(context: &Context) -> Result<(), Fault> {
+    let dir = config::themes_dir(&context.environment, context.config_path.as_deref());
+    let (_, faults) = theme::all(&dir);
+    faults.into_iter().next().map_or(Ok(()), Err)
 }
 
 fn text(config: &Config) -> Result<String, Fault> {

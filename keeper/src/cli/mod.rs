@@ -129,7 +129,12 @@ fn configured(json: Json, part: impl FnOnce(&Context) -> Result<(), Failure>) ->
         Err(fault) => return shown(json, Err(fault.into()), &plain),
     };
     let exit = match Context::load(environment) {
-        Ok(context) => shown(json, part(&context), &context.style),
+        Ok(context) => {
+            if let Some(fault) = context.theme_fault.as_ref().filter(|_| context.is_coloured()) {
+                context.warn(&format!("the default theme counts: {}", fault.message));
+            }
+            shown(json, part(&context), &context.style)
+        }
         Err(fault) => shown(json, Err(fault.into()), &plain),
     };
     drop(log);

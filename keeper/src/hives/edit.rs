@@ -6,9 +6,12 @@ use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TomlError, Valu
 use wire::HiveName;
 
 use crate::config::HiveSettings;
+use crate::output::theme::ThemeName;
 
 /// The table that holds the hives.
 const HIVES: &str = "hives";
+/// The key of the theme.
+const THEME: &str = "theme";
 
 /// The text with one more hive: behind the last one, else at the end.
 ///
@@ -62,6 +65,26 @@ pub fn without(text: &str, name: &HiveName) -> Result<String, TomlError> {
     }
     left.push_str(text.get(from..).unwrap_or_default());
     Ok(left)
+}
+
+/// The text with another theme: in the place of the old one, else before the first table.
+///
+/// # Errors
+/// When the text is no TOML.
+pub fn with_theme(text: &str, name: &ThemeName) -> Result<String, TomlError> {
+    let mut document: DocumentMut = text.parse()?;
+    match document.get_mut(THEME).and_then(Item::as_value_mut) {
+        Some(value) => {
+            // What stands around it, a comment behind it too, stays.
+            let decor = value.decor().clone();
+            *value = Value::from(name.to_string());
+            *value.decor_mut() = decor;
+        }
+        None => {
+            document.insert(THEME, toml_edit::value(name.to_string()));
+        }
+    }
+    Ok(document.to_string())
 }
 
 /// Changes `hives = { … }`, which is one value and has no comments of its own.
@@ -185,6 +208,18 @@ temperature = 0.5
         assert_eq!(format!("{before}{after}"), COMMENTED);
         let config: crate::config::Config = toml::from_str(&text).unwrap();
         assert_eq!(config.hives[&name("attic.lan")], hive);
+    }
+
+    #[test]
+    fn another_theme_changes_nothing_else() {
+        let light: ThemeName = "light".parse().unwrap();
+        let text = with_theme(COMMENTED, &light).unwrap();
+        assert_eq!(text.replace("theme = \"light\"\n", ""), COMMENTED);
+        let config: crate::config::Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.theme, light);
+        let old = "# colours\ntheme = \"dark\"  # for now\n\n[run]\n# end\n";
+        assert_eq!(with_theme(old, &light).unwrap(), old.replace("dark", "light"));
+        assert_eq!(with_theme("", &light).unwrap(), "theme = \"light\"\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The hives in the person's configuration file: added and removed without touching the rest.
+//! The hives in the person's configuration file, and its theme: changed without touching the rest.
 
 mod edit;
 pub mod seen;
@@ -15,6 +15,7 @@ use wire::{Code, Fault, HiveName};
 use crate::config::{self, Config, HiveSettings};
 use crate::environment::Environment;
 use crate::model::path_word;
+use crate::output::theme::ThemeName;
 
 /// How long another program that edits the same file is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -53,6 +54,18 @@ impl Registry {
             refuse_duplicate(config, name)?;
             config.hives.insert(name.clone(), hive.clone());
             edit::with(text, name, hive).map_err(|error| no_toml(&error))
+        };
+        self.change(edit).await
+    }
+
+    /// Writes down which theme counts and says in which file.
+    ///
+    /// # Errors
+    /// Those of [`Self::add`], but for the name.
+    pub async fn set_theme(&self, name: &ThemeName) -> Result<PathBuf, Fault> {
+        let edit = |config: &mut Config, text: &str| {
+            config.theme = name.clone();
+            edit::with_theme(text, name).map_err(|error| no_toml(&error))
         };
         self.change(edit).await
     }

@@ -8,3 +8,4 @@ pub mod pipe;
 pub mod progress;
 pub mod style;
 pub mod table;
+pub mod theme;

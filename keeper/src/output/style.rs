@@ -1,64 +1,10 @@
 //! Colours by meaning: a theme gives each role its looks, and a pipe gets none.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::looks::Looks;
+use super::theme::Theme;
 use crate::environment::Depth;
-
-/// The themes that every build carries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Theme {
-    /// For a dark background.
-    #[default]
-    Dark,
-    /// For a light background.
-    Light,
-    /// Without colours.
-    Mono,
-    /// With as much contrast as there can be.
-    HighContrast,
-    /// With the sixteen colours that the terminal's user chose.
-    Sixteen,
-    /// Without telling red from green.
-    ColourBlind,
-}
-
-impl Theme {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Dark, Self::Light, Self::HighContrast, Self::ColourBlind, Self::Sixteen, Self::Mono];
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dark => "dark",
-            Self::Light => "light",
-            Self::Mono => "mono",
-            Self::HighContrast => "high-contrast",
-            Self::Sixteen => "sixteen",
-            Self::ColourBlind => "colour-blind",
-        }
-    }
-
-    /// Its file, as it was when the program was built.
-    fn source(self) -> &'static str {
-        match self {
-            Self::Dark => include_str!("../../../themes/dark.toml"),
-            Self::Light => include_str!("../../../themes/light.toml"),
-            Self::Mono => include_str!("../../../themes/mono.toml"),
-            Self::HighContrast => include_str!("../../../themes/high-contrast.toml"),
-            Self::Sixteen => include_str!("../../../themes/sixteen.toml"),
-            Self::ColourBlind => include_str!("../../../themes/colour-blind.toml"),
-        }
-    }
-
-    /// Its roles on a terminal of that many colours. Themes are part of the program and tested, so
-    /// that one which cannot be read only costs its colours.
-    pub fn roles(self, depth: Depth) -> Roles {
-        toml::from_str::<Roles>(self.source()).unwrap_or_default().at(depth)
-    }
-}
 
 /// Makes the roles of a theme's file, each with its looks.
 macro_rules! roles {
@@ -71,8 +17,24 @@ macro_rules! roles {
         }
 
         impl Roles {
-            fn at(self, depth: Depth) -> Self {
+            /// The same on a terminal of that many colours.
+            #[must_use]
+            pub fn at(self, depth: Depth) -> Self {
                 Self { $($name: self.$name.at(depth),)* }
+            }
+        }
+
+        /// The roles that a file names.
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct SomeRoles {
+            $($name: Option<Looks>,)*
+        }
+
+        impl SomeRoles {
+            /// Those that are named, and the others of `base`.
+            pub fn over(self, base: Roles) -> Roles {
+                Roles { $($name: self.$name.unwrap_or(base.$name),)* }
             }
         }
     };
@@ -130,7 +92,7 @@ impl Style {
     }
 
     /// The colours of a theme.
-    pub fn of(theme: Theme, depth: Depth) -> Self {
+    pub fn of(theme: &Theme, depth: Depth) -> Self {
         Self { roles: theme.roles(depth) }
     }
 
@@ -170,19 +132,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_theme_names_every_role_with_known_words() {
-        for theme in Theme::ALL {
-            let roles: Roles = toml::from_str(theme.source()).unwrap();
-            assert_ne!(roles.error, Looks::default(), "{theme:?}: an error stands out");
-            assert_ne!(roles.selected, Looks::default(), "{theme:?}: the chosen row stands out");
-            let written = toml::Value::try_from(theme).unwrap();
-            assert_eq!(written.as_str(), Some(theme.name()));
-        }
-    }
-
-    #[test]
     fn the_theme_without_colours_has_none() {
-        let style = Style::of(Theme::Mono, Depth::True);
+        let mono = Theme::built_in(&"mono".parse().unwrap()).unwrap();
+        let style = Style::of(&mono, Depth::True);
         let painted = format!("{}{}{}", style.error("x"), style.hint("x"), style.muted("x"));
         assert!(!painted.contains("\u{1b}[3") && !painted.contains("\u{1b}[9"), "{painted:?}");
     }

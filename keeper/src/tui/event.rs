@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::board::Board;
 use crate::ask::{Ending, Placed};
+use crate::output::theme::ThemeName;
 use wire::generate::Message;
 
 /// Which of the requests of this program.
@@ -108,6 +109,8 @@ pub enum Effect {
     Reply(QuestionId, Option<Zeroizing<String>>),
     /// Something shall be done to a hive.
     Operate(Operation),
+    /// A theme shall be written into the person's configuration.
+    KeepTheme(ThemeName),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
     /// Everything shall be drawn anew.

@@ -7,7 +7,8 @@ use ratatui::symbols::border;
 use super::rows::Kind;
 use crate::environment::Depth;
 use crate::output::looks::Looks;
-use crate::output::style::{Roles, Theme};
+use crate::output::style::Roles;
+use crate::output::theme::Theme;
 
 /// Characters for shapes.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +100,7 @@ styles!(
 
 impl Look {
     /// A theme on a terminal with so many colours, which takes UTF-8 or not.
-    pub fn new(theme: Theme, depth: Depth, unicode: bool) -> Self {
+    pub fn new(theme: &Theme, depth: Depth, unicode: bool) -> Self {
         let shapes = if unicode { ROUND } else { ASCII };
         Self { roles: theme.roles(depth), shapes, unicode }
     }

@@ -41,10 +41,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use wire::{Code, Fault, ModelRef};
 
+use crate::config;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
+use crate::output::theme;
 use board::Board;
 use chat::{Chat, Partner};
+use diary::Weight;
 use event::{Effect, Event, Leave};
 use look::Look;
 use screen::Screen;
@@ -81,8 +84,9 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
     let chat = Chat::with(partner);
     let (told, boards) = watch::channel(Arc::new(board.clone()));
     let screen = Screen::of_this_process()?;
-    let mut state = State::new(screen.size(), board, chat, context.config.theme);
+    let mut state = State::new(screen.size(), board, chat, context.theme.clone());
     state.models = models(context);
+    take_themes(&mut state, context);
     state.diary.set_clock(began.elapsed(), second_of_day());
     let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
     tui.draw()?;
@@ -100,6 +104,20 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
         (_, Err(panic)) => std::panic::resume_unwind(panic),
         (Err(_), Ok(Err(failure))) => Err(failure),
         (left, _) => left,
+    }
+}
+
+/// The themes to choose from; one that cannot be read is told.
+fn take_themes(state: &mut State, context: &Context) {
+    let dir = config::themes_dir(&context.environment, context.config_path.as_deref());
+    let (themes, faults) = theme::all(&dir);
+    state.themes = themes;
+    for fault in faults.iter().chain(&context.theme_fault) {
+        state.warn(fault);
+        state.diary.write(state.now, None, Weight::Warning, &fault.message);
+    }
+    if let Some(fault) = &context.theme_fault {
+        state.caution(format!("the default theme counts: {}", fault.message));
     }
 }
 
@@ -246,7 +264,7 @@ impl Tui<'_> {
     fn draw(&mut self) -> Result<(), Failure> {
         view::layout::lay_out(&mut self.state);
         let environment = &self.context.environment;
-        let look = Look::new(self.state.theme, environment.depth, environment.unicode);
+        let look = Look::new(&self.state.theme, environment.depth, environment.unicode);
         let state = &self.state;
         self.screen.draw(|frame| view::view(state, &look, frame))?;
         self.drawn = Some(Instant::now());

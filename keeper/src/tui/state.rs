@@ -16,7 +16,7 @@ use super::lanes::{Lane, Lanes};
 use super::overlay::Overlay;
 use super::panels::{self, Panels};
 use crate::fleet::Moment;
-use crate::output::style::Theme;
+use crate::output::theme::Theme;
 
 /// Bytes of the line that tells what happened.
 const MAX_NOTICE_BYTES: usize = 400;
@@ -101,6 +101,8 @@ pub struct State {
     pub notice: Option<Notice>,
     /// The colours.
     pub theme: Theme,
+    /// Those to choose from.
+    pub themes: Vec<Theme>,
 }
 
 impl State {
@@ -123,6 +125,7 @@ impl State {
             diary: Diary::default(),
             notice: None,
             theme,
+            themes: Theme::all_built_in(),
         }
     }
 

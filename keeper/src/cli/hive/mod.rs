@@ -98,7 +98,7 @@ fn shown(context: &Context, form: Form) -> Arc<Steps> {
     let terminal = context.environment.terminals.stderr;
     let coloured = context.environment.colours && terminal;
     let style = if coloured {
-        Style::of(context.config.theme, context.environment.depth)
+        Style::of(&context.theme, context.environment.depth)
     } else {
         Style::plain()
     };

@@ -347,7 +347,7 @@ pub const TABLE: &[Binding] = &[
         ("reasoning", "show or fold the reasoning"),
         "",
     ),
-    bind(Scope::Everywhere, &["f2"], Action::Theme, ("theme", "another theme"), ""),
+    bind(Scope::Everywhere, &["f2"], Action::Theme, ("theme", "choose a theme"), ""),
     bind(
         Scope::Everywhere,
         &["ctrl-c"],

@@ -21,11 +21,13 @@ use crate::ask;
 use crate::bootstrap::{Step, Witness};
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
+use crate::hives::Registry;
 use crate::interrupt::Interrupts;
 use crate::link::Transport;
 use crate::link::watch as following;
 use crate::link::way::Way;
 use crate::output::progress::bytes;
+use crate::output::theme::ThemeName;
 
 /// News of all hives that wait to be taken.
 const MAX_WAITING: usize = 256;
@@ -187,9 +189,20 @@ impl Links {
             }
             Effect::Reply(id, text) => self.open.reply(id, text),
             Effect::Operate(operation) => self.operate(operation),
+            Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
             Effect::Suspend | Effect::Redraw | Effect::Leave(_) => {}
         }
+    }
+
+    fn keep_theme(&self, name: ThemeName) {
+        let (context, events) = (self.context.clone(), self.out.events.clone());
+        tokio::task::spawn_local(async move {
+            let kept = Registry::of(&context.environment).set_theme(&name).await;
+            let kept = kept.map(|path| format!("theme = \"{name}\" is in {}", path.display()));
+            // The screen is gone when nobody takes it.
+            let _ = events.send(Event::Done(kept)).await;
+        });
     }
 
     fn operate(&mut self, operation: Operation) {

@@ -7,6 +7,7 @@ pub mod help;
 pub mod picker;
 pub mod question;
 pub mod quit;
+pub mod theme;
 
 use super::event::Effect;
 use super::keys::Key;
@@ -17,12 +18,15 @@ use help::Help;
 use picker::Picker;
 use question::Asked;
 use quit::Quit;
+use theme::Chooser;
 
 /// What stands over everything else.
 #[derive(Debug)]
 pub enum Overlay {
     /// The keys.
     Help(Help),
+    /// Which theme counts.
+    Theme(Chooser),
     /// Which rows of a panel are seen.
     Filter(Typing),
     /// What shall become of the workers.
@@ -41,6 +45,7 @@ impl Overlay {
         match self {
             Self::Help(help) => help.press(state, key),
             Self::Filter(typing) => typing.press(state, key),
+            Self::Theme(chooser) => chooser.press(state, key),
             Self::Quit(quit) => quit.press(state, key),
             Self::Picker(picker) => picker.press(state, key),
             Self::Confirm(confirm) => confirm.press(state, key),
@@ -54,7 +59,8 @@ impl Overlay {
         match self {
             Self::Question(asked) => asked.typed.push_str(line),
             Self::Picker(picker) => picker.typed.push_str(line),
-            Self::Help(_) | Self::Filter(_) | Self::Quit(_) | Self::Confirm(_) => {}
+            Self::Help(_) | Self::Filter(_) | Self::Theme(_) | Self::Quit(_) | Self::Confirm(_) => {
+            }
         }
     }
 }

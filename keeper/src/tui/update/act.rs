@@ -2,7 +2,6 @@
 
 use super::lanes;
 use super::select::{chosen_hive, chosen_worker, edge, go, mark, sort};
-use crate::output::style::Theme;
 use crate::tui::chat::Partner;
 use crate::tui::event::{Effect, Leave, Operation};
 use crate::tui::keys::Action;
@@ -11,6 +10,7 @@ use crate::tui::overlay::filter::Typing;
 use crate::tui::overlay::help::Help;
 use crate::tui::overlay::picker::Picker;
 use crate::tui::overlay::quit::Quit;
+use crate::tui::overlay::theme::Chooser;
 use crate::tui::state::{Focus, State};
 use crate::tui::view::layout;
 
@@ -74,12 +74,7 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
             _ => state.tell("no model is loaded"),
         },
         Action::StartAgent => start_agent(state),
-        Action::Theme => {
-            let at = Theme::ALL.iter().position(|theme| *theme == state.theme).unwrap_or(0);
-            let next = Theme::ALL.iter().cycle().nth(at + 1);
-            state.theme = next.copied().unwrap_or_default();
-            state.tell(format!("theme = \"{}\"", state.theme.name()));
-        }
+        Action::Theme => state.overlay = Some(Overlay::Theme(Chooser::of(state))),
         Action::Suspend => return vec![Effect::Suspend],
         Action::Redraw => return vec![Effect::Redraw],
     }

@@ -78,11 +78,11 @@ pub fn spark(look: &Look, columns: &[Percent]) -> String {
 mod tests {
     use super::*;
     use crate::environment::Depth;
-    use crate::output::style::Theme;
+    use crate::output::theme::Theme;
     use proptest::prelude::*;
 
     fn drawn(parts: Memory, cells: usize) -> String {
-        let look = Look::new(Theme::Mono, Depth::None, true);
+        let look = Look::new(&Theme::default(), Depth::None, true);
         memory(&look, parts, cells).into_iter().map(|(text, _)| text).collect()
     }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_figure_over_time_is_as_high_as_it_was() {
-        let look = Look::new(Theme::Mono, Depth::None, true);
+        let look = Look::new(&Theme::default(), Depth::None, true);
         assert_eq!(spark(&look, &[None, Some(0), Some(1), Some(50), Some(100)]), " ▁▂▅█");
     }
 

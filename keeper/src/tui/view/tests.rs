@@ -20,7 +20,7 @@ use crate::ask::{Ending, Placed};
 use crate::environment::Depth;
 use crate::fleet::tests::{snapshot, worker};
 use crate::link::watch::{News as Heard, Standing};
-use crate::output::style::Theme;
+use crate::output::theme::Theme;
 use crate::tui::board::Board;
 use crate::tui::chat::{Chat, Partner};
 use crate::tui::event::{Effect, Event, Form, Leave, News, Operation, Piece, Question};
@@ -29,6 +29,7 @@ use crate::tui::state::Focus;
 use crate::tui::update::update;
 
 mod panels;
+mod themes;
 
 const MIB: u64 = 1 << 20;
 
@@ -71,7 +72,7 @@ fn board() -> Board {
 fn state(columns: u16, rows: u16) -> State {
     let partner = Partner { model: ModelRef::Demo, hive: None };
     let mut state =
-        State::new((columns, rows), Board::default(), Chat::with(Some(partner)), Theme::Mono);
+        State::new((columns, rows), Board::default(), Chat::with(Some(partner)), Theme::default());
     let _ = update(&mut state, Event::Board(Arc::new(board())), at(62));
     state.notice = None;
     state
@@ -94,7 +95,7 @@ fn write(state: &mut State, text: &str) {
 
 fn screen_in(state: &mut State, unicode: bool) -> String {
     layout::lay_out(state);
-    let look = Look::new(state.theme, Depth::None, unicode);
+    let look = Look::new(&state.theme, Depth::None, unicode);
     let mut terminal = Terminal::new(TestBackend::new(state.size.0, state.size.1)).unwrap();
     terminal.draw(|frame| view(state, &look, frame)).unwrap();
     let shown = terminal.backend().to_string();
