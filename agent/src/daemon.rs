@@ -10,10 +10,10 @@ use wire::hello::{Hello, Role, agent_protocol};
 use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault, RequestId, layout, limits};
 
-use crate::dirs::Dirs;
+use crate::dirs::{self, Dirs};
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
-use crate::inventory::Inventory;
+use crate::inventory::{Gpus, Inventory, Sources};
 use crate::peaks::Peaks;
 use crate::platform;
 use crate::rotating::Rotating;
@@ -51,7 +51,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let inventory = Inventory::look();
+    let inventory = Inventory::look(Gpus::follow(Sources::new(dirs::nvml_library())));
     let shortages = Arc::clone(&inventory.shortages);
     let watched = (dirs.clone(), settings.agent.clone());
     tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));

@@ -13,12 +13,14 @@ use wire::{Code, Fault, layout, text};
 const SYSTEM_CONFIG: &str = "/etc/rbee/config.toml";
 /// Names a configuration file before every other.
 const CONFIG_VARIABLE: &str = "RBEE_CONFIG";
+/// Names NVIDIA's management library where it is not where the system's loader looks.
+const NVML_VARIABLE: &str = "RBEE_NVML_LIBRARY";
 /// Group and others have no business in any of our directories.
 const PRIVATE_DIR: u32 = 0o700;
 
 /// Variables that agents, guards and engines need; everything else of the environment that an agent
 /// is started from is left behind.
-const KEPT_VARIABLES: [&str; 12] = [
+const KEPT_VARIABLES: [&str; 13] = [
     "HOME",
     "USER",
     "LOGNAME",
@@ -28,6 +30,7 @@ const KEPT_VARIABLES: [&str; 12] = [
     "TZ",
     "TMPDIR",
     CONFIG_VARIABLE,
+    NVML_VARIABLE,
     "RUST_BACKTRACE",
     "RAYON_NUM_THREADS",
     "CANDLE_NUM_THREADS",
@@ -37,6 +40,11 @@ const KEPT_VARIABLES: [&str; 12] = [
 /// secrets must not live in it.
 pub fn kept_environment() -> impl Iterator<Item = (OsString, OsString)> {
     std::env::vars_os().filter(|(name, _)| is_kept(name))
+}
+
+/// NVIDIA's management library, where this process was told of another than the loader's.
+pub fn nvml_library() -> Option<PathBuf> {
+    std::env::var_os(NVML_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// What this user is called, if this process was told.

@@ -182,6 +182,12 @@ const ROOMS: &[Room] = &[
         &["candle_core", "candle_nn", "tokenizers::", "minijinja"],
     ),
     (
+        "NVML is asked in one room",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["agent/src/inventory"],
+        &["nvml_wrapper"],
+    ),
+    (
         "only main dispatches to the other roles",
         &["keeper/src"],
         &["keeper/src/main.rs"],

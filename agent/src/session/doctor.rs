@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use tokio::process::Command;
+use wire::device::{Backend, DeviceInfo, Source};
 use wire::doctor::{Check, Verdict};
 use wire::guard::{GuardRecord, files};
 use wire::memory::{Containment, LimitBy};
@@ -27,21 +28,62 @@ use crate::supervisor::{Answer, Ask};
 
 /// How long the look at what bounds workers may take.
 const LOOK_TIME: Duration = Duration::from_secs(5);
+/// Degrees Celsius from which on a GPU is hot: the makers' own bound at which it slows down is a
+/// little above.
+const HOT_CELSIUS: i32 = 85;
 /// What a look at what bounds workers is about.
 const BOUNDS: &str = "workers' bounds";
 
 pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
-    let workers = match hive.handle.ask(Ask::Look).await? {
-        Answer::Look { workers, .. } => workers,
+    let (workers, promised) = match hive.handle.ask(Ask::Look).await? {
+        Answer::Look { workers, promised, .. } => (workers, promised),
         other => return Err(unexpected(&other)),
     };
     let hive = Arc::clone(&hive);
+    let devices = hive.inventory.devices(&workers, &promised).await;
+    let devices = gpus(&devices, &hive.inventory.notes());
     let bounds = bounds(hive.handle.command()).await;
     let checks = tokio::task::spawn_blocking(move || examine(&hive, &workers)).await;
     let mut checks = checks
         .map_err(|error| Fault::new(Code::Internal, "the examination failed").cause(error))?;
     checks.push(bounds);
+    checks.extend(devices);
     json(&checks)
+}
+
+/// Every GPU, or why none is seen.
+fn gpus(devices: &[DeviceInfo], notes: &[String]) -> Vec<Check> {
+    let all: Vec<Check> =
+        devices.iter().filter(|info| info.device.backend != Backend::Cpu).map(gpu).collect();
+    if all.is_empty() {
+        let why = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+        return vec![check("GPUs", Verdict::Ok, format!("none is seen{why}"))];
+    }
+    all
+}
+
+fn gpu(info: &DeviceInfo) -> Check {
+    let name = format!("device {}", info.device);
+    let what = info.name.clone().unwrap_or_else(|| "without a name".to_owned());
+    let told = info.source.map_or("nobody", Source::as_str);
+    if info.lost_since_unix_s.is_some() {
+        let seen = format!("{what}: it cannot be reached any more, it fell off its bus");
+        let hint = "sudo dmesg | grep -iE 'xid|amdgpu' | tail".to_owned();
+        return hinted(check(name, Verdict::Failed, seen), hint);
+    }
+    if info.silent_since_unix_s.is_some() {
+        let seen = format!("{what}: its driver does not answer");
+        return hinted(check(name, Verdict::Warning, seen), "sudo dmesg | tail".to_owned());
+    }
+    let seen = match info.temperature_celsius {
+        Some(celsius) if celsius >= HOT_CELSIUS => {
+            let seen = format!("{what}: {celsius} °C, hot from {HOT_CELSIUS} °C on");
+            return check(name, Verdict::Warning, seen);
+        }
+        Some(celsius) => format!("{what}: {celsius} °C, told by {told}"),
+        None => format!("{what}: told by {told}"),
+    };
+    check(name, Verdict::Ok, seen)
 }
 
 /// What would bound a worker that is started now. A child finds out: it is where guards will be.

@@ -1,5 +1,6 @@
 //! The live picture: a snapshot, then what changes, with heartbeats in between.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior};
+use wire::device::Device;
 use wire::event::{Event, Snapshot, Warning};
 use wire::worker::WorkerInfo;
 use wire::{ndjson, routes};
@@ -94,26 +96,27 @@ impl Reader {
     }
 
     async fn telemetry(&self) -> Option<Bytes> {
-        let (_, workers) = self.look().await.ok()?;
-        let devices = self.hive.inventory.devices();
+        let (_, workers, promised) = self.look().await.ok()?;
+        let devices = self.hive.inventory.devices(&workers, &promised).await;
         line(&Event::Telemetry { devices, workers })
     }
 
     async fn snapshot(&mut self) -> Option<Bytes> {
-        let (revision, workers) = self.look().await.ok()?;
+        let (revision, workers, promised) = self.look().await.ok()?;
         self.known = Some(revision);
+        let devices = self.hive.inventory.devices(&workers, &promised).await;
         line(&Event::Snapshot(Snapshot {
             revision,
             hello: self.hive.hello.clone(),
-            devices: self.hive.inventory.devices(),
+            devices,
             workers,
             warnings: self.warnings.borrow_and_update().clone(),
         }))
     }
 
-    async fn look(&self) -> Result<(u64, Vec<WorkerInfo>), Refused> {
+    async fn look(&self) -> Result<(u64, Vec<WorkerInfo>, BTreeMap<Device, u64>), Refused> {
         match self.hive.handle.ask(Ask::Look).await? {
-            Answer::Look { revision, workers, .. } => Ok((revision, workers)),
+            Answer::Look { revision, workers, promised, .. } => Ok((revision, workers, promised)),
             other => Err(unexpected(&other)),
         }
     }

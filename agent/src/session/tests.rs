@@ -26,7 +26,7 @@ use crate::client::{self, Connection, Values};
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle};
-use crate::inventory::Inventory;
+use crate::inventory::{Gpus, Inventory};
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -80,7 +80,8 @@ impl Agent {
         let store = Store::new(dirs.models(), &[]);
         let places = (dirs, store);
         let settings = Settings { timings: timings.clone(), ..Settings::default() };
-        let hive = Hive::new(handle.clone(), hello, places, Inventory::look(), settings);
+        let hive =
+            Hive::new(handle.clone(), hello, places, Inventory::look(Gpus::none()), settings);
         let (handle_of_server, timings) = (handle.clone(), timings.clone());
         tokio::spawn(async move {
             server::serve(listener, router(Arc::new(hive)), handle_of_server, &timings).await;

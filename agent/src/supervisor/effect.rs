@@ -1,5 +1,8 @@
 //! What the supervisor wants done.
 
+use std::collections::BTreeMap;
+
+use wire::device::Device;
 use wire::event::Event;
 use wire::worker::{HandoverReply, SpawnReply, StopReply, WorkerInfo, WorkerSpec};
 use wire::{Fault, WorkerId};
@@ -15,6 +18,8 @@ pub enum Answer {
         revision: u64,
         /// Every worker, finished ones included.
         workers: Vec<WorkerInfo>,
+        /// Bytes of each device's memory that workers were promised and have not taken yet.
+        promised: BTreeMap<Device, u64>,
         /// Whether new workers and requests are taken.
         accepting: bool,
     },

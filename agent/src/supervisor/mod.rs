@@ -178,7 +178,12 @@ impl Supervisor {
 
     fn look(&self, now: Moment) -> Answer {
         let workers = self.workers.values().map(|worker| worker.info(now)).collect();
-        Answer::Look { revision: self.revision, workers, accepting: !self.down }
+        let mut promised = BTreeMap::new();
+        for worker in self.workers.values() {
+            let bytes: &mut u64 = promised.entry(worker.spec.device).or_default();
+            *bytes = bytes.saturating_add(worker.reserved_bytes());
+        }
+        Answer::Look { revision: self.revision, workers, promised, accepting: !self.down }
     }
 
     /// When this process itself did not run (a stopped process, a suspended machine), its silence

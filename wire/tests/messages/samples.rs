@@ -1,6 +1,7 @@
 //! One value of every message and of every variant, by the name of its golden file.
 
 mod bounds;
+mod devices;
 mod tools;
 
 use std::fmt::Debug;
@@ -8,7 +9,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wire::device::{Backend, DeviceInfo, Source};
 use wire::doctor::{Check, Verdict};
 use wire::event::{Event, Snapshot};
 use wire::fault::ErrorEnvelope;
@@ -109,7 +109,7 @@ pub fn all() -> Vec<Sample> {
 }
 
 pub fn events() -> Vec<Event> {
-    let devices = || vec![cpu(), gpu(), lost_gpu()];
+    let devices = devices::all;
     let workers = || vec![worker(WorkerState::Busy)];
     vec![
         Event::Snapshot(Snapshot {
@@ -289,39 +289,6 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         unload_in_s: Some(1799),
         limit: Some(bounds::limit()),
         supervision: supervision(),
-    }
-}
-
-fn cpu() -> DeviceInfo {
-    DeviceInfo::new(Device::CPU)
-}
-
-fn gpu() -> DeviceInfo {
-    DeviceInfo {
-        device: Device { backend: Backend::Cuda, index: 1 },
-        name: Some("a fast one".into()),
-        memory_total_bytes: Some(24 << 30),
-        memory_used_bytes: Some(1 << 30),
-        memory_ours_bytes: Some(1 << 29),
-        memory_reserved_bytes: Some(1 << 28),
-        utilisation_percent: Some(97),
-        temperature_celsius: Some(71),
-        power_milliwatts: Some(318_250),
-        power_limit_milliwatts: Some(450_000),
-        mig_enabled: Some(false),
-        lost_since_unix_s: None,
-        silent_since_unix_s: None,
-        driver: Some("570.86.15".into()),
-        source: Some(Source::Nvml),
-        can_compute: Some(false),
-    }
-}
-
-fn lost_gpu() -> DeviceInfo {
-    DeviceInfo {
-        lost_since_unix_s: Some(1_700_000_000),
-        silent_since_unix_s: Some(1_700_000_001),
-        ..DeviceInfo::new(Device { backend: Backend::Rocm, index: 0 })
     }
 }
 
