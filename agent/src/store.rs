@@ -207,9 +207,11 @@ fn read_shape(path: &Path) -> Result<ModelShape, Fault> {
 fn check_supported(shape: &ModelShape) -> Result<(), Fault> {
     let supported = wire::gguf::SUPPORTED_ARCHITECTURES;
     if !supported.contains(&shape.architecture.as_str()) {
+        let why = wire::gguf::why_unsupported(&shape.architecture);
         let message = format!(
-            "the model's architecture is {}; this engine runs {}",
+            "the model's architecture is {}{}; this engine runs {}",
             shape.architecture,
+            why.map_or_else(String::new, |why| format!(": {why}")),
             supported.join(", ")
         );
         return Err(Fault::new(Code::ModelUnsupported, message)

@@ -56,16 +56,12 @@ fn too_long() -> Fault {
 /// `TOO_LARGE` as soon as the bound is passed, `INVALID_ARGUMENT` for bytes that are not UTF-8,
 /// `IO_ERROR` when it cannot be read.
 pub fn read_bounded(from: impl Read, what: &str) -> Result<String, Fault> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(limits::MAX_PROMPT_BYTES).unwrap_or(u64::MAX);
-    // One for the bound's own test, two for a last newline that is not part of the prompt.
-    from.take(limit.saturating_add(3)).read_to_end(&mut bytes).map_err(|error| {
+    // Two for a last newline that is not part of the prompt.
+    let read = wire::bounded::read(from, limits::MAX_PROMPT_BYTES + 2).map_err(|error| {
         let code = if error.kind() == io::ErrorKind::NotFound { Code::NotFound } else { Code::Io };
         Fault::new(code, format!("{what} cannot be read")).cause(error)
     })?;
-    if bytes.len() > limits::MAX_PROMPT_BYTES + 2 {
-        return Err(too_long());
-    }
+    let bytes = read.ok_or_else(too_long)?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Fault::new(Code::InvalidArgument, format!("{what} is not UTF-8 text: see its byte {at}"))

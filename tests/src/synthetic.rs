@@ -58,6 +58,9 @@ struct Header {
     weights_bytes: u64,
 }
 
+/// Writes what is said and nothing else.
+const TEMPLATE: &str = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
+
 const TYPE_U32: u32 = 4;
 const TYPE_F32: u32 = 6;
 const TYPE_BOOL: u32 = 7;
@@ -160,17 +163,18 @@ fn byte_characters() -> Vec<String> {
         .collect()
 }
 
-fn describe(header: &mut Header, shape: &Shape, template: &str) {
-    header.text("general.architecture", "qwen2");
+fn describe(header: &mut Header, shape: &Shape, template: &str, family: &str) {
+    let key = |name: &str| format!("{family}.{name}");
+    header.text("general.architecture", family);
     header.text("general.name", "synthetic");
-    header.u32("qwen2.block_count", shape.layers);
-    header.u32("qwen2.context_length", shape.context);
-    header.u32("qwen2.embedding_length", shape.embedding);
-    header.u32("qwen2.feed_forward_length", shape.feed_forward);
-    header.u32("qwen2.attention.head_count", shape.heads);
-    header.u32("qwen2.attention.head_count_kv", shape.kv_heads);
-    header.f32("qwen2.attention.layer_norm_rms_epsilon", 1e-6);
-    header.f32("qwen2.rope.freq_base", 1e6);
+    header.u32(&key("block_count"), shape.layers);
+    header.u32(&key("context_length"), shape.context);
+    header.u32(&key("embedding_length"), shape.embedding);
+    header.u32(&key("feed_forward_length"), shape.feed_forward);
+    header.u32(&key("attention.head_count"), shape.heads);
+    header.u32(&key("attention.head_count_kv"), shape.kv_heads);
+    header.f32(&key("attention.layer_norm_rms_epsilon"), 1e-6);
+    header.f32(&key("rope.freq_base"), 1e6);
     let mut tokens = byte_characters();
     tokens.extend((256..shape.vocab - 1).map(|n| format!("<unused{n}>")));
     tokens.push("<|im_end|>".to_owned());
@@ -222,8 +226,15 @@ fn tensors(shape: &Shape) -> Vec<(String, Vec<u32>, u32)> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, shape: &Shape) -> std::io::Result<()> {
-    let template = "{% for message in messages %}{{ message['content'] }}{% endfor %}";
-    write_with_template(path, shape, template)
+    write_with_template(path, shape, TEMPLATE)
+}
+
+/// As [`write`], with the figures of a model of another family: its header is that of one.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_of_family(path: &Path, shape: &Shape, family: &str) -> std::io::Result<()> {
+    write_all(path, shape, TEMPLATE, family)
 }
 
 /// As [`write`], with a chat template of the caller's.
@@ -231,8 +242,12 @@ pub fn write(path: &Path, shape: &Shape) -> std::io::Result<()> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_with_template(path: &Path, shape: &Shape, template: &str) -> std::io::Result<()> {
+    write_all(path, shape, template, "qwen2")
+}
+
+fn write_all(path: &Path, shape: &Shape, template: &str, family: &str) -> std::io::Result<()> {
     let mut header = Header::default();
-    describe(&mut header, shape, template);
+    describe(&mut header, shape, template, family);
     let tensors = tensors(shape);
     for (name, sides, kind) in &tensors {
         header.tensor(name, sides, *kind);

@@ -58,8 +58,10 @@ fn a_directory_runs_however_it_is_named_and_in_however_many_files() {
 #[test]
 fn a_directory_is_shown_tokenized_and_its_template_rendered_without_a_load() {
     let (sandbox, path) = with_model(2);
+    std::fs::write(path.join("README.md"), "---\nlicense: mit\n---\n").expect("a card");
     let shown = sandbox.rbee(&["model", "show", text(&path), "--json"]).expect_code(0);
     let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    assert_eq!(shown["licence"], "mit");
     assert_eq!((&shown["runs_here"], &shown["why_not"]), (&true.into(), &Value::Array(Vec::new())));
     assert_eq!(
         (&shown["architecture"], &shown["tokenizer"]["model"]),
@@ -114,6 +116,7 @@ fn what_is_wrong_with_a_directory_is_said_before_a_worker_is_started() {
         move |path: &Path| change(path, "config.json", |config| config[key] = value.clone())
     };
     refused("mamba", "MODEL_UNSUPPORTED", &config("model_type", "mamba".into()));
+    refused("MXFP4 blocks", "MODEL_UNSUPPORTED", &config("model_type", "gpt_oss".into()));
     refused("lacks tensor", "MODEL_CORRUPT", &config("num_hidden_layers", 3.into()));
     refused("has the shape", "MODEL_CORRUPT", &config("hidden_size", 128.into()));
     refused("num_hidden_layers", "MODEL_CORRUPT", &config("num_hidden_layers", (-1).into()));

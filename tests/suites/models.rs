@@ -61,6 +61,47 @@ fn show_says_why_a_model_cannot_run_here_in_the_words_of_the_refusal() {
 }
 
 #[test]
+fn a_model_is_known_by_its_first_bytes_and_told_by_its_header_whatever_its_name_is() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.home().join("weights.txt");
+    synthetic::write(&path, &TINY).expect("a model");
+    let path = path.to_str().expect("a plain path");
+    let shown = sandbox.rbee(&["model", "show", path, "--json"]).expect_code(0);
+    let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+    let figures = &shown["figures"];
+    for (key, expected) in [
+        ("vocab", TINY.vocab),
+        ("layers", TINY.layers),
+        ("context", TINY.context),
+        ("kv_heads", TINY.kv_heads),
+    ] {
+        assert_eq!(figures[key], expected, "{key}: {shown}");
+    }
+    assert_eq!(shown["types"][0]["kind"], "Q8_0", "{shown}");
+    assert_eq!((&shown["architecture"], &shown["runs_here"]), (&"qwen2".into(), &true.into()));
+    let answered = sandbox.rbee(&["run", "-m", path, "--raw", "--max-tokens", "2", "--json", "a"]);
+    let last = answered.expect_code(0).json_lines().pop().expect("an event");
+    assert_eq!(last["event"], "done", "{last}");
+}
+
+/// Whoever has one gets the reason before anything is loaded.
+#[test]
+fn a_gpt_oss_is_refused_with_what_the_engine_lacks_for_it() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.home().join("gpt-oss.gguf");
+    synthetic::write_of_family(&path, &TINY, "gpt-oss").expect("a model");
+    let path = path.to_str().expect("a plain path");
+    let shown = sandbox.rbee(&["model", "show", path]).expect_code(0).stdout;
+    let (facts, why) = shown.split_once("runs here").expect("a verdict");
+    assert!(facts.contains("gpt-oss") && facts.contains("context"), "{shown}");
+    let refused = sandbox.rbee(&["run", "-m", path, "--raw", "a"]).expect_code(20).stderr;
+    for told in [why, &refused] {
+        assert!(told.contains("MXFP4") && told.contains("sinks"), "{told}");
+    }
+    assert!(sandbox.workers().is_empty(), "none was started");
+}
+
+#[test]
 fn a_conversation_is_rendered_with_the_models_template_or_with_a_file() {
     let sandbox = Sandbox::new();
     let talk = file(&sandbox, "talk.json", TALK);

@@ -55,6 +55,38 @@ fn wrong_words_are_usage_errors_before_anything_starts() {
 }
 
 #[test]
+fn no_name_of_another_alphabet_reaches_anything_and_none_is_shown_raw() {
+    let sandbox = Sandbox::new();
+    let long = "a".repeat(65);
+    let lines: &[&[&str]] = &[
+        &["run", "-m", "modèle", "hi"],
+        &["run", "-m", "hf:org/<script>alert(1)</script>", "hi"],
+        &["run", "-m", "hf:o/r\u{1b}[31m", "hi"],
+        &["run", "-m", "hf:o/r\nlevel=error", "hi"],
+        &["run", "-m", "hf:o/r\u{202e}", "hi"],
+        &["run", "-m", "demo", "--device", "tpu:0", "hi"],
+        &["run", "-m", "demo", "--device", "cuda:1.5", "hi"],
+        &["run", "-m", "demo", "--device", "metal:x", "hi"],
+        &["run", "-m", "demo", "--device", "cuda:256", "hi"],
+        &["worker", "stop", "x' OR '1'='1"],
+        &["worker", "stop", "x'; DROP TABLE workers; --"],
+        &["worker", "stop", "`id`"],
+        &["worker", "stop", "a|b"],
+        &["worker", "stop", &long],
+        &["hive", "add", "b@d", "host"],
+        &["hive", "add", "a", "host:0"],
+        &["hive", "add", "a", "host:70000"],
+    ];
+    for args in lines {
+        let told = sandbox.rbee(args).expect_code(2).stderr;
+        assert!(told.starts_with("error:") && told.contains("hint:"), "{args:?}: {told}");
+        let is_raw = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!told.contains(is_raw) && !told.contains("\nlevel="), "{args:?}: {told}");
+    }
+    assert!(sandbox.processes().is_empty(), "nothing was started");
+}
+
+#[test]
 fn a_model_as_first_word_is_answered_with_the_right_line() {
     let sandbox = Sandbox::with_config("[aliases]\ntiny = \"demo\"\n");
     for word in ["demo", "tiny", "hf:org/repo"] {

@@ -3,6 +3,7 @@
 //! No tokio, no files, no environment, no clock: everything here is a value or a function of its
 //! arguments, so that each program can test against it without running another.
 
+pub mod bounded;
 pub mod device;
 pub mod doctor;
 pub mod event;

@@ -160,6 +160,8 @@ pub const MAX_MODEL_INDEX_BYTES: u64 = 32 * 1024 * 1024;
 /// Files of weights of one model. The largest known have fewer than 200.
 pub const MAX_MODEL_SHARDS: usize = 1024;
 
+/// Bytes of a model's card (`README.md`), of which the licence is shown.
+pub const MAX_MODEL_CARD_BYTES: u64 = 1024 * 1024;
 /// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.
 pub const MAX_TOKENIZER_JSON_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of data that a process may take which only makes tokens: some dozen times the largest

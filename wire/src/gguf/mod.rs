@@ -21,6 +21,17 @@ pub use value::{Array, Metadata, Value};
 pub const SUPPORTED_ARCHITECTURES: &[&str] =
     &["llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "phi3", "smollm3", "granite"];
 
+/// Why the engine does not run a family that people ask for, by its word in either format.
+pub fn why_unsupported(architecture: &str) -> Option<&'static str> {
+    match architecture {
+        "gpt-oss" | "gpt_oss" => Some(
+            "its weights are MXFP4 blocks, which this engine's kernels (candle) do not read, and \
+             its attention has sinks, which it does not compute",
+        ),
+        _ => None,
+    }
+}
+
 /// A checked header: names are unique, tensors lie within the file and share no byte.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::error::{DirectoryError, shown};
 use super::{CONFIG, MODEL_TYPES, Tensors};
-use crate::gguf::{ModelShape, SUPPORTED_ARCHITECTURES};
+use crate::gguf::{ModelShape, SUPPORTED_ARCHITECTURES, why_unsupported};
 use crate::{limits, text};
 
 /// A `config.json` of a model of a family that the engine computes.
@@ -44,7 +44,9 @@ impl Config {
         let found = MODEL_TYPES.iter().find(|(known, _)| *known == model_type);
         let Some((_, architecture)) = found else {
             let known = SUPPORTED_ARCHITECTURES.join(", ");
-            return Err(DirectoryError::UnknownType { model_type: shown(model_type), known });
+            let why = why_unsupported(model_type);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            return Err(DirectoryError::UnknownType { model_type: shown(model_type), known, why });
         };
         if values.get("quantization_config").is_some_and(|value| !value.is_null()) {
             return Err(DirectoryError::Quantized);

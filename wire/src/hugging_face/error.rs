@@ -33,12 +33,14 @@ pub enum DirectoryError {
     #[error("{0}")]
     Unfit(String),
     /// A family that the engine does not compute.
-    #[error("this engine computes {known}, not the architecture {model_type}")]
+    #[error("this engine computes {known}, not the architecture {model_type}{why}")]
     UnknownType {
         /// `model_type` of the config.
         model_type: String,
         /// What it computes.
         known: String,
+        /// Behind a colon, why it does not compute this one, if there is more to say.
+        why: String,
     },
     /// Weights in a format of their own.
     #[error("this engine reads safetensors of f32, f16 and bf16, not quantized ones")]

@@ -2,10 +2,15 @@
 //!
 //! What stands between the tags and is no call that is understood stays text, tags and all.
 
+mod forms;
+
 use wire::generate::FunctionCall;
-use wire::json::Json;
 
 use super::markers::{self, Tags};
+pub(super) use forms::Typed;
+
+/// Bytes between the tags of calls: what is longer is text. A prompt has no more either.
+const MAX_CALL_BYTES: usize = wire::limits::MAX_PROMPT_BYTES;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -26,9 +31,12 @@ enum State {
 pub(super) struct CallFinder {
     state: State,
     tags: Tags,
+    typed: Typed,
     /// White space before the tag that opened; it counts only if no call follows.
     blank: String,
     held: String,
+    /// Bytes of what is held in which the closing tag does not begin.
+    searched: usize,
 }
 
 /// What a piece of text came to.
@@ -46,14 +54,18 @@ const BARE: Tags = Tags { open: "", close: "" };
 impl CallFinder {
     /// For an answer whose model has no tools.
     pub(super) fn off() -> Self {
-        Self { state: State::Off, tags: BARE, blank: String::new(), held: String::new() }
+        Self::begin(State::Off, BARE, Typed::default())
     }
 
     /// For the answer to a chat with tools in whose template calls stand between `tags`.
-    pub(super) fn new(tags: Tags) -> Self {
+    pub(super) fn new(tags: Tags, typed: Typed) -> Self {
         let is_bare = tags.open == markers::PYTHON_TAG;
-        let state = if is_bare { State::Beginning } else { State::Text };
-        Self { state, tags, blank: String::new(), held: String::new() }
+        Self::begin(if is_bare { State::Beginning } else { State::Text }, tags, typed)
+    }
+
+    fn begin(state: State, tags: Tags, typed: Typed) -> Self {
+        let (blank, held) = (String::new(), String::new());
+        Self { state, tags, typed, blank, held, searched: 0 }
     }
 
     /// Sorts the next piece of text.
@@ -70,7 +82,7 @@ impl CallFinder {
         let held = std::mem::take(&mut self.held);
         match self.state {
             State::Inside(tags) => {
-                found.take(&held, (&self.blank, tags.open, ""));
+                found.take(&held, (&self.blank, tags.open, ""), &self.typed);
             }
             State::After => {}
             State::Beginning | State::Text | State::Off => found.text = held,
@@ -111,6 +123,7 @@ impl CallFinder {
             found.text.push_str(text);
             self.blank = before.get(text.len()..).unwrap_or_default().to_owned();
             self.held = rest.to_owned();
+            self.searched = 0;
             self.state = State::Inside(self.tags);
             return true;
         }
@@ -127,12 +140,27 @@ impl CallFinder {
     }
 
     fn look_for_close(&mut self, tags: Tags, found: &mut Found) -> bool {
+        if self.held.len() > MAX_CALL_BYTES {
+            let held = std::mem::take(&mut self.held);
+            found.text.extend([self.blank.as_str(), tags.open, &held]);
+            self.state = State::Text;
+            return true;
+        }
         if tags.close.is_empty() {
             return false;
         }
-        let Some((inside, rest)) = self.held.split_once(tags.close) else { return false };
-        let is_call = found.take(inside, (&self.blank, tags.open, tags.close));
-        self.held = rest.to_owned();
+        let new = self.held.get(self.searched..).unwrap_or_default();
+        let Some(at) = new.find(tags.close) else {
+            let mut searched = self.held.len().saturating_sub(tags.close.len() - 1);
+            while !self.held.is_char_boundary(searched) {
+                searched -= 1;
+            }
+            self.searched = searched;
+            return false;
+        };
+        let (inside, rest) = self.held.split_at(self.searched + at);
+        let is_call = found.take(inside, (&self.blank, tags.open, tags.close), &self.typed);
+        self.held = rest.strip_prefix(tags.close).unwrap_or(rest).to_owned();
         self.state = if is_call { State::After } else { State::Text };
         true
     }
@@ -140,8 +168,13 @@ impl CallFinder {
 
 impl Found {
     /// Takes what stands between two tags, which stay text if it is no call; whether it is one.
-    fn take(&mut self, inside: &str, (blank, open, close): (&str, &str, &str)) -> bool {
-        let calls = calls(inside);
+    fn take(
+        &mut self,
+        inside: &str,
+        (blank, open, close): (&str, &str, &str),
+        typed: &Typed,
+    ) -> bool {
+        let calls = forms::calls(inside, typed);
         if calls.is_none() {
             self.text.extend([blank, open, inside, close]);
         }
@@ -151,53 +184,6 @@ impl Found {
     }
 }
 
-/// The calls that a model wrote between its tags.
-fn calls(inside: &str) -> Option<Vec<FunctionCall>> {
-    let calls = of_json(inside).or_else(|| of_mistral(inside))?;
-    (!calls.is_empty()).then_some(calls)
-}
-
-/// Objects of a name and arguments, one after the other or in a list.
-fn of_json(inside: &str) -> Option<Vec<FunctionCall>> {
-    let mut calls = Vec::new();
-    for value in serde_json::Deserializer::from_str(inside).into_iter::<Json>() {
-        match value.ok()? {
-            Json::List(several) => {
-                for one in &several {
-                    calls.push(of_object(one)?);
-                }
-            }
-            one => calls.push(of_object(&one)?),
-        }
-    }
-    Some(calls)
-}
-
-fn of_object(value: &Json) -> Option<FunctionCall> {
-    let object =
-        value.get("function").filter(|inner| matches!(inner, Json::Object(_))).unwrap_or(value);
-    let name = object.get("name")?.as_text()?.to_owned();
-    let arguments = match object.get("arguments").or_else(|| object.get("parameters")) {
-        None | Some(Json::Null) => "{}".to_owned(),
-        Some(Json::Text(json)) => json.clone(),
-        Some(object) => object.to_string(),
-    };
-    Some(FunctionCall { name, arguments })
-}
-
-/// Mistral's later form: `NAME[ARGS]{…}`, several with another tag between them.
-fn of_mistral(inside: &str) -> Option<Vec<FunctionCall>> {
-    let call = |part: &str| {
-        let (name, arguments) = part.split_once(markers::MISTRAL_ARGS)?;
-        let name = name.split(markers::MISTRAL_ID).next().unwrap_or_default().trim();
-        let arguments: Json = serde_json::from_str(arguments).ok()?;
-        let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
-        let arguments = arguments.to_string();
-        is_name.then(|| FunctionCall { name: name.to_owned(), arguments })
-    };
-    inside.split(markers::MISTRAL_CALLS).map(call).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,9 +191,19 @@ mod tests {
     const HERMES: Tags = Tags { open: "<tool_call>", close: "</tool_call>" };
     const MISTRAL: Tags = Tags { open: "[TOOL_CALLS]", close: "" };
     const LLAMA: Tags = Tags { open: "<|python_tag|>", close: "" };
+    const DEEPSEEK: Tags =
+        Tags { open: "<｜tool▁calls▁begin｜>", close: "<｜tool▁calls▁end｜>" };
+
+    fn typed() -> Typed {
+        let tool = r#"{"type": "function", "function": {"name": "f", "parameters": {"properties": {
+            "n": {"type": "integer"}, "s": {"type": "string"}, "u": {},
+            "l": {"anyOf": [{"type": "array"}, {"type": "null"}]},
+            "b": {"type": ["boolean", "null"]}, "o": {"type": ["object", "string"]}}}}}"#;
+        Typed::of(&[serde_json::from_str(tool).unwrap()])
+    }
 
     fn feed(tags: Tags, parts: &[&str]) -> (String, Vec<(String, String)>) {
-        let mut finder = CallFinder::new(tags);
+        let mut finder = CallFinder::new(tags, typed());
         let (mut text, mut calls) = (String::new(), Vec::new());
         let mut add = |found: Found| {
             text.push_str(&found.text);
@@ -238,6 +234,77 @@ mod tests {
         }
     }
 
+    /// Answers of each form, cut at each of their characters.
+    #[test]
+    fn calls_of_every_form_are_found_however_they_come() {
+        let fenced = "Well.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n\
+                      ```json\n{\"a\": \"```\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>\
+                      function<｜tool▁sep｜>g\n```json\n{}\n```<｜tool▁call▁end｜>\
+                      <｜tool▁calls▁end｜>";
+        let short = "Well.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>\
+                     {\"a\": \"```\"}<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}\
+                     <｜tool▁call▁end｜>";
+        let elements = "Well.\n<tool_call>\n<function=f>\n<parameter=a>\n```\n</parameter>\n\
+                        </function>\n<function=g>\n</function>\n</tool_call>";
+        let cases = [(DEEPSEEK, fenced), (DEEPSEEK, short), (HERMES, elements)];
+        for (tags, answer) in cases {
+            for (at, _) in answer.char_indices() {
+                let (text, calls) = feed(tags, &[&answer[..at], &answer[at..]]);
+                let expected = [call("f", r#"{"a":"```"}"#), call("g", "{}")];
+                assert_eq!((text.as_str(), calls), ("Well.", expected.to_vec()), "{answer} {at}");
+            }
+            let letters: Vec<String> = answer.chars().map(String::from).collect();
+            let letters: Vec<&str> = letters.iter().map(String::as_str).collect();
+            assert_eq!(feed(tags, &letters), feed(tags, &[answer]));
+        }
+    }
+
+    #[test]
+    fn values_without_quotes_are_of_the_type_that_the_tool_declares() {
+        let value = |key: &str, value: &str| {
+            let answer = format!(
+                "<tool_call>\n<function=f>\n<parameter={key}>\n{value}\n</parameter>\n\
+                 </function>\n</tool_call>"
+            );
+            let (text, calls) = feed(HERMES, &[&answer]);
+            assert_eq!((text.as_str(), calls.len()), ("", 1), "{answer}");
+            calls[0].1.clone()
+        };
+        let cases = [
+            ("n", "42", r#"{"n":42}"#),
+            ("n", "many", r#"{"n":"many"}"#),
+            ("s", "42", r#"{"s":"42"}"#),
+            ("s", "\n a\n\n", r#"{"s":"\n a\n\n"}"#),
+            ("u", "[1]", r#"{"u":"[1]"}"#),
+            ("x", "1", r#"{"x":"1"}"#),
+            ("l", "[1, {\"k\": null}]", r#"{"l":[1,{"k":null}]}"#),
+            ("b", "True", r#"{"b":true}"#),
+            ("b", "None", r#"{"b":null}"#),
+            ("o", "{}", r#"{"o":"{}"}"#),
+            ("s", "<a> & \"b\"", r#"{"s":"<a> & \"b\""}"#),
+        ];
+        for (key, text, expected) in cases {
+            assert_eq!(value(key, text), expected);
+        }
+    }
+
+    #[test]
+    fn what_never_closes_is_text_from_the_bound_on_and_found_in_one_pass() {
+        let mut finder = CallFinder::new(HERMES, Typed::default());
+        let piece = "x".repeat(1000);
+        let mut text = finder.push("a <tool_call>").text;
+        for _ in 0..=MAX_CALL_BYTES / piece.len() + 1 {
+            text.push_str(&finder.push(&piece).text);
+        }
+        assert!(
+            text.starts_with("a <tool_call>xx") && text.len() > MAX_CALL_BYTES,
+            "{}",
+            text.len()
+        );
+        let found = finder.push("<tool_call>{\"name\":\"f\"}</tool_call>");
+        assert_eq!(found.calls.len(), 1);
+    }
+
     #[test]
     fn each_family_writes_calls_in_its_own_form() {
         let args = r#"{"a":1}"#;
@@ -266,6 +333,15 @@ mod tests {
             (HERMES, "<tool_call>{\"name\": \"f\""),
             (HERMES, "a <tool and \n"),
             (MISTRAL, "[TOOL_CALLS]f g[ARGS]{}"),
+            (HERMES, "<tool_call><function=f></tool_call>"),
+            (HERMES, "<tool_call><function=f g></function></tool_call>"),
+            (HERMES, "<tool_call><function=f><parameter=a>1</function></tool_call>"),
+            (HERMES, "<tool_call><function=f></function>and more</tool_call>"),
+            (DEEPSEEK, "<｜tool▁calls▁begin｜>f<｜tool▁sep｜>{}<｜tool▁calls▁end｜>"),
+            (
+                DEEPSEEK,
+                "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{<｜tool▁call▁end｜>",
+            ),
             (LLAMA, "{\"answer\": 42}"),
             (LLAMA, "[1, 2]"),
             (LLAMA, "<|python_tag|>print(1)"),

@@ -32,6 +32,11 @@ pub(super) const MISTRAL_ARGS: &str = "[ARGS]";
 /// What stands before a number in between, in some of them.
 pub(super) const MISTRAL_ID: &str = "[CALL_ID]";
 
+/// What stands around each of DeepSeek's calls.
+pub(super) const DEEPSEEK_CALL: (&str, &str) = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>");
+/// What stands between the parts of one.
+pub(super) const DEEPSEEK_BETWEEN: &str = "<｜tool▁sep｜>";
+
 /// In the order in which they are looked for. Where a family is in two rows, the first is its
 /// newer form.
 const TABLE: [(Part, Tags); 15] = [
@@ -44,11 +49,12 @@ const TABLE: [(Part, Tags); 15] = [
     // DeepSeek, Qwen, SmolLM3, GLM, Granite, Nemotron and many more.
     (Part::Reasoning, THINK),
     row(Part::ToolCall, "<seed:tool_call>", "</seed:tool_call>"),
-    // Qwen, Hermes, SmolLM3, GLM.
+    // Qwen, Hermes, SmolLM3; Qwen3-Coder, with elements in place of JSON.
     row(Part::ToolCall, "<tool_call>", "</tool_call>"),
     // Mistral: a list of calls, up to the end.
     row(Part::ToolCall, MISTRAL_CALLS, ""),
     row(Part::ToolCall, "<|START_ACTION|>", "<|END_ACTION|>"),
+    // DeepSeek's, which run as llama and qwen2 when they are distilled.
     row(Part::ToolCall, "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"),
     // Kimi.
     row(Part::ToolCall, "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),
@@ -80,7 +86,8 @@ pub fn tool_call(source: &str) -> Option<Tags> {
 /// Whether a token's text is one of these tags, or is a part of a call: it belongs to the answer,
 /// also where the vocabulary has it as a control token.
 pub(super) fn is_tag(text: &str) -> bool {
-    let is_inside = [MISTRAL_ARGS, MISTRAL_ID].contains(&text);
+    let (open, close) = DEEPSEEK_CALL;
+    let is_inside = [MISTRAL_ARGS, MISTRAL_ID, open, close, DEEPSEEK_BETWEEN].contains(&text);
     let is_one = |tags: &Tags| tags.open == text || tags.close == text && !text.is_empty();
     is_inside || TABLE.iter().any(|(_, tags)| is_one(tags))
 }
@@ -104,7 +111,8 @@ mod tests {
 
     #[test]
     fn each_tag_is_known_and_nothing_else_is() {
-        for text in ["<think>", "</think>", "[TOOL_CALLS]", "<|python_tag|>", "</tool_call>"] {
+        for text in ["<think>", "</think>", "[TOOL_CALLS]", "<|python_tag|>", "<｜tool▁sep｜>"]
+        {
             assert!(is_tag(text), "{text}");
         }
         for text in ["", "<|im_end|>", "<think", "[INST]"] {

@@ -12,7 +12,7 @@ use wire::generate::{Message, Prompt};
 use wire::json::Json;
 use wire::{Code, Fault, limits};
 
-use super::calls::CallFinder;
+use super::calls::{CallFinder, Typed};
 use super::conversation::Conversation;
 use super::decoder::Room;
 use super::markers::{self, THINK};
@@ -109,7 +109,8 @@ impl Preparer {
         Ok(Prepared {
             tokens: self.tokenizer.encode_shielded(&rendered, &shield)?,
             splitter: Splitter::for_chat(tags, is_open),
-            finder: calls.map_or_else(CallFinder::off, CallFinder::new),
+            finder: calls
+                .map_or_else(CallFinder::off, |tags| CallFinder::new(tags, Typed::of(tools))),
             is_prefixed: self.tokenizer.is_prefixed(),
             took: Duration::ZERO,
         })

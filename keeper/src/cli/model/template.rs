@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wire::rendering::TemplateRequest;
 use wire::text::shell_word;
-use wire::{Code, Fault, limits, text};
+use wire::{Code, Fault, bounded, limits, text};
 
 use super::Local;
 use crate::context::Context;
@@ -118,18 +117,15 @@ fn read(path: &Path, limit: usize) -> Result<String, Failure> {
             .cause(error)
             .hint(format!("ls -l -- {}", shell_word(&name)))
     };
-    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(most).read_to_end(&mut bytes)
+        bounded::read(std::io::stdin().lock(), limit)
     } else {
-        File::open(path).map_err(cannot)?.take(most).read_to_end(&mut bytes)
+        bounded::read(File::open(path).map_err(cannot)?, limit)
     };
-    read.map_err(cannot)?;
-    if bytes.len() > limit {
+    let Some(bytes) = read.map_err(cannot)? else {
         let message = format!("{name} is longer than {limit} bytes");
         return Err(Fault::new(Code::TooLarge, message).into());
-    }
+    };
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("{name} is not UTF-8 text")))
 }
 

@@ -98,15 +98,9 @@ fn read_text(from: impl Read) -> Result<Vec<u8>, Fault> {
 }
 
 fn read_list(from: impl Read) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(limits::MAX_TOKEN_LIST_BYTES).unwrap_or(u64::MAX);
-    from.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
+    let read = wire::bounded::read(from, limits::MAX_TOKEN_LIST_BYTES)
         .map_err(|error| Fault::new(Code::Io, "standard input cannot be read").cause(error))?;
-    if bytes.len() > limits::MAX_TOKEN_LIST_BYTES {
-        return Err(too_long(limits::MAX_TOKEN_LIST_BYTES));
-    }
-    Ok(bytes)
+    read.ok_or_else(|| too_long(limits::MAX_TOKEN_LIST_BYTES))
 }
 
 fn too_long(limit: usize) -> Fault {

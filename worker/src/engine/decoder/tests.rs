@@ -105,6 +105,7 @@ fn logits_agree_with_candle_transformers_in_every_family_and_type() {
         (GgmlDType::F16, false, 1e-4),
         (GgmlDType::Q8_0, true, 3e-2),
         (GgmlDType::Q4K, false, 3e-2),
+        (GgmlDType::Q5K, true, 3e-2),
     ];
     for family in ["llama", "qwen2", "qwen3"] {
         for (dtype, is_tied, allowed) in types {

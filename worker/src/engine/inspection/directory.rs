@@ -10,7 +10,7 @@ use wire::{Fault, limits, text};
 use super::super::decoder::Description;
 use super::super::of_file;
 use super::super::texts::Texts;
-use super::super::weights::Directory;
+use super::super::weights::{Directory, optional};
 use super::{facts, figures_of, shares};
 
 /// Reads the directory at `path`.
@@ -45,7 +45,7 @@ pub(super) fn inspect(path: &Path) -> Result<Inspection, Fault> {
             pre: None,
         }),
         template: source.as_deref().map(facts),
-        licence: None,
+        licence: licence(path),
         faults: faults.map(|fault| of_file(fault, path)).collect(),
     })
 }
@@ -58,4 +58,55 @@ fn model_type(config: &[u8]) -> Option<String> {
     }
     let named: Named = serde_json::from_slice(config).ok()?;
     Some(text::one_line(&named.model_type, limits::MAX_MODEL_TEXT_BYTES))
+}
+
+/// The licence that the model's card names in the lines between its first two rulers; a licence of
+/// its makers' own has its name beside `other`.
+fn licence(path: &Path) -> Option<String> {
+    let card = optional(&path.join("README.md"), limits::MAX_MODEL_CARD_BYTES).ok()??;
+    let card = String::from_utf8_lossy(&card);
+    let mut lines = card.lines();
+    (lines.next()?.trim_end() == "---").then_some(())?;
+    let facts: Vec<&str> = lines.take_while(|line| line.trim_end() != "---").collect();
+    let fact = |name: &str| {
+        let value = facts.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        (!value.is_empty()).then(|| text::one_line(value, limits::MAX_MODEL_TEXT_BYTES))
+    };
+    match fact("license") {
+        Some(other) if other == "other" => Some(fact("license_name").unwrap_or(other)),
+        licence => licence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::licence;
+
+    #[test]
+    fn a_models_card_names_its_licence() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |card: &str| {
+            std::fs::write(dir.path().join("README.md"), card).unwrap();
+            licence(dir.path())
+        };
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(licence(dir.path()), None);
+        assert_eq!(
+            of("---\nlanguage:\n- en\nlicense: apache-2.0\n---\n# M\n"),
+            named("apache-2.0")
+        );
+        assert_eq!(of("---\r\nlicense: \"mit\"\r\n---\r\n"), named("mit"));
+        let own = "---\nlicense: other\nlicense_name: qwen-research\nlicense_link: x\n---\n";
+        assert_eq!(of(own), named("qwen-research"));
+        assert_eq!(of("---\nlicense: other\n---\n"), named("other"));
+        for none in
+            ["", "# M\nlicense: mit\n", "---\ntags:\n---\nlicense: mit\n", "---\nlicense:\n"]
+        {
+            assert_eq!(of(none), None, "{none:?}");
+        }
+        assert!(!of("---\nlicense: a\u{1b}[2J\n---\n").unwrap().contains('\u{1b}'));
+        let large = format!("---\nlicense: mit\n---\n{}", "x".repeat(1 << 20));
+        assert_eq!(of(&large), None);
+    }
 }

@@ -145,6 +145,7 @@ fn primary(pieces: &[(Kind, &str)], at: usize) -> Option<usize> {
 /// `text % operand`: a tuple has the values, a mapping those that are asked for by name.
 pub(super) fn percent(state: &mut State, text: Value, operand: Value) -> Result<Value, Error> {
     let wanted = conversions(text.as_str().unwrap_or_default());
+    let (text, operand) = represented(text, operand);
     let mut all = vec![text];
     let given = operand.downcast_object_ref::<Tuple>().map(|tuple| tuple.len());
     // What can be looked into by names may have more than is asked for.
@@ -167,6 +168,51 @@ pub(super) fn percent(state: &mut State, text: Value, operand: Value) -> Result<
         all.push(operand);
     }
     state.apply_filter("format", &all)
+}
+
+/// `%r` of values in their order becomes `%s` of how Python writes them in a list.
+fn represented(text: Value, operand: Value) -> (Value, Value) {
+    const LETTERS: &str = "diouxXeEfFgGcrsa%";
+    let Some(pattern) = text.as_str().filter(|text| text.contains('r')) else {
+        return (text, operand);
+    };
+    let mut values = match operand.downcast_object_ref::<Tuple>() {
+        Some(tuple) => tuple.iter().cloned().collect(),
+        None => vec![operand.clone()],
+    };
+    let mut parts = pattern.split('%');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut place = 0;
+    while let Some(part) = parts.next() {
+        out.push('%');
+        let end = part.find(|c| LETTERS.contains(c)).filter(|_| !part.starts_with('('));
+        match end.map(|end| part.split_at(end)) {
+            Some((flags, letter)) if letter.starts_with('r') => {
+                if let Some(value) = values.get_mut(place) {
+                    let listed = Value::from(vec![value.clone()]).to_string();
+                    let own = listed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+                    *value = Value::from(own.unwrap_or(&listed));
+                }
+                out.extend([flags, "s", letter.get(1..).unwrap_or_default()]);
+                place += 1;
+            }
+            Some(_) => {
+                out.push_str(part);
+                place += 1;
+            }
+            // Two signs are one that is written.
+            None if part.is_empty() => {
+                out.push('%');
+                out.push_str(parts.next().unwrap_or_default());
+            }
+            None => out.push_str(part),
+        }
+    }
+    let operand = match operand.downcast_object_ref::<Tuple>() {
+        Some(_) => Value::from(Tuple::from(values)),
+        None => values.pop().unwrap_or_default(),
+    };
+    (Value::from(out), operand)
 }
 
 /// How many values a text asks for.

@@ -102,7 +102,9 @@ pub(super) fn family(name: &str) -> Result<&'static Family, Fault> {
     FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
         let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
         let known = known.join(", ");
-        unsupported(format!("this engine computes {known}, not the architecture {name}"))
+        let why = wire::gguf::why_unsupported(name);
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        unsupported(format!("this engine computes {known}, not the architecture {name}{why}"))
             .detail("architecture", name)
     })
 }
