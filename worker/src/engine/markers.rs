@@ -32,7 +32,7 @@ pub(super) const MISTRAL_ARGS: &str = "[ARGS]";
 /// What stands before a number in between, in some of them.
 pub(super) const MISTRAL_ID: &str = "[CALL_ID]";
 
-/// What stands around each of DeepSeek's calls.
+/// What stands around each of `DeepSeek`'s calls.
 pub(super) const DEEPSEEK_CALL: (&str, &str) = ("<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>");
 /// What stands between the parts of one.
 pub(super) const DEEPSEEK_BETWEEN: &str = "<｜tool▁sep｜>";

@@ -53,7 +53,7 @@ struct Waiting {
 enum Stage {
     Arrived(Prompt),
     Preparing,
-    Prepared(Prepared),
+    Prepared(Box<Prepared>),
 }
 
 /// Whether a job is still wanted, asked by whoever works for it.
@@ -211,7 +211,7 @@ impl Queue {
         match result {
             Ok(prepared) => {
                 if let Some(waiting) = state.waiting.get_mut(at) {
-                    waiting.stage = Stage::Prepared(prepared);
+                    waiting.stage = Stage::Prepared(Box::new(prepared));
                 }
             }
             Err(fault) => {
@@ -275,7 +275,7 @@ fn take_prepared(waiting: &mut VecDeque<Waiting>) -> Option<(Job, Prepared)> {
     let at = waiting.iter().position(is_prepared)?;
     let Waiting { job, stage, .. } = waiting.remove(at)?;
     match stage {
-        Stage::Prepared(prepared) => Some((job, prepared)),
+        Stage::Prepared(prepared) => Some((job, *prepared)),
         Stage::Arrived(_) | Stage::Preparing => None,
     }
 }

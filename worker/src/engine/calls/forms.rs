@@ -11,7 +11,7 @@ use super::super::markers;
 /// What stands before and behind the parts of Qwen3-Coder's calls.
 const FUNCTION: (&str, &str) = ("<function=", "</function>");
 const PARAMETER: (&str, &str) = ("<parameter=", "</parameter>");
-/// What DeepSeek's first form writes around arguments.
+/// What `DeepSeek`'s first form writes around arguments.
 const FENCE: (&str, &str) = ("```json", "```");
 
 /// Parameters that are something else than texts, by their functions' names: a form without quotes
@@ -124,7 +124,7 @@ fn of_elements(inside: &str, typed: &Typed) -> Option<Vec<FunctionCall>> {
     Some(calls)
 }
 
-/// DeepSeek's: each call between tags of its own, the name and its arguments on both sides of
+/// `DeepSeek`'s: each call between tags of its own, the name and its arguments on both sides of
 /// another. Its first form has a kind before that one, and arguments in a fence.
 fn of_deepseek(inside: &str) -> Option<Vec<FunctionCall>> {
     let (open, close) = markers::DEEPSEEK_CALL;
