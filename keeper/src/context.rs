@@ -97,15 +97,21 @@ impl Context {
         Ok(ways)
     }
 
-    /// The way to one hive.
+    /// The way to one hive, over the connection of a program that lends it, where there is one.
     ///
     /// # Errors
     /// `HIVE_NOT_FOUND` for a name that the configuration does not have.
     pub fn way(&self, hive: &HiveName) -> Result<Way, Fault> {
-        self.way_seen_by(hive, Arc::new(Aside::new(self.style.clone())))
+        if *hive == HiveName::local() {
+            return Ok(Way::Local(self.local()));
+        }
+        let settings = self.config.hives.get(hive);
+        let settings = settings.ok_or_else(|| hives::unknown(hive, &self.config))?;
+        let witness = Arc::new(Aside::new(self.style.clone()));
+        Ok(Way::Borrowing(Arc::new(self.dialer.borrowing(hive, settings, witness))))
     }
 
-    /// The way to one hive; `witness` sees what happens on it.
+    /// The way to one hive over a connection of its own; `witness` sees what happens on it.
     ///
     /// # Errors
     /// As [`Self::way`].

@@ -1,6 +1,7 @@
 //! How this person reaches hives: which SSH client, what their configuration says, who is asked.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::bootstrap::stock::Stock;
 use crate::bootstrap::{Step, Witness};
 use crate::config::{HiveSettings, SshClient};
 use crate::environment::{Directories, Environment};
+use crate::link::loan::borrower::Borrowing;
+use crate::link::loan::{self, Terms};
 use crate::link::remote::{Connector, Remote};
 use crate::ssh::auth::keyring::Keyring;
 use crate::ssh::client::patience::{Clock, Deadline, Timed};
@@ -95,7 +98,19 @@ impl Dialer {
         };
         let place = (&self.dirs, self.stock.clone());
         let remote = Remote::new(hive.clone(), place, &self.timings, connector, witness);
-        remote.living(settings.lifetime)
+        remote.living(settings.lifetime).on(Terms::of(&(self.client, settings)))
+    }
+
+    /// As [`Self::remote`], over the connection of a program that lends it, where there is one.
+    pub fn borrowing(
+        &self,
+        hive: &HiveName,
+        settings: &HiveSettings,
+        witness: Arc<dyn Witness>,
+    ) -> Borrowing {
+        let own = self.remote(hive, settings, false, witness);
+        let from = loan::socket(Path::new(&self.dirs.runtime));
+        Borrowing::new(own, from, self.stock.build().clone())
     }
 
     fn builtin(&self, settings: &HiveSettings, accept_new: bool, caller: Caller) -> Connector {

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod generation;
+pub mod loan;
 pub mod local;
 pub mod remote;
 mod signs;

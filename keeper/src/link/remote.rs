@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault, HiveName, Timings};
 
+use super::loan::Terms;
 use super::{Opened, Transport};
 use crate::bootstrap::attach::{self, Wanted};
 use crate::bootstrap::logs::{self, Kind, Logs};
@@ -41,6 +42,7 @@ pub struct Remote {
     silence: Duration,
     shared: String,
     lifetime: Lifetime,
+    terms: Terms,
     connector: Connector,
     witness: Arc<dyn Witness>,
     /// The connection, once there is one, and its shell that waits for a script.
@@ -88,6 +90,7 @@ impl Remote {
             silence: timings.dead,
             shared: SHARED.to_owned(),
             lifetime: Lifetime::Persistent,
+            terms: Terms::default(),
             connector,
             witness,
             session: Mutex::new(None),
@@ -106,6 +109,24 @@ impl Remote {
     pub fn living(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
+    }
+
+    /// Reached on these terms, for those who borrow and lend connections.
+    #[must_use]
+    pub fn on(mut self, terms: Terms) -> Self {
+        self.terms = terms;
+        self
+    }
+
+    /// How the hive is reached.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Whether a connection is open, and nobody is at making one.
+    pub fn is_connected(&self) -> bool {
+        let open = self.session.try_lock();
+        open.is_ok_and(|open| open.as_ref().is_some_and(|(session, _)| !session.is_closed()))
     }
 
     /// What is known of the other side of the connection.

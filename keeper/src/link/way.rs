@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wire::{Fault, HiveName};
 
+use super::loan::borrower::Borrowing;
 use super::local::Local;
 use super::remote::Remote;
 use super::{Opened, Transport};
@@ -15,6 +16,19 @@ pub enum Way {
     Local(Local),
     /// To another one.
     Remote(Arc<Remote>),
+    /// To another one, over the connection of a program that lends it, where there is one.
+    Borrowing(Arc<Borrowing>),
+}
+
+impl Way {
+    /// The way over SSH whose connection is this program's own; none to this machine.
+    pub fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Local(_) => None,
+            Self::Remote(way) => Some(way),
+            Self::Borrowing(way) => Some(way.own()),
+        }
+    }
 }
 
 impl Transport for Way {
@@ -22,6 +36,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.hive(),
             Self::Remote(way) => way.hive(),
+            Self::Borrowing(way) => way.hive(),
         }
     }
 
@@ -29,6 +44,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.open().await,
             Self::Remote(way) => way.open().await,
+            Self::Borrowing(way) => way.open().await,
         }
     }
 
@@ -36,6 +52,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.start().await,
             Self::Remote(way) => way.start().await,
+            Self::Borrowing(way) => way.start().await,
         }
     }
 
@@ -43,6 +60,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.has_orphans().await,
             Self::Remote(way) => way.has_orphans().await,
+            Self::Borrowing(way) => way.has_orphans().await,
         }
     }
 
@@ -50,6 +68,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.holder().await,
             Self::Remote(way) => way.holder().await,
+            Self::Borrowing(way) => way.holder().await,
         }
     }
 
@@ -57,6 +76,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.kill_agent(pid).await,
             Self::Remote(way) => way.kill_agent(pid).await,
+            Self::Borrowing(way) => way.kill_agent(pid).await,
         }
     }
 
@@ -64,6 +84,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.ended(pid).await,
             Self::Remote(way) => way.ended(pid).await,
+            Self::Borrowing(way) => way.ended(pid).await,
         }
     }
 
@@ -71,6 +92,7 @@ impl Transport for Way {
         match self {
             Self::Local(way) => way.renew().await,
             Self::Remote(way) => way.renew().await,
+            Self::Borrowing(way) => way.renew().await,
         }
     }
 }

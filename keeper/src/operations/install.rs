@@ -38,11 +38,11 @@ pub async fn install(
     account: &dyn Account,
 ) -> Result<Installed, Fault> {
     let running = running(way, force, context).await?;
-    match way {
-        Way::Local(_) => {
+    match way.remote() {
+        None => {
             crate::install::ensure(&context.environment.dirs.data, &context.build)?;
         }
-        Way::Remote(remote) => {
+        Some(remote) => {
             // What is not what was installed is replaced in any case; a sound program may be in
             // use.
             remote.install(false).await?;

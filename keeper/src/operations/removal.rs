@@ -59,7 +59,7 @@ pub async fn remove(
     let removed = clear(way, how, context, account).await?;
     let path = Registry::of(&context.environment).remove(hive).await?;
     seen::forget(&context.environment.dirs.state, hive);
-    if let Way::Remote(remote) = way {
+    if let Some(remote) = way.remote() {
         remote.forget();
     }
     if let Some(purged) = &removed.purged {
@@ -113,7 +113,7 @@ async fn clear(
     }
     nothing_left(&ended.hive, &ended.workers)?;
     let mut removed = forgotten(Some(ended));
-    if let (true, Way::Remote(remote)) = (how.purge, way) {
+    if let (true, Some(remote)) = (how.purge, way.remote()) {
         let Purged { removed: gone, left } =
             remote.purge().await.map_err(|fault| stays(hive, fault))?;
         removed.purged = Some(Removal { removed: gone, left });

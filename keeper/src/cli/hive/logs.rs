@@ -15,7 +15,6 @@ use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
 use crate::link::streams::Lines;
-use crate::link::way::Way;
 use crate::operations::logs::{self, Entry, Extent};
 use crate::output::style::Style;
 
@@ -58,7 +57,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             return tell(lines, args.json, context).await;
         }
         // No agent answers, so its files are read without it.
-        let Way::Remote(remote) = &way else { return local(args, context).await };
+        let Some(remote) = way.remote() else { return local(args, context).await };
         let mut lines = remote.logs(Kind::Agent, args.lines, args.follow).await?;
         drop(steps);
         while let Some(line) = lines.next().await? {

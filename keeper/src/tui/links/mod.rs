@@ -5,6 +5,7 @@ mod answer;
 mod operate;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::hives::Registry;
 use crate::interrupt::Interrupts;
 use crate::link::Transport;
+use crate::link::loan::lender::{self, Loan};
 use crate::link::watch as following;
 use crate::link::way::Way;
 use crate::output::progress::bytes;
@@ -33,6 +35,8 @@ use crate::output::theme::ThemeName;
 const MAX_WAITING: usize = 256;
 /// Shortest time between two boards.
 const BOARD_PAUSE: Duration = Duration::from_millis(50);
+/// Commands that wait for a loan.
+const MAX_LOANS_WAITING: usize = 16;
 /// How long the hives' farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of a step.
@@ -77,8 +81,12 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
             open,
             again,
         };
-        let heard = Heard { news, steps: step, again: wanted_again };
-        LocalSet::new().run_until(links.go_on(effects, heard)).await;
+        let (loans, wanted_loans) = mpsc::channel(MAX_LOANS_WAITING);
+        let lending = lender::lend(PathBuf::from(&links.context.environment.dirs.runtime), loans);
+        let heard = Heard { news, steps: step, again: wanted_again, loans: wanted_loans };
+        let local = LocalSet::new();
+        local.spawn_local(lending);
+        local.run_until(links.go_on(effects, heard)).await;
         Ok(())
     })
 }
@@ -107,6 +115,7 @@ struct Heard {
     news: mpsc::Receiver<(HiveName, following::News)>,
     steps: mpsc::Receiver<(HiveName, String)>,
     again: mpsc::Receiver<()>,
+    loans: mpsc::Receiver<Loan>,
 }
 
 struct Links {
@@ -142,6 +151,7 @@ impl Links {
                     self.board.step(&hive, words);
                     due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
                 }
+                Some(loan) = heard.loans.recv() => self.lend(loan),
                 Some(()) = heard.again.recv() => self.carry_out(Effect::LookAgain),
                 () = ask::passed(due), if due.is_some() => {
                     due = None;
@@ -202,6 +212,14 @@ impl Links {
             let kept = kept.map(|path| format!("theme = \"{name}\" is in {}", path.display()));
             // The screen is gone when nobody takes it.
             let _ = events.send(Event::Done(kept)).await;
+        });
+    }
+
+    /// Lets a command of this user use a connection.
+    fn lend(&self, loan: Loan) {
+        let (ways, context) = (self.ways.clone(), self.context.clone());
+        tokio::task::spawn_local(async move {
+            lender::serve(loan, &ways, &context.build).await;
         });
     }
 
