@@ -82,7 +82,8 @@ impl Progress {
     }
 }
 
-fn how_far(state: &WorkerState) -> String {
+/// How far a worker is that loads, else its state.
+pub fn how_far(state: &WorkerState) -> String {
     match state {
         WorkerState::Loading { bytes_done, bytes_total } if *bytes_total > 0 => {
             let done = *bytes_done.min(bytes_total);

@@ -82,6 +82,25 @@ impl Board {
         }
     }
 
+    /// Nothing is being done there any more.
+    pub fn no_step(&mut self, hive: &HiveName) {
+        if let Some(stand) = self.stands.get_mut(hive) {
+            stand.step = None;
+        }
+    }
+
+    /// Has these hives from now on: of new ones nothing is known yet, others are forgotten.
+    pub fn keep(&mut self, hives: &[HiveName], now: Moment) {
+        self.stands.retain(|hive, _| hives.contains(hive));
+        for hive in hives {
+            self.stands.entry(hive.clone()).or_insert(Stand {
+                standing: Standing::Connecting,
+                since: now,
+                step: None,
+            });
+        }
+    }
+
     /// All hives by name.
     pub fn hives(&self) -> impl ExactSizeIterator<Item = (&HiveName, &Stand)> {
         self.stands.iter()

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, ModelRef, WorkerId};
+use wire::{Fault, HiveName, ModelRef};
 use zeroize::Zeroizing;
 
 use super::board::Board;
+use super::operation::Operation;
+use super::records::RecordId;
+use super::update::operate;
 use crate::ask::{Ending, Placed};
 use crate::output::theme::ThemeName;
 use wire::generate::Message;
@@ -37,6 +40,10 @@ pub enum Event {
     Answer(AskId, News),
     /// A server asks something that only a person can answer.
     Question(Question),
+    /// News of an operation.
+    Operation(RecordId, operate::News),
+    /// The configuration was read again: models that it names.
+    Configured(Vec<(String, ModelRef)>),
     /// Something was done that was asked for, or could not be; one line for the person.
     Done(Result<String, Fault>),
 }
@@ -107,8 +114,10 @@ pub enum Effect {
     LookAgain,
     /// A question is answered; none gives it up.
     Reply(QuestionId, Option<Zeroizing<String>>),
-    /// Something shall be done to a hive.
-    Operate(Operation),
+    /// Something shall be done to hives or workers; it is told in that record.
+    Operate(RecordId, Box<Operation>),
+    /// Nobody wants any more what is told in that record.
+    Abandon(RecordId),
     /// A theme shall be written into the person's configuration.
     KeepTheme(ThemeName),
     /// The program shall be stopped as Ctrl-Z does.
@@ -117,35 +126,6 @@ pub enum Effect {
     Redraw,
     /// The program shall end.
     Leave(Leave),
-}
-
-/// Something that can be done to a hive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// Stops a worker; its requests may finish first.
-    StopWorker(HiveName, WorkerId),
-    /// Starts an agent, and installs this build where it is missing.
-    StartAgent(HiveName),
-}
-
-impl Operation {
-    /// What it does, as a question.
-    pub fn question(&self) -> String {
-        match self {
-            Self::StopWorker(hive, id) => format!("Stop {id} on {hive} and unload its model?"),
-            Self::StartAgent(hive) => format!("Start the agent of {hive}?"),
-        }
-    }
-
-    /// The command that does the same.
-    pub fn command(&self) -> String {
-        match self {
-            Self::StopWorker(hive, id) => format!("rbee worker stop --hive {hive} {id}"),
-            // Looking at this machine starts its agent.
-            Self::StartAgent(hive) if *hive == HiveName::local() => "rbee doctor".to_owned(),
-            Self::StartAgent(hive) => format!("rbee hive start {hive}"),
-        }
-    }
 }
 
 /// How the program is left.

@@ -14,7 +14,9 @@ use super::event::Question;
 use super::keys::Scope;
 use super::lanes::{Lane, Lanes};
 use super::overlay::Overlay;
+use super::overlay::question::Asked;
 use super::panels::{self, Panels};
+use super::records::Records;
 use crate::fleet::Moment;
 use crate::output::theme::Theme;
 
@@ -97,6 +99,8 @@ pub struct State {
     pub panels: Panels,
     /// What happened.
     pub diary: Diary,
+    /// What operations and logs say.
+    pub records: Records,
     /// What happened last.
     pub notice: Option<Notice>,
     /// The colours.
@@ -123,6 +127,7 @@ impl State {
             worker: None,
             panels: Panels::default(),
             diary: Diary::default(),
+            records: Records::default(),
             notice: None,
             theme,
             themes: Theme::all_built_in(),
@@ -196,11 +201,13 @@ impl State {
         self.notice = Some(Notice { text, warns, at: self.now });
     }
 
-    /// The next question takes the screen, when nothing else has it.
+    /// The next question takes the screen, when nothing has it that must be answered first.
     pub fn ask_next(&mut self) {
-        if self.overlay.is_none() && !self.questions.is_empty() {
-            let question = self.questions.remove(0);
-            self.overlay = Some(Overlay::Question(question.into()));
+        let waits = self.overlay.as_ref().is_some_and(|overlay| !overlay.may_be_covered());
+        if !waits && !self.questions.is_empty() {
+            let mut asked = Asked::from(self.questions.remove(0));
+            asked.below = self.overlay.take().map(Box::new);
+            self.overlay = Some(Overlay::Question(asked));
         }
     }
 }

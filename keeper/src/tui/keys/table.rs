@@ -1,5 +1,7 @@
 //! Which key does what: one table, from which keys are looked up and the help is made.
 
+use crate::tui::operation::Deed;
+
 /// Where a key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -112,10 +114,8 @@ pub enum Action {
     CancelLane,
     /// Ends comparing.
     EndCompare,
-    /// Stops the chosen worker.
-    StopWorker,
-    /// Starts the agent of the chosen hive.
-    StartAgent,
+    /// Does something to hives or workers.
+    Do(Deed),
     /// Another theme.
     Theme,
     /// Stops the program until the shell continues it.
@@ -285,16 +285,81 @@ pub const TABLE: &[Binding] = &[
     bind(
         Scope::Workers,
         &["x"],
-        Action::StopWorker,
+        Action::Do(Deed::StopWorker),
         ("stop-worker", "stop this worker; asks before"),
         "stop",
     ),
     bind(
         Scope::Hives,
         &["s"],
-        Action::StartAgent,
+        Action::Do(Deed::StartAgent),
         ("start-agent", "start the agent there; asks before"),
         "start",
+    ),
+    bind(
+        Scope::Hives,
+        &["S"],
+        Action::Do(Deed::StopAgent),
+        ("stop-agent", "stop the agent there and its workers; asks before"),
+        "",
+    ),
+    bind(
+        Scope::Hives,
+        &["I"],
+        Action::Do(Deed::Install),
+        ("install", "put this build there; asks before"),
+        "",
+    ),
+    bind(Scope::Hives, &["d"], Action::Do(Deed::Doctor), ("doctor", "check the way there"), ""),
+    bind(
+        Scope::Hives,
+        &["l"],
+        Action::Do(Deed::HiveLog),
+        ("hive-log", "follow its agent's log"),
+        "",
+    ),
+    bind(
+        Scope::Hives,
+        &["X"],
+        Action::Do(Deed::RemoveHive),
+        ("remove", "stop what runs there and forget it; asks before"),
+        "",
+    ),
+    bind(
+        Scope::Hives,
+        &["D"],
+        Action::Do(Deed::EndAll),
+        ("end-all", "stop everything, on all hives; asks before"),
+        "",
+    ),
+    bind(
+        Scope::Workers,
+        &["R"],
+        Action::Do(Deed::RestartWorker),
+        ("restart-worker", "load its model anew; asks before"),
+        "",
+    ),
+    bind(Scope::Workers, &["l"], Action::Do(Deed::WorkerLog), ("worker-log", "follow its log"), ""),
+    bind(
+        Scope::Workers,
+        &["w"],
+        Action::Do(Deed::Why),
+        ("why", "show where the last request went"),
+        "",
+    ),
+    bind(
+        Scope::Panels,
+        &["v"],
+        Action::Do(Deed::ShowLast),
+        ("show-last", "show what the last operation said"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &[],
+        Action::Do(Deed::Reload),
+        ("reload", "read the configuration again"),
+        "",
     ),
     bind(
         Scope::Everywhere,

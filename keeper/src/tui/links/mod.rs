@@ -2,7 +2,10 @@
 //! there, so that nothing on the way to a hive can hold up a key.
 
 mod answer;
+mod follow;
 mod operate;
+mod operating;
+mod told;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,11 +16,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
-use wire::{Fault, HiveName, text};
+use wire::{Fault, HiveName};
 
 use super::board::Board;
-use super::event::{AskId, Effect, Event, News, Operation, Wanted};
+use super::event::{AskId, Effect, Event, News, Wanted};
 use super::person::{Open, Sitting};
+use super::records::RecordId;
 use crate::ask;
 use crate::bootstrap::{Step, Witness};
 use crate::context::{Context, block_on};
@@ -28,8 +32,10 @@ use crate::link::Transport;
 use crate::link::loan::lender::{self, Loan};
 use crate::link::watch as following;
 use crate::link::way::Way;
-use crate::output::progress::bytes;
 use crate::output::theme::ThemeName;
+use operate::Change;
+use operating::Operating;
+use told::Rows;
 
 /// News of all hives that wait to be taken.
 const MAX_WAITING: usize = 256;
@@ -39,8 +45,6 @@ const BOARD_PAUSE: Duration = Duration::from_millis(50);
 const MAX_LOANS_WAITING: usize = 16;
 /// How long the hives' farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Bytes of a step.
-const MAX_STEP_BYTES: usize = 120;
 
 /// Where the hives' side tells what it has.
 pub struct Out {
@@ -64,12 +68,12 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
         let person = Sitting { events: out.events.clone(), open: open.clone() };
         let dialer = context.dialer.asking(Arc::new(person));
         let context = Rc::new(Context { dialer, ..context.clone() });
-        let witness: Arc<dyn Witness> = Arc::new(Told(steps));
+        let witness: Arc<dyn Witness> = Arc::new(Rows(steps));
         let hives = context.hives();
         let ways: Result<Vec<Way>, Fault> =
             hives.iter().map(|hive| context.way_seen_by(hive, witness.clone())).collect();
         let (sender, news) = mpsc::channel(MAX_WAITING);
-        let (again, wanted_again) = mpsc::channel(1);
+        let (changes, over) = mpsc::channel(MAX_WAITING);
         let mut links = Links {
             board: Board::new(hives),
             ways: Rc::new(ways?),
@@ -79,11 +83,13 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
             watching: BTreeMap::new(),
             asking: BTreeMap::new(),
             open,
-            again,
+            witness,
+            operating: BTreeMap::new(),
+            changes,
         };
         let (loans, wanted_loans) = mpsc::channel(MAX_LOANS_WAITING);
         let lending = lender::lend(PathBuf::from(&links.context.environment.dirs.runtime), loans);
-        let heard = Heard { news, steps: step, again: wanted_again, loans: wanted_loans };
+        let heard = Heard { news, steps: step, changes: over, loans: wanted_loans };
         let local = LocalSet::new();
         local.spawn_local(lending);
         local.run_until(links.go_on(effects, heard)).await;
@@ -91,30 +97,11 @@ pub fn run(context: &Context, effects: mpsc::Receiver<Effect>, out: Out) -> Resu
     })
 }
 
-/// Passes steps on; when they come faster than they are taken, the next one tells more.
-struct Told(mpsc::Sender<(HiveName, String)>);
-
-impl Witness for Told {
-    fn sees(&self, hive: &HiveName, step: &Step) {
-        let words = match step {
-            Step::Connecting => "connecting".to_owned(),
-            Step::Probing => "looking at the machine".to_owned(),
-            Step::Installing { done, total } => {
-                format!("uploading rbee, {} of {}", bytes(*done), bytes(*total))
-            }
-            Step::Starting => "starting the agent".to_owned(),
-            Step::Online => return,
-            Step::Note(words) => text::one_line(words, MAX_STEP_BYTES),
-        };
-        let _ = self.0.try_send((hive.clone(), words));
-    }
-}
-
 /// What the tasks of this thread have to say.
 struct Heard {
     news: mpsc::Receiver<(HiveName, following::News)>,
-    steps: mpsc::Receiver<(HiveName, String)>,
-    again: mpsc::Receiver<()>,
+    steps: mpsc::Receiver<(HiveName, Step)>,
+    changes: mpsc::Receiver<(RecordId, Option<Change>)>,
     loans: mpsc::Receiver<Loan>,
 }
 
@@ -127,14 +114,18 @@ struct Links {
     watching: BTreeMap<HiveName, JoinHandle<()>>,
     asking: BTreeMap<AskId, mpsc::Sender<()>>,
     open: Open,
-    /// Hives that are not there shall be tried.
-    again: mpsc::Sender<()>,
+    /// Who is told of a hive's steps.
+    witness: Arc<dyn Witness>,
+    /// Operations that go on.
+    operating: BTreeMap<RecordId, Operating>,
+    /// What they changed.
+    changes: mpsc::Sender<(RecordId, Option<Change>)>,
 }
 
 impl Links {
     async fn go_on(&mut self, mut effects: mpsc::Receiver<Effect>, mut heard: Heard) {
-        for index in 0..self.ways.len() {
-            self.follow(index);
+        for way in self.ways.clone().iter() {
+            self.follow(way);
         }
         let mut due: Option<Instant> = None;
         loop {
@@ -147,12 +138,15 @@ impl Links {
                     self.board.take(&hive, what, self.out.began.elapsed());
                     due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
                 }
-                Some((hive, words)) = heard.steps.recv() => {
-                    self.board.step(&hive, words);
+                Some((hive, step)) = heard.steps.recv() => {
+                    self.step(&hive, &step);
+                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                }
+                Some((id, change)) = heard.changes.recv() => {
+                    self.changed(id, change);
                     due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
                 }
                 Some(loan) = heard.loans.recv() => self.lend(loan),
-                Some(()) = heard.again.recv() => self.carry_out(Effect::LookAgain),
                 () = ask::passed(due), if due.is_some() => {
                     due = None;
                     self.out.board.send_replace(Arc::new(self.board.clone()));
@@ -167,13 +161,11 @@ impl Links {
     }
 
     /// Follows one hive, from the beginning.
-    fn follow(&mut self, index: usize) {
-        let Some(hive) = self.ways.get(index).map(|way| way.hive().clone()) else { return };
-        let (ways, context, news) = (self.ways.clone(), self.context.clone(), self.news.clone());
+    fn follow(&mut self, way: &Way) {
+        let (way, context, news) = (way.clone(), self.context.clone(), self.news.clone());
+        let hive = way.hive().clone();
         let task = tokio::task::spawn_local(async move {
-            if let Some(way) = ways.get(index) {
-                following::watch(way, &context.config.timings, news).await;
-            }
+            following::watch(&way, &context.config.timings, news).await;
         });
         if let Some(old) = self.watching.insert(hive, task) {
             old.abort();
@@ -190,15 +182,15 @@ impl Links {
                 }
             }
             Effect::LookAgain => {
-                for index in 0..self.ways.len() {
-                    let hive = self.ways.get(index).map(Transport::hive);
-                    if hive.is_some_and(|hive| !self.board.is_online(hive)) {
-                        self.follow(index);
+                for way in self.ways.clone().iter() {
+                    if !self.board.is_online(way.hive()) {
+                        self.follow(way);
                     }
                 }
             }
             Effect::Reply(id, text) => self.open.reply(id, text),
-            Effect::Operate(operation) => self.operate(operation),
+            Effect::Operate(id, operation) => self.operate(id, *operation),
+            Effect::Abandon(id) => self.abandon(id),
             Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
             Effect::Suspend | Effect::Redraw | Effect::Leave(_) => {}
@@ -220,17 +212,6 @@ impl Links {
         let (ways, context) = (self.ways.clone(), self.context.clone());
         tokio::task::spawn_local(async move {
             lender::serve(loan, &ways, &context.build).await;
-        });
-    }
-
-    fn operate(&mut self, operation: Operation) {
-        let (ways, context) = (self.ways.clone(), self.context.clone());
-        let (events, again) = (self.out.events.clone(), self.again.clone());
-        tokio::task::spawn_local(async move {
-            let done = operate::operate(&operation, &ways, &context).await;
-            // The screen is gone when nobody takes it.
-            let _ = events.send(Event::Done(done)).await;
-            let _ = again.try_send(());
         });
     }
 

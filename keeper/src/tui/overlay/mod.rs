@@ -8,6 +8,7 @@ pub mod picker;
 pub mod question;
 pub mod quit;
 pub mod theme;
+pub mod viewer;
 
 use super::event::Effect;
 use super::keys::Key;
@@ -19,6 +20,7 @@ use picker::Picker;
 use question::Asked;
 use quit::Quit;
 use theme::Chooser;
+use viewer::Viewer;
 
 /// What stands over everything else.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub enum Overlay {
     Confirm(Confirm),
     /// Something that only the person knows.
     Question(Asked),
+    /// A log, or what an operation says.
+    Viewer(Viewer),
 }
 
 impl Overlay {
@@ -50,7 +54,13 @@ impl Overlay {
             Self::Picker(picker) => picker.press(state, key),
             Self::Confirm(confirm) => confirm.press(state, key),
             Self::Question(asked) => asked.press(state, key),
+            Self::Viewer(viewer) => viewer.press(state, key),
         }
+    }
+
+    /// Whether a question may cover it: nothing in it waits for this very key.
+    pub fn may_be_covered(&self) -> bool {
+        matches!(self, Self::Viewer(_))
     }
 
     /// Takes text that was pasted, where something is typed.
@@ -59,8 +69,13 @@ impl Overlay {
         match self {
             Self::Question(asked) => asked.typed.push_str(line),
             Self::Picker(picker) => picker.typed.push_str(line),
-            Self::Help(_) | Self::Filter(_) | Self::Theme(_) | Self::Quit(_) | Self::Confirm(_) => {
-            }
+            Self::Viewer(Viewer { typing: Some(typed), .. }) => typed.push_str(line),
+            Self::Help(_)
+            | Self::Viewer(_)
+            | Self::Filter(_)
+            | Self::Theme(_)
+            | Self::Quit(_)
+            | Self::Confirm(_) => {}
         }
     }
 }

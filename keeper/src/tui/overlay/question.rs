@@ -15,11 +15,13 @@ pub struct Asked {
     pub question: Question,
     /// What was typed.
     pub typed: Zeroizing<String>,
+    /// What it covers, and what is there again after the answer.
+    pub below: Option<Box<Overlay>>,
 }
 
 impl From<Question> for Asked {
     fn from(question: Question) -> Self {
-        Self { question, typed: Zeroizing::default() }
+        Self { question, typed: Zeroizing::default(), below: None }
     }
 }
 
@@ -28,7 +30,11 @@ impl Asked {
     pub fn press(mut self, state: &mut State, key: Key) -> Vec<Effect> {
         let (code, control, _) = key.parts();
         let id = self.question.id;
-        let reply = |text: Option<Zeroizing<String>>| vec![Effect::Reply(id, text)];
+        let below = self.below.take();
+        let reply = |text: Option<Zeroizing<String>>| {
+            state.overlay = below.map(|below| *below);
+            vec![Effect::Reply(id, text)]
+        };
         let given_up = code == KeyCode::Esc || (control && code == KeyCode::Char('c'));
         match (self.question.form, code) {
             _ if given_up => return reply(None),

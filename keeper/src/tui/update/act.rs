@@ -1,9 +1,10 @@
 //! What an action does, whoever asked for it: a key, a word of the palette, the mouse.
 
 use super::lanes;
-use super::select::{chosen_hive, chosen_worker, edge, go, mark, sort};
+use super::operate;
+use super::select::{chosen_worker, edge, go, mark, sort};
 use crate::tui::chat::Partner;
-use crate::tui::event::{Effect, Leave, Operation};
+use crate::tui::event::{Effect, Leave};
 use crate::tui::keys::Action;
 use crate::tui::overlay::Overlay;
 use crate::tui::overlay::filter::Typing;
@@ -66,14 +67,7 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::KeepLane => return lanes::keep(state),
         Action::CancelLane => return lanes::cancel_one(state),
         Action::EndCompare => return lanes::end(state),
-        Action::StopWorker => match chosen_worker(state) {
-            Some((hive, worker)) if !worker.state.is_finished() => {
-                let operation = Operation::StopWorker(hive.clone(), worker.id.clone());
-                state.overlay = Some(Overlay::Confirm(operation.into()));
-            }
-            _ => state.tell("no model is loaded"),
-        },
-        Action::StartAgent => start_agent(state),
+        Action::Do(deed) => return operate::act(state, deed),
         Action::Theme => state.overlay = Some(Overlay::Theme(Chooser::of(state))),
         Action::Suspend => return vec![Effect::Suspend],
         Action::Redraw => return vec![Effect::Redraw],
@@ -164,13 +158,4 @@ fn choose(state: &mut State) {
     let partner = Partner { model: worker.spec.model.clone(), hive: Some(hive.clone()) };
     state.chat_mut().partner = Some(partner);
     state.focus = Focus::Writing;
-}
-
-fn start_agent(state: &mut State) {
-    let Some(hive) = chosen_hive(state).cloned() else { return };
-    if state.board.is_online(&hive) {
-        state.tell(format!("the agent of {hive} runs"));
-    } else {
-        state.overlay = Some(Overlay::Confirm(Operation::StartAgent(hive).into()));
-    }
 }

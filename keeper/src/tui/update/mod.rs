@@ -4,6 +4,7 @@
 mod act;
 mod chronicle;
 pub mod lanes;
+pub mod operate;
 mod select;
 
 pub use select::chosen_hive;
@@ -64,6 +65,14 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
                 return vec![Effect::Reply(question.id, None)];
             }
             state.questions.push(question);
+            Vec::new()
+        }
+        Event::Operation(id, news) => {
+            operate::take(state, id, news);
+            Vec::new()
+        }
+        Event::Configured(models) => {
+            state.models = models;
             Vec::new()
         }
         Event::Done(outcome) => {

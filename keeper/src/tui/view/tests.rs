@@ -1,6 +1,7 @@
 //! Whole flows of the pure core: events in, screen out.
 
 mod compare;
+mod ops;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::link::watch::{News as Heard, Standing};
 use crate::output::theme::Theme;
 use crate::tui::board::Board;
 use crate::tui::chat::{Chat, Partner};
-use crate::tui::event::{Effect, Event, Form, Leave, News, Operation, Piece, Question};
+use crate::tui::event::{Effect, Event, Form, Leave, News, Piece, Question};
 use crate::tui::keys::Key;
 use crate::tui::state::Focus;
 use crate::tui::update::update;
@@ -189,7 +190,7 @@ fn the_smallest_terminal_shows_the_panel_that_keys_go_to() {
 
 #[test]
 fn the_help_names_every_key_and_any_other_key_closes_it() {
-    let mut state = state(100, 70);
+    let mut state = state(100, 140);
     press(&mut state, &["f1"]);
     let shown = screen(&mut state);
     for binding in crate::tui::keys::TABLE {
@@ -313,17 +314,6 @@ fn a_model_is_found_by_some_of_its_letters() {
     assert!(shown.contains("hf:Qwen/Qwen3-8B-GGUF:Q4_K_M") && !shown.contains("tiny"), "{shown}");
     press(&mut state, &["enter"]);
     assert_eq!(state.chat().partner.clone().unwrap().hive, Some(hive("pc")));
-}
-
-#[test]
-fn a_worker_is_stopped_only_after_a_yes_and_the_command_is_shown() {
-    let mut state = state(120, 30);
-    press(&mut state, &["tab", "2", "x"]);
-    let shown = screen(&mut state);
-    assert!(shown.contains("$ rbee worker stop --hive pc demo-1"), "{shown}");
-    assert_eq!(press(&mut state, &["n"]), []);
-    let stop = Operation::StopWorker(hive("pc"), "demo-1".parse().unwrap());
-    assert_eq!(press(&mut state, &["x", "y"]), [Effect::Operate(stop)]);
 }
 
 #[test]

@@ -1,28 +1,45 @@
 //! Whether something shall be done.
 
 use ratatui::Frame;
+use ratatui::style::Style;
 
 use super::{line, popup, row};
 use crate::tui::look::Look;
+use crate::tui::operation::Operation;
 use crate::tui::overlay::confirm::Confirm;
 use crate::tui::rows::width;
 
-/// Draws the question, and the command that does the same.
-pub fn draw(look: &Look, Confirm { operation }: &Confirm, frame: &mut Frame<'_>) {
-    let (question, command) = (operation.question(), operation.command());
-    let widest = width(&question).max(width(&command) + 2).max(24);
-    let place = popup(frame, look, "Sure?", (widest, 4));
-    let lines = [
-        vec![(question, look.text())],
-        vec![(format!("$ {command}"), look.muted())],
-        Vec::new(),
-        vec![
-            ("y".to_owned(), look.hint()),
-            (" yes   ".to_owned(), look.text()),
-            ("n".to_owned(), look.hint()),
-            (" no".to_owned(), look.text()),
-        ],
-    ];
+/// Operations of several that are named.
+const MAX_NAMED: usize = 6;
+
+/// Draws the question, and the commands that do the same.
+pub fn draw(look: &Look, confirm: &Confirm, frame: &mut Frame<'_>) {
+    let questions = confirm.operations.iter().filter_map(Operation::question);
+    let mut lines: Vec<Vec<(String, Style)>> =
+        questions.take(MAX_NAMED).map(|question| vec![(question, look.text())]).collect();
+    let count = confirm.operations.len();
+    if count > MAX_NAMED {
+        lines.push(vec![(format!("and {} more", count - MAX_NAMED), look.text())]);
+    }
+    if let [only] = confirm.operations.as_slice() {
+        lines.push(vec![(format!("$ {}", only.command()), look.muted())]);
+    }
+    lines.push(Vec::new());
+    let mut keys = vec![("y", " yes   "), ("n", " no   "), ("c", " the command")];
+    if confirm.removes() {
+        keys.push(("   p", " purge"));
+        keys.push(("   f", " force"));
+    }
+    let keys: Vec<(String, Style)> = keys
+        .iter()
+        .flat_map(|(key, says)| {
+            [((*key).to_owned(), look.hint()), ((*says).to_owned(), look.text())]
+        })
+        .collect();
+    lines.push(keys);
+    let columns = |line: &Vec<(String, Style)>| line.iter().map(|(text, _)| width(text)).sum();
+    let widest = lines.iter().map(columns).max().unwrap_or(0);
+    let place = popup(frame, look, "Sure?", (widest, lines.len()));
     for (number, content) in lines.iter().enumerate() {
         line(frame, row(place, number), look, content, &[]);
     }

@@ -6,10 +6,11 @@ mod picker;
 mod question;
 mod quit;
 mod theme;
+mod viewer;
 
 use ratatui::Frame;
 
-use super::{line, popup, row};
+use super::{line, panel, popup, row};
 use crate::tui::look::Look;
 use crate::tui::overlay::Overlay;
 use crate::tui::state::State;
@@ -24,6 +25,17 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
         Some(Overlay::Quit(it)) => quit::draw(state, look, *it, frame),
         Some(Overlay::Picker(it)) => picker::draw(state, look, it, frame),
         Some(Overlay::Confirm(it)) => confirm::draw(look, it, frame),
-        Some(Overlay::Question(it)) => question::draw(look, it, frame),
+        Some(Overlay::Question(it)) => {
+            below(state, look, it.below.as_deref(), frame);
+            question::draw(look, it, frame);
+        }
+        Some(Overlay::Viewer(it)) => viewer::draw(state, look, it, frame),
+    }
+}
+
+/// Draws what a question covers.
+fn below(state: &State, look: &Look, covered: Option<&Overlay>, frame: &mut Frame<'_>) {
+    if let Some(Overlay::Viewer(it)) = covered {
+        viewer::draw(state, look, it, frame);
     }
 }

@@ -11,7 +11,7 @@ use crate::tui::overlay::question::Asked;
 use crate::tui::rows::width;
 
 /// Draws the question and what was typed.
-pub fn draw(look: &Look, Asked { question, typed }: &Asked, frame: &mut Frame<'_>) {
+pub fn draw(look: &Look, Asked { question, typed, .. }: &Asked, frame: &mut Frame<'_>) {
     let widest = question.lines.iter().map(|line| width(line)).max().unwrap_or(0).max(40);
     let place = popup(frame, look, "A question", (widest, question.lines.len() + 2));
     for (number, words) in question.lines.iter().enumerate() {

@@ -1,0 +1,167 @@
+//! Operations: from a wish over a question to what came of them.
+
+use super::select::{chosen_hive, chosen_worker};
+use crate::operations::removal::How;
+use crate::tui::event::Effect;
+use crate::tui::operation::{Deed, Operation};
+use crate::tui::overlay::Overlay;
+use crate::tui::overlay::viewer::Viewer;
+use crate::tui::records::{Line, RecordId, lines_of};
+use crate::tui::rows::Kind;
+use crate::tui::state::State;
+use wire::{Fault, HiveName, WorkerId};
+
+/// What became of an operation so far.
+#[derive(Debug)]
+pub enum News {
+    /// It says this.
+    Lines(Vec<Line>),
+    /// It is over; one line about what came of it.
+    Ended(Result<String, Fault>),
+}
+
+/// Does what a key says to what is chosen.
+pub fn act(state: &mut State, deed: Deed) -> Vec<Effect> {
+    match deed {
+        Deed::StopWorker => return on_worker(state, Operation::StopWorker, false),
+        Deed::RestartWorker => return on_worker(state, Operation::RestartWorker, true),
+        Deed::WorkerLog => return on_worker(state, Operation::WorkerLog, true),
+        Deed::StartAgent => return start(state),
+        Deed::StopAgent => return on_hive(state, Operation::StopAgent),
+        Deed::Install => return on_hive(state, Operation::Install),
+        Deed::Doctor => return on_hive(state, Operation::Doctor),
+        Deed::HiveLog => return on_hive(state, Operation::HiveLog),
+        Deed::RemoveHive => return remove(state),
+        Deed::EndAll => return propose(state, vec![Operation::Down]),
+        Deed::Why => return propose(state, vec![Operation::Why(None)]),
+        Deed::Reload => return propose(state, vec![Operation::Reload]),
+        Deed::ShowLast => show_last(state),
+    }
+    Vec::new()
+}
+
+/// Does something to the chosen hive.
+fn on_hive(state: &mut State, operation: impl Fn(HiveName) -> Operation) -> Vec<Effect> {
+    match chosen_hive(state).cloned() {
+        Some(hive) => propose(state, vec![operation(hive)]),
+        None => told(state, "there is no hive"),
+    }
+}
+
+fn told(state: &mut State, words: impl Into<String>) -> Vec<Effect> {
+    state.tell(words);
+    Vec::new()
+}
+
+fn start(state: &mut State) -> Vec<Effect> {
+    match chosen_hive(state).cloned() {
+        Some(hive) if state.board.is_online(&hive) => {
+            told(state, format!("the agent of {hive} runs"))
+        }
+        _ => on_hive(state, Operation::StartAgent),
+    }
+}
+
+fn remove(state: &mut State) -> Vec<Effect> {
+    if chosen_hive(state) == Some(&HiveName::local()) {
+        return told(state, "this machine is always there; S stops its agent");
+    }
+    on_hive(state, |hive| Operation::Remove(hive, How::default()))
+}
+
+/// Does something to the workers that are marked, else to the chosen one; also to those that have
+/// ended when that makes sense.
+fn on_worker(
+    state: &mut State,
+    operation: impl Fn(HiveName, WorkerId) -> Operation,
+    ended: bool,
+) -> Vec<Effect> {
+    let counts = |hive: &HiveName, id: &WorkerId| {
+        let worker = state.board.worker(hive, id);
+        worker.is_some_and(|worker| ended || !worker.state.is_finished())
+    };
+    let marked = state.panels.marked.iter();
+    let mut wanted: Vec<(HiveName, WorkerId)> = marked.cloned().collect();
+    if wanted.is_empty() {
+        let chosen = chosen_worker(state).map(|(hive, worker)| (hive.clone(), worker.id.clone()));
+        wanted.extend(chosen);
+    }
+    wanted.retain(|(hive, id)| counts(hive, id));
+    if wanted.is_empty() {
+        return told(state, "no model is loaded");
+    }
+    propose(state, wanted.into_iter().map(|(hive, id)| operation(hive, id)).collect())
+}
+
+/// Asks before what destroys, else begins.
+pub fn propose(state: &mut State, operations: Vec<Operation>) -> Vec<Effect> {
+    if operations.iter().any(|one| one.question().is_some()) {
+        state.overlay = Some(Overlay::Confirm(operations.into()));
+        return Vec::new();
+    }
+    begin(state, operations)
+}
+
+/// Begins operations, each with a record of its own.
+pub fn begin(state: &mut State, operations: Vec<Operation>) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for operation in operations {
+        let id = record(state, &operation);
+        if operation.is_shown() {
+            state.overlay = Some(Overlay::Viewer(Viewer::of(id)));
+        } else {
+            state.tell(operation.command());
+        }
+        effects.push(Effect::Operate(id, Box::new(operation)));
+    }
+    effects
+}
+
+/// A record of an operation that begins.
+pub fn record(state: &mut State, operation: &Operation) -> RecordId {
+    let id = state.records.begin(operation.title(), operation.command());
+    if let Some(record) = state.records.get_mut(id) {
+        record.push(Line::new(&format!("$ {}", operation.command()), Kind::Muted));
+    }
+    id
+}
+
+/// Shows the record of what was done last.
+pub fn show_last(state: &mut State) {
+    match state.records.latest() {
+        Some(id) => state.overlay = Some(Overlay::Viewer(Viewer::of(id))),
+        None => state.tell("nothing was done yet"),
+    }
+}
+
+/// Takes news of an operation.
+pub fn take(state: &mut State, id: RecordId, news: News) {
+    match news {
+        News::Lines(lines) => {
+            if let Some(record) = state.records.get_mut(id) {
+                for line in lines {
+                    record.push(line);
+                }
+            }
+        }
+        News::Ended(outcome) => {
+            if let Some(record) = state.records.get_mut(id) {
+                record.goes_on = false;
+                match &outcome {
+                    Ok(line) if line.is_empty() => {}
+                    Ok(line) => record.push(Line::new(line, Kind::Strong)),
+                    Err(fault) => {
+                        for line in lines_of(fault) {
+                            record.push(line);
+                        }
+                    }
+                }
+            }
+            match outcome {
+                Ok(line) if line.is_empty() => {}
+                Ok(line) => state.tell(line),
+                Err(fault) => state.warn(&fault),
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Operations, the viewer and the palette: keys in, screen and effects out.
+
+use super::*;
+use crate::operations::removal::How;
+use crate::tui::operation::Operation;
+use crate::tui::records::{Line, RecordId};
+use crate::tui::rows::Kind;
+use crate::tui::update::operate::News as Said;
+
+/// The operations that effects begin, with their records.
+fn begun(effects: Vec<Effect>) -> Vec<(RecordId, Operation)> {
+    let operation = |effect| match effect {
+        Effect::Operate(id, operation) => Some((id, *operation)),
+        _ => None,
+    };
+    effects.into_iter().filter_map(operation).collect()
+}
+
+fn says(state: &mut State, id: RecordId, lines: impl IntoIterator<Item = Line>) {
+    let now = state.now;
+    let news = Said::Lines(lines.into_iter().collect());
+    let _ = update(state, Event::Operation(id, news), now);
+}
+
+fn ends(state: &mut State, id: RecordId, outcome: Result<&str, Fault>) {
+    let now = state.now;
+    let news = Said::Ended(outcome.map(str::to_owned));
+    let _ = update(state, Event::Operation(id, news), now);
+}
+
+/// A state that follows the log of `pc`.
+fn following(columns: u16, rows: u16) -> (State, RecordId) {
+    let mut state = state(columns, rows);
+    press(&mut state, &["esc", "1", "G"]);
+    let begun = begun(press(&mut state, &["l"]));
+    assert_eq!(begun[0].1, Operation::HiveLog(hive("pc")));
+    (state, begun[0].0)
+}
+
+#[test]
+fn a_worker_is_stopped_only_after_a_yes_and_the_command_is_shown() {
+    let mut state = state(120, 30);
+    press(&mut state, &["tab", "2", "x"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("$ rbee worker stop --hive pc demo-1"), "{shown}");
+    assert_eq!(press(&mut state, &["n"]), []);
+    press(&mut state, &["x", "c"]);
+    let notice = state.notice.clone().unwrap().text;
+    assert_eq!(notice, "rbee worker stop --hive pc demo-1");
+    let stop = Operation::StopWorker(hive("pc"), "demo-1".parse().unwrap());
+    let begun = begun(press(&mut state, &["y"]));
+    assert_eq!(begun[0].1, stop);
+    let fault = Fault::new(Code::Io, "it did not end").hint("rbee worker list --hive pc");
+    ends(&mut state, begun[0].0, Err(fault));
+    let shown = screen(&mut state);
+    assert!(shown.contains("warning: it did not end — rbee worker list --hive pc"), "{shown}");
+    press(&mut state, &["v"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("hint: rbee worker list") && shown.contains("Stop demo-1"), "{shown}");
+}
+
+#[test]
+fn what_is_marked_is_done_to_all_of_them_at_once() {
+    let mut state = state(120, 40);
+    press(&mut state, &["tab", "2", "g", "space", "down", "space", "x"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("Stop demo-1 on pc") && shown.contains("Stop qwen-1 on pc"), "{shown}");
+    let begun = begun(press(&mut state, &["y"]));
+    assert_eq!(begun.len(), 2);
+}
+
+#[test]
+fn what_destroys_asks_and_what_looks_does_not() {
+    for (key, asks) in [
+        ("s", true),
+        ("S", true),
+        ("I", true),
+        ("X", true),
+        ("D", true),
+        ("d", false),
+        ("l", false),
+    ] {
+        let mut state = state(100, 30);
+        press(&mut state, &["esc", "1", "g", "down"]);
+        let begun = begun(press(&mut state, &[key]));
+        assert_eq!(begun.is_empty(), asks, "{key}");
+        let shown = screen(&mut state);
+        assert_eq!(shown.contains("Sure?"), asks, "{key}: {shown}");
+        assert!(shown.contains("$ rbee "), "{key}: {shown}");
+    }
+}
+
+#[test]
+fn a_hive_is_removed_with_what_is_there_only_by_choice() {
+    let mut state = state(100, 30);
+    press(&mut state, &["esc", "1", "g", "X"]);
+    assert!(state.overlay.is_none(), "this machine is always there");
+    press(&mut state, &["G", "X"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("y yes   n no   c the command   p purge   f force"), "{shown}");
+    press(&mut state, &["p"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("$ rbee hive remove pc --purge"), "{shown}");
+    let begun = begun(press(&mut state, &["f", "f", "y"]));
+    let how = How { purge: true, force: false };
+    assert_eq!(begun[0].1, Operation::Remove(hive("pc"), how));
+}
+
+#[test]
+fn a_log_is_followed_until_somebody_scrolls_and_left_for_good() {
+    let (mut state, id) = following(80, 24);
+    let line = |n: u32| Line::new(&format!("2026-11-30 12:00:01Z INFO  line {n}"), Kind::Text);
+    says(&mut state, id, (0..100).map(line));
+    let shown = screen(&mut state);
+    assert!(shown.contains("line 99") && shown.contains("follows"), "{shown}");
+    assert_picture("ops-log", &shown);
+    press(&mut state, &["pageup"]);
+    says(&mut state, id, (100..200).map(line));
+    let shown = screen(&mut state);
+    assert!(shown.contains("line 70") && !shown.contains("line 199"), "{shown}");
+    press(&mut state, &["f"]);
+    assert!(screen(&mut state).contains("line 199"));
+    assert_eq!(press(&mut state, &["esc"]), [Effect::Abandon(id)]);
+    assert!(state.overlay.is_none());
+}
+
+#[test]
+fn words_are_found_in_a_log_one_after_the_other() {
+    let (mut state, id) = following(80, 24);
+    let line = |n: u32| {
+        Line::new(&format!("line {n} {}", if n % 40 == 7 { "Bad" } else { "" }), Kind::Text)
+    };
+    says(&mut state, id, (0..120).map(line));
+    press(&mut state, &["/", "b", "a", "d"]);
+    assert!(screen(&mut state).contains("/bad"));
+    press(&mut state, &["enter"]);
+    assert!(screen(&mut state).contains("line 87 Bad"));
+    press(&mut state, &["N"]);
+    assert!(screen(&mut state).contains("line 47 Bad"));
+    press(&mut state, &["n", "n"]);
+    assert!(screen(&mut state).contains("line 7 Bad"), "round the end");
+    press(&mut state, &["/", "z", "enter"]);
+    assert!(screen(&mut state).contains("nothing has \"z\""));
+}
+
+#[test]
+fn what_a_log_has_in_it_cannot_move_the_cursor_and_long_lines_are_read_to_their_end() {
+    let (mut state, id) = following(60, 12);
+    let hostile = format!("a\u{1b}[2J\u{9b}\u{202e}\r\tb {}END", "word ".repeat(200_000));
+    says(&mut state, id, [Line::new(&hostile, Kind::Text)]);
+    let ends_here = format!("{}END", "word ".repeat(100));
+    says(&mut state, id, [Line::new(&ends_here, Kind::Text)]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("END"), "{shown}");
+    let is_dangerous = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!shown.contains(is_dangerous), "{shown:?}");
+    press(&mut state, &["w"]);
+    assert!(!screen(&mut state).contains("END"), "it is cut");
+    press(&mut state, &["w", "pageup", "pageup", "pagedown", "G"]);
+    assert!(screen(&mut state).contains("END"));
+}
+
+#[test]
+fn a_question_stands_over_what_is_looked_at_and_gives_it_back() {
+    let (mut state, id) = following(80, 24);
+    says(&mut state, id, [Line::new("connecting", Kind::Text)]);
+    let lines = vec!["The host key is not known".to_owned()];
+    let now = state.now;
+    let question = Question { id: 7, lines, form: Form::YesNo };
+    let _ = update(&mut state, Event::Question(question), now);
+    let shown = screen(&mut state);
+    assert!(shown.contains("host key") && shown.contains("connecting"), "{shown}");
+    says(&mut state, id, [Line::new("still there", Kind::Text)]);
+    assert!(matches!(press(&mut state, &["y"])[..], [Effect::Reply(7, Some(_))]));
+    assert!(screen(&mut state).contains("still there"));
+}
+
+#[test]
+fn the_viewer_fits_the_smallest_screen() {
+    let (mut state, id) = following(20, 5);
+    says(&mut state, id, (0..9).map(|n| Line::new(&format!("line {n}"), Kind::Text)));
+    let shown = screen(&mut state);
+    assert!(shown.contains("line 8"), "{shown}");
+}
