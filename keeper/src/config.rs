@@ -38,6 +38,8 @@ pub struct Config {
     pub ssh: SshSettings,
     /// The part that this machine takes.
     pub local: LocalSettings,
+    /// How the TUI is used.
+    pub tui: TuiSettings,
     /// What the agent reads: limits of this hive.
     pub agent: AgentSettings,
     /// How long everything may take.
@@ -109,6 +111,14 @@ pub enum SshClient {
     Builtin,
     /// The person's own `ssh`, for what the builtin one cannot do.
     System,
+}
+
+/// `[tui]`: how the TUI is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TuiSettings {
+    /// Whether it takes the mouse from the terminal, which selects text with it else.
+    pub mouse: bool,
 }
 
 /// `[local]`: the part that this machine takes.
@@ -248,10 +258,22 @@ impl Config {
 
 /// Where the person's own themes are: beside the configuration file.
 pub fn themes_dir(environment: &Environment, config: Option<&Path>) -> PathBuf {
+    beside(environment, config, THEMES)
+}
+
+/// A file or directory beside the configuration file, or where that would be.
+pub fn beside(environment: &Environment, config: Option<&Path>, name: &str) -> PathBuf {
     match config {
-        Some(file) => file.with_file_name(THEMES),
-        None => environment.dirs.config.join(THEMES),
+        Some(file) => file.with_file_name(name),
+        None => environment.dirs.config.join(name),
     }
+}
+
+/// The line and the column, from 1 and in characters, of a place in a text.
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod exit;
 pub mod failure;
 pub mod fleet;
+pub mod habits;
 pub mod hives;
 pub mod install;
 pub mod interrupt;

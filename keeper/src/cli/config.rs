@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::theme;
+use crate::tui;
 use wire::{Code, Fault};
 
 /// Look at the configuration.
@@ -48,6 +49,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
             // An invalid file has ended this command before it came here.
             let file = context.config_path.as_ref();
             check_themes(context)?;
+            tui::check_keys(context)?;
             context.note(&match file {
                 Some(file) => format!("{} is valid", file.display()),
                 None => "there is no configuration file; the defaults count".to_owned(),

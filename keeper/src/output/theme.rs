@@ -1,4 +1,4 @@
-//! Themes: those that every build carries, and those of the person, in files beside the configuration.
+//! Themes: those that every build carries, and those of the person, beside the configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -128,9 +128,7 @@ impl Theme {
     fn parse(name: &ThemeName, source: &str, path: &Path) -> Result<Self, Fault> {
         let some: SomeRoles = toml::from_str(source).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let before = source.get(..start).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let (line, column) = crate::config::line_and_column(source, start);
             let what = text::one_line(error.message(), wire::limits::MAX_FAULT_MESSAGE_BYTES / 2);
             let place = format!("{}, line {line}, column {column}", path.display());
             Fault::new(Code::InvalidConfig, format!("{place}: {what}"))

@@ -26,6 +26,8 @@ pub type QuestionId = u64;
 pub enum Event {
     /// A key was pressed.
     Key(KeyEvent),
+    /// The mouse was used.
+    Pointer(Pointer),
     /// Text was pasted.
     Paste(String),
     /// The terminal has another size: columns, rows.
@@ -46,6 +48,15 @@ pub enum Event {
     Configured(Vec<(String, ModelRef)>),
     /// Something was done that was asked for, or could not be; one line for the person.
     Done(Result<String, Fault>),
+}
+
+/// What the mouse did, at a column and a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointer {
+    /// Its first button was pressed.
+    Click(u16, u16),
+    /// Its wheel was turned, down or not.
+    Wheel(u16, u16, bool),
 }
 
 /// News of a request.
@@ -122,6 +133,8 @@ pub enum Effect {
     KeepTheme(ThemeName),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
+    /// The mouse shall be taken from the terminal, or given back.
+    Mouse(bool),
     /// Everything shall be drawn anew.
     Redraw,
     /// The program shall end.

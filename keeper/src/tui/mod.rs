@@ -35,7 +35,9 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossterm::event::{Event as Typed, EventStream, KeyEventKind};
+use crossterm::event::{
+    Event as Typed, EventStream, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
+};
 use futures_util::StreamExt;
 use rustix::process::{Signal as Number, kill_current_process_group};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,15 +48,19 @@ use wire::{Code, Fault, ModelRef};
 use crate::config;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
+use crate::habits;
 use crate::output::theme;
 use board::Board;
 use chat::{Chat, Partner};
 use diary::Weight;
-use event::{Effect, Event, Leave};
+use event::{Effect, Event, Leave, Pointer};
+use keys::KeyMap;
 use look::Look;
 use screen::Screen;
 use state::State;
 
+/// The file of the person's own keys, beside the configuration.
+const KEYS: &str = "keys.toml";
 /// Events and effects that wait to be taken. A request whose tokens are not taken waits.
 const MAX_WAITING: usize = 1024;
 /// Shortest time between two frames that nobody asked for with a key.
@@ -85,10 +91,17 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
     let partner = context.default_model().ok().map(|model| Partner { model, hive: None });
     let chat = Chat::with(partner);
     let (told, boards) = watch::channel(Arc::new(board.clone()));
-    let screen = Screen::of_this_process()?;
+    let mut screen = Screen::of_this_process()?;
+    if context.config.tui.mouse {
+        screen.take_mouse(true)?;
+    }
     let mut state = State::new(screen.size(), board, chat, context.theme.clone());
     state.models = models(context);
+    state.mouse = context.config.tui.mouse;
+    state.stops = habits::stops(&context.environment.dirs.state);
+    let stopped = state.stops;
     take_themes(&mut state, context);
+    take_keys(&mut state, context);
     state.diary.set_clock(began.elapsed(), second_of_day());
     let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
     tui.draw()?;
@@ -100,12 +113,40 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
         .spawn(move || links::run(&theirs, effects, out))
         .map_err(|error| Fault::new(Code::Internal, "no thread for the hives").cause(error))?;
     let left = tui.go_on(signals, incoming, boards).await;
+    if tui.state.stops != stopped {
+        let kept = habits::remember_stops(&context.environment.dirs.state, tui.state.stops);
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what was chosen cannot be remembered");
+        }
+    }
     // The other thread ends when nobody has effects for it any more.
     drop(tui);
     match (left, links.join()) {
         (_, Err(panic)) => std::panic::resume_unwind(panic),
         (Err(_), Ok(Err(failure))) => Err(failure),
         (left, _) => left,
+    }
+}
+
+/// Checks the file of keys.
+///
+/// # Errors
+/// `INVALID_CONFIG` with the file, the line and the column.
+pub fn check_keys(context: &Context) -> Result<(), Fault> {
+    KeyMap::read(&config::beside(&context.environment, context.config_path.as_deref(), KEYS))
+        .map(|_| ())
+}
+
+/// The person's own keys. A file with an error changes none, and that is told: who mistyped a key
+/// must still be able to ask a model.
+fn take_keys(state: &mut State, context: &Context) {
+    let path = config::beside(&context.environment, context.config_path.as_deref(), KEYS);
+    match KeyMap::read(&path) {
+        Ok(keys) => state.keys = keys,
+        Err(fault) => {
+            state.caution(format!("the default keys count: {}", fault.message));
+            state.diary.write(state.now, None, Weight::Warning, &fault.message);
+        }
     }
 }
 
@@ -248,6 +289,7 @@ impl Tui<'_> {
                 Effect::Leave(leave) => return Ok(Some(leave)),
                 Effect::Redraw => self.screen.resize(self.state.size)?,
                 Effect::Suspend => self.suspend()?,
+                Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
                 effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
             }
         }
@@ -287,12 +329,25 @@ fn of_terminal(input: Option<std::io::Result<Typed>>) -> Result<Option<Event>, F
     let gone = || Fault::new(Code::Io, "the terminal is gone");
     match input {
         Some(Ok(Typed::Key(key))) if key.kind != KeyEventKind::Release => Ok(Some(Event::Key(key))),
+        Some(Ok(Typed::Mouse(mouse))) => Ok(of_mouse(mouse)),
         Some(Ok(Typed::Paste(text))) => Ok(Some(Event::Paste(text))),
         Some(Ok(Typed::Resize(columns, rows))) => Ok(Some(Event::Resized(columns, rows))),
         Some(Ok(_)) => Ok(None),
         Some(Err(error)) => Err(gone().cause(error).into()),
         None => Err(gone().into()),
     }
+}
+
+/// What the mouse did, when it matters.
+fn of_mouse(mouse: MouseEvent) -> Option<Event> {
+    let (column, row) = (mouse.column, mouse.row);
+    let pointer = match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Pointer::Click(column, row),
+        MouseEventKind::ScrollDown => Pointer::Wheel(column, row, true),
+        MouseEventKind::ScrollUp => Pointer::Wheel(column, row, false),
+        _ => return None,
+    };
+    Some(Event::Pointer(pointer))
 }
 
 /// The thread of the hives ended; why is told by its end.

@@ -13,8 +13,12 @@ use wire::{Code, Fault};
 
 /// The other screen, no cursor, pasted text marked, nothing on it (xterm's control sequences).
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?2004h\x1b[2J";
-/// Plain text, no marks, a cursor, the screen as it was.
-const LEAVE: &[u8] = b"\x1b[0m\x1b[?2004l\x1b[?25h\x1b[?1049l";
+/// Presses and turns of the mouse are told, in numbers (xterm's control sequences).
+const TAKE_MOUSE: &[u8] = b"\x1b[?1000h\x1b[?1006h";
+/// They are not.
+const GIVE_MOUSE: &[u8] = b"\x1b[?1006l\x1b[?1000l";
+/// Plain text, the terminal's own mouse, no marks, a cursor, the screen as it was.
+const LEAVE: &[u8] = b"\x1b[0m\x1b[?1006l\x1b[?1000l\x1b[?2004l\x1b[?25h\x1b[?1049l";
 /// Size of a terminal that does not know its own (ECMA-48 has no smaller one in use).
 const USUAL_SIZE: (u16, u16) = (80, 24);
 /// Bytes of a frame that are written at once.
@@ -32,6 +36,7 @@ struct Taken {
 pub struct Screen {
     tty: File,
     terminal: Canvas,
+    mouse: bool,
 }
 
 /// What is drawn on.
@@ -57,7 +62,7 @@ impl Screen {
     /// `IO_ERROR` when it cannot be read or written.
     pub fn of(tty: File) -> Result<Self, Fault> {
         let terminal = terminal(&tty, size(&tty))?;
-        let mut screen = Self { tty, terminal };
+        let mut screen = Self { tty, terminal, mouse: false };
         screen.enter()?;
         Ok(screen)
     }
@@ -85,7 +90,20 @@ impl Screen {
         drop(taken);
         tcsetattr(&self.tty, OptionalActions::Now, &raw).map_err(unusable)?;
         self.tty.write_all(ENTER).map_err(unusable)?;
+        if self.mouse {
+            self.tty.write_all(TAKE_MOUSE).map_err(unusable)?;
+        }
         self.resize(self.size())
+    }
+
+    /// Takes the mouse from the terminal, or gives it back. Whoever leaves gives it back, too.
+    ///
+    /// # Errors
+    /// `IO_ERROR` when the terminal cannot be written.
+    pub fn take_mouse(&mut self, taken: bool) -> Result<(), Fault> {
+        self.mouse = taken;
+        let words = if taken { TAKE_MOUSE } else { GIVE_MOUSE };
+        self.tty.write_all(words).map_err(unusable)
     }
 
     /// Draws on so many columns and rows from now on, everything anew.

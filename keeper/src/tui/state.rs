@@ -6,18 +6,19 @@ use wire::text::one_line;
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef, WorkerId};
 
-use super::board::Board;
+use super::board::{Board, Stand};
 use super::chat::Chat;
 use super::diary::Diary;
 use super::draft::Draft;
 use super::event::Question;
-use super::keys::Scope;
+use super::keys::{KeyMap, Scope};
 use super::lanes::{Lane, Lanes};
 use super::overlay::Overlay;
 use super::overlay::question::Asked;
 use super::panels::{self, Panels};
 use super::records::Records;
 use crate::fleet::Moment;
+use crate::link::watch::Standing;
 use crate::output::theme::Theme;
 
 /// Bytes of the line that tells what happened.
@@ -103,6 +104,12 @@ pub struct State {
     pub records: Records,
     /// What happened last.
     pub notice: Option<Notice>,
+    /// Whether the mouse is ours.
+    pub mouse: bool,
+    /// Whether quitting stops the workers, when nothing else is chosen.
+    pub stops: bool,
+    /// What keys do.
+    pub keys: KeyMap,
     /// The colours.
     pub theme: Theme,
     /// Those to choose from.
@@ -129,6 +136,9 @@ impl State {
             diary: Diary::default(),
             records: Records::default(),
             notice: None,
+            mouse: false,
+            stops: false,
+            keys: KeyMap::default(),
             theme,
             themes: Theme::all_built_in(),
         }
@@ -177,6 +187,12 @@ impl State {
     /// Workers that a quit may keep or stop.
     pub fn live_workers(&self) -> usize {
         self.board.workers().filter(|(_, worker)| !worker.state.is_finished()).count()
+    }
+
+    /// Hives of which nobody knows yet what is loaded there.
+    pub fn unknown_hives(&self) -> usize {
+        let is_unknown = |stand: &Stand| stand.standing == Standing::Connecting;
+        self.board.hives().filter(|(_, stand)| is_unknown(stand)).count()
     }
 
     /// Tells something in the bottom line.

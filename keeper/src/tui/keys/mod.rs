@@ -1,5 +1,6 @@
 //! Keys: how they are written, and what they do.
 
+mod map;
 mod table;
 
 use std::fmt;
@@ -7,10 +8,11 @@ use std::str::FromStr;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+pub use map::KeyMap;
 pub use table::{Action, Scope, TABLE};
 
 /// A key with what is held with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     code: KeyCode,
     held: KeyModifiers,
@@ -102,38 +104,30 @@ fn named(word: &str) -> Option<KeyCode> {
     })
 }
 
-/// A key as the help shows it.
-#[derive(Debug, Clone, Copy)]
-pub struct Shown(pub &'static str);
-
-impl fmt::Display for Shown {
+/// A key as it is written on keyboards.
+impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = match self.0 {
-            "backtab" => "Shift-Tab",
-            "pageup" => "PgUp",
-            "pagedown" => "PgDn",
-            one if one.chars().count() == 1 => one,
-            words => {
-                for (index, word) in words.split('-').enumerate() {
-                    let dash = if index > 0 { "-" } else { "" };
-                    let mut characters = word.chars();
-                    let first = characters.next().map(|c| c.to_ascii_uppercase());
-                    write!(f, "{dash}{}{}", first.unwrap_or('-'), characters.as_str())?;
-                }
-                return Ok(());
+        for (modifier, word) in [
+            (KeyModifiers::CONTROL, "Ctrl-"),
+            (KeyModifiers::ALT, "Alt-"),
+            (KeyModifiers::SHIFT, "Shift-"),
+        ] {
+            if self.held.contains(modifier) {
+                f.write_str(word)?;
             }
-        };
-        f.write_str(shown)
+        }
+        match self.code {
+            KeyCode::Char(' ') => f.write_str("Space"),
+            // With Control the letter of the key cap is shown.
+            KeyCode::Char(c) if !self.held.is_empty() => write!(f, "{}", c.to_ascii_uppercase()),
+            KeyCode::Char(c) => write!(f, "{c}"),
+            KeyCode::F(number) => write!(f, "F{number}"),
+            KeyCode::BackTab => f.write_str("Shift-Tab"),
+            KeyCode::PageUp => f.write_str("PgUp"),
+            KeyCode::PageDown => f.write_str("PgDn"),
+            other => write!(f, "{other:?}"),
+        }
     }
-}
-
-/// What a key does in the first of `scopes` that knows it.
-pub fn action(key: Key, scopes: &[Scope]) -> Option<Action> {
-    let in_scope = |scope: &Scope| {
-        let mut bindings = TABLE.iter().filter(|binding| binding.scope == *scope);
-        bindings.find(|binding| binding.keys.iter().any(|word| word.parse() == Ok(key)))
-    };
-    scopes.iter().find_map(in_scope).map(|binding| binding.action)
 }
 
 #[cfg(test)]
@@ -155,18 +149,20 @@ mod tests {
     #[test]
     fn a_key_is_found_in_the_nearest_scope() {
         let scopes = [Scope::Workers, Scope::Panels, Scope::Everywhere];
-        let found = |word: &str, scopes: &[Scope]| action(word.parse().unwrap(), scopes);
+        let map = KeyMap::default();
+        let found = |word: &str, scopes: &[Scope]| map.action(word.parse().unwrap(), scopes);
         assert_eq!(found("enter", &scopes), Some(Action::Choose));
         assert_eq!(found("enter", &[Scope::Writing]), Some(Action::Send));
         assert_eq!(found("q", &[Scope::Writing, Scope::Everywhere]), None);
         let shifted = KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT);
-        assert_eq!(action(Key::of(shifted), &scopes), Some(Action::Bottom));
+        assert_eq!(map.action(Key::of(shifted), &scopes), Some(Action::Bottom));
     }
 
     #[test]
     fn keys_are_shown_as_they_are_written_on_keyboards() {
-        let shown: Vec<String> =
-            ["ctrl-c", "alt-enter", "f1", "G", "pageup"].map(|word| Shown(word).to_string()).into();
+        let shown: Vec<String> = ["ctrl-c", "alt-enter", "f1", "G", "pageup"]
+            .map(|word| word.parse::<Key>().unwrap().to_string())
+            .into();
         assert_eq!(shown, ["Ctrl-C", "Alt-Enter", "F1", "G", "PgUp"]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::tui::operation::Deed;
 
 /// Where a key counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// Everywhere.
     Everywhere,
@@ -21,6 +21,14 @@ pub enum Scope {
     Lanes,
 }
 
+/// Scopes in which a key is looked up one after the other, nearest first.
+const LOOKED_UP: [&[Scope]; 4] = [
+    &[Scope::Writing, Scope::Everywhere],
+    &[Scope::Lanes, Scope::Chat, Scope::Panels, Scope::Everywhere],
+    &[Scope::Hives, Scope::Panels, Scope::Everywhere],
+    &[Scope::Workers, Scope::Panels, Scope::Everywhere],
+];
+
 impl Scope {
     /// Its heading in the help.
     pub fn title(self) -> &'static str {
@@ -33,6 +41,24 @@ impl Scope {
             Self::Chat => "Conversation",
             Self::Lanes => "Comparing",
         }
+    }
+
+    /// Its word in the file of keys.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Everywhere => "everywhere",
+            Self::Writing => "writing",
+            Self::Panels => "panels",
+            Self::Hives => "hives",
+            Self::Workers => "workers",
+            Self::Chat => "chat",
+            Self::Lanes => "comparing",
+        }
+    }
+
+    /// Whether a key may be looked up in both, one after the other.
+    pub fn meets(self, other: Self) -> bool {
+        LOOKED_UP.iter().any(|scopes| scopes.contains(&self) && scopes.contains(&other))
     }
 
     /// All of them, in the order of the help.
@@ -118,6 +144,8 @@ pub enum Action {
     Do(Deed),
     /// Another theme.
     Theme,
+    /// Takes the mouse, or gives it back.
+    Mouse,
     /// Stops the program until the shell continues it.
     Suspend,
     /// Draws everything anew.
@@ -410,6 +438,13 @@ pub const TABLE: &[Binding] = &[
         &["ctrl-t"],
         Action::Reasoning,
         ("reasoning", "show or fold the reasoning"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["f6"],
+        Action::Mouse,
+        ("mouse", "take the mouse, or give it back"),
         "",
     ),
     bind(Scope::Everywhere, &["f2"], Action::Theme, ("theme", "choose a theme"), ""),

@@ -193,7 +193,7 @@ impl Links {
             Effect::Abandon(id) => self.abandon(id),
             Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
-            Effect::Suspend | Effect::Redraw | Effect::Leave(_) => {}
+            Effect::Suspend | Effect::Redraw | Effect::Mouse(_) | Effect::Leave(_) => {}
         }
     }
 

@@ -18,13 +18,13 @@ impl Quit {
     /// Takes an answer.
     pub fn press(self, state: &mut State, key: Key) -> Vec<Effect> {
         let (code, control, _) = key.parts();
-        let leave = |stops| vec![Effect::Leave(if stops { Leave::Stop } else { Leave::Keep })];
         match code {
-            // Who presses it again wants out.
-            KeyCode::Char('c' | 'q') if control => leave(false),
-            KeyCode::Char('k' | 'q') => leave(false),
-            KeyCode::Char('s') => leave(true),
-            KeyCode::Enter => leave(self.stops),
+            // Who presses it again wants out, and has chosen nothing.
+            KeyCode::Char('c' | 'q') if control => vec![Effect::Leave(Leave::Keep)],
+            KeyCode::Char('q') => vec![Effect::Leave(Leave::Keep)],
+            KeyCode::Char('k') => chosen(state, false),
+            KeyCode::Char('s') => chosen(state, true),
+            KeyCode::Enter => chosen(state, self.stops),
             KeyCode::Left | KeyCode::Right | KeyCode::Up | KeyCode::Down | KeyCode::Tab => {
                 state.overlay = Some(Overlay::Quit(Self { stops: !self.stops }));
                 Vec::new()
@@ -32,4 +32,10 @@ impl Quit {
             _ => Vec::new(),
         }
     }
+}
+
+/// What is chosen now is what the question begins with next time.
+fn chosen(state: &mut State, stops: bool) -> Vec<Effect> {
+    state.stops = stops;
+    vec![Effect::Leave(if stops { Leave::Stop } else { Leave::Keep })]
 }

@@ -2,6 +2,7 @@
 
 use super::lanes;
 use super::operate;
+use super::pointer;
 use super::select::{chosen_worker, edge, go, mark, sort};
 use crate::tui::chat::Partner;
 use crate::tui::event::{Effect, Leave};
@@ -51,10 +52,7 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Choose => choose(state),
         Action::Sort => sort(state),
         Action::Mark => mark(state),
-        Action::Filter if state.panels.filter(state.focus).is_some() => {
-            state.overlay = Some(Overlay::Filter(Typing { panel: state.focus }));
-        }
-        Action::Filter => state.tell("this panel has no filter"),
+        Action::Filter => filter(state),
         Action::ShowAll => show_all(state),
         Action::LookAgain => {
             state.tell("trying the hives again");
@@ -69,6 +67,7 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::EndCompare => return lanes::end(state),
         Action::Do(deed) => return operate::act(state, deed),
         Action::Theme => state.overlay = Some(Overlay::Theme(Chooser::of(state))),
+        Action::Mouse => return vec![pointer::toggle(state)],
         Action::Suspend => return vec![Effect::Suspend],
         Action::Redraw => return vec![Effect::Redraw],
     }
@@ -88,6 +87,15 @@ fn next(state: &State, forward: bool) -> Focus {
     }
 }
 
+/// Begins to type the filter of the panel.
+fn filter(state: &mut State) {
+    if state.panels.filter(state.focus).is_some() {
+        state.overlay = Some(Overlay::Filter(Typing { panel: state.focus }));
+    } else {
+        state.tell("this panel has no filter");
+    }
+}
+
 /// Takes the filter of the panel away; without one, its zoom.
 fn show_all(state: &mut State) {
     match state.panels.filter_mut(state.focus) {
@@ -96,12 +104,12 @@ fn show_all(state: &mut State) {
     }
 }
 
-/// Leaves at once when nothing is loaded, else asks what shall become of it.
+/// Leaves at once when it is known that nothing is loaded, else asks what shall become of it.
 pub fn quit(state: &mut State) -> Vec<Effect> {
-    if state.live_workers() == 0 {
+    if state.live_workers() == 0 && state.unknown_hives() == 0 {
         return vec![Effect::Leave(Leave::Keep)];
     }
-    state.overlay = Some(Overlay::Quit(Quit::default()));
+    state.overlay = Some(Overlay::Quit(Quit { stops: state.stops }));
     Vec::new()
 }
 

@@ -5,6 +5,7 @@ mod act;
 mod chronicle;
 pub mod lanes;
 pub mod operate;
+mod pointer;
 mod select;
 
 pub use select::chosen_hive;
@@ -19,7 +20,7 @@ use wire::worker::WorkerState;
 use super::board::Board;
 use super::chat::Phase;
 use super::event::{Effect, Event, News};
-use super::keys::{self, Key};
+use super::keys::Key;
 use super::overlay::Overlay;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
@@ -37,6 +38,10 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
     state.now = now;
     let effects = match event {
         Event::Key(key) => press(state, key),
+        Event::Pointer(pointer) => {
+            pointer::take(state, pointer);
+            Vec::new()
+        }
         Event::Paste(text) => {
             paste(state, &text);
             Vec::new()
@@ -181,7 +186,7 @@ fn press(state: &mut State, event: KeyEvent) -> Vec<Effect> {
 }
 
 fn in_panels(state: &mut State, key: Key) -> Vec<Effect> {
-    if let Some(action) = keys::action(key, state.scopes()) {
+    if let Some(action) = state.keys.action(key, state.scopes()) {
         return act::act(state, action);
     }
     if state.focus == Focus::Writing {

@@ -5,7 +5,6 @@ use ratatui::style::Style;
 
 use super::layout::Places;
 use super::{line, status};
-use crate::tui::keys::{Shown, TABLE};
 use crate::tui::look::Look;
 use crate::tui::state::State;
 
@@ -28,12 +27,14 @@ fn keys(state: &State, look: &Look) -> Vec<(String, Style)> {
     let mut parts: Vec<(String, Style)> = Vec::new();
     let mut said = Vec::new();
     for scope in scopes {
-        for binding in TABLE.iter().filter(|it| it.scope == *scope && !it.short.is_empty()) {
+        for binding in
+            state.keys.bindings().iter().filter(|it| it.scope == *scope && !it.short.is_empty())
+        {
             let Some(key) = binding.keys.first().filter(|_| !said.contains(&binding.short)) else {
                 continue;
             };
             said.push(binding.short);
-            parts.push((Shown(key).to_string(), look.hint()));
+            parts.push((key.to_string(), look.hint()));
             parts.push((format!(" {}  ", binding.short), look.muted()));
         }
     }

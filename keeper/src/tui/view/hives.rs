@@ -115,6 +115,17 @@ pub fn top(state: &State, height: usize) -> usize {
     scrolled(top, first, height, rows)
 }
 
+/// The hive whose row or rows are at a row of the panel's inside.
+pub fn at(state: &State, row: usize) -> Option<&HiveName> {
+    let mut left = state.panels.hives_top + row;
+    state.hives().into_iter().find(|name| {
+        let height = height(state, name);
+        let is_here = left < height;
+        left = left.saturating_sub(height);
+        is_here
+    })
+}
+
 type Part = (String, Style);
 type Row = (Vec<Part>, Vec<Part>);
 

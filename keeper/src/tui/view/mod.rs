@@ -4,13 +4,13 @@ mod bottom;
 mod chat;
 mod device;
 pub mod events;
-mod hives;
+pub mod hives;
 mod lanes;
 pub mod layout;
 mod meter;
 mod overlay;
 mod status;
-mod workers;
+pub mod workers;
 
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ use crate::tui::keys::Key;
 use crate::tui::state::Focus;
 use crate::tui::update::update;
 
+mod mouse;
 mod panels;
 mod themes;
 
@@ -230,8 +231,14 @@ fn quitting_asks_only_when_something_is_loaded() {
     let mut loaded = state(80, 24);
     assert_eq!(press(&mut loaded, &["esc", "q", "s"]), [Effect::Leave(Leave::Stop)]);
     let mut empty = state(80, 24);
-    let _ = update(&mut empty, Event::Board(Arc::new(Board::new([hive("pc")]))), at(70));
-    assert_eq!(press(&mut empty, &["esc", "q"]), [Effect::Leave(Leave::Keep)]);
+    let mut board = Board::new([hive("pc")]);
+    let _ = update(&mut empty, Event::Board(Arc::new(board.clone())), at(70));
+    assert_eq!(press(&mut empty, &["esc", "q"]), [], "what is loaded there is not known yet");
+    assert!(screen(&mut empty).contains("Nobody knows yet"), "{}", screen(&mut empty));
+    press(&mut empty, &["esc"]);
+    board.take(&hive("pc"), Heard::Standing(Standing::Stopped), at(71));
+    let _ = update(&mut empty, Event::Board(Arc::new(board)), at(71));
+    assert_eq!(press(&mut empty, &["q"]), [Effect::Leave(Leave::Keep)]);
 }
 
 #[test]

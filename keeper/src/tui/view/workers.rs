@@ -105,6 +105,12 @@ fn chosen_at(state: &State, workers: &[(&HiveName, &WorkerInfo)]) -> usize {
     workers.iter().position(|(h, worker)| *h == hive && worker.id == *id).unwrap_or(0)
 }
 
+/// The worker at a row of the panel's inside; the first one is the heads'.
+pub fn at(state: &State, row: usize) -> Option<(&HiveName, &WorkerInfo)> {
+    let index = state.panels.workers_top + row.checked_sub(1)?;
+    state.workers().into_iter().nth(index)
+}
+
 /// The first worker that is seen when the panel has `height` rows inside.
 pub fn top(state: &State, height: usize) -> usize {
     let workers = state.workers();

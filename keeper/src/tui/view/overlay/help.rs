@@ -4,17 +4,18 @@ use ratatui::Frame;
 use ratatui::style::Style;
 
 use super::{line, popup, row};
-use crate::tui::keys::{Scope, Shown, TABLE};
+use crate::tui::keys::{Key, Scope};
 use crate::tui::look::Look;
 use crate::tui::overlay::help::Help;
+use crate::tui::state::State;
 
 /// The key table, a line each, with the names by which the configuration knows the actions.
-pub fn draw(look: &Look, it: Help, frame: &mut Frame<'_>) {
+pub fn draw(state: &State, look: &Look, it: Help, frame: &mut Frame<'_>) {
     let mut lines: Vec<(Vec<(String, Style)>, &str)> = Vec::new();
     for scope in Scope::ALL {
         lines.push((vec![(scope.title().to_owned(), look.title())], ""));
-        for binding in TABLE.iter().filter(|binding| binding.scope == scope) {
-            let keys: Vec<String> = binding.keys.iter().map(|key| Shown(key).to_string()).collect();
+        for binding in state.keys.bindings().iter().filter(|binding| binding.scope == scope) {
+            let keys: Vec<String> = binding.keys.iter().map(Key::to_string).collect();
             let says = vec![
                 (format!("  {:<22} ", keys.join(", ")), look.hint()),
                 (binding.says.to_owned(), look.text()),

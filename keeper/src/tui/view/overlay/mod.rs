@@ -20,7 +20,7 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
     match &state.overlay {
         // What is typed stands in the title of its panel.
         None | Some(Overlay::Filter(_)) => {}
-        Some(Overlay::Help(it)) => help::draw(look, *it, frame),
+        Some(Overlay::Help(it)) => help::draw(state, look, *it, frame),
         Some(Overlay::Theme(it)) => theme::draw(state, look, it, frame),
         Some(Overlay::Quit(it)) => quit::draw(state, look, *it, frame),
         Some(Overlay::Picker(it)) => picker::draw(state, look, it, frame),

@@ -12,7 +12,13 @@ pub fn draw(state: &State, look: &Look, Quit { stops }: Quit, frame: &mut Frame<
     let place = popup(frame, look, "Quit", (46, 5));
     let live = state.live_workers();
     let plural = if live == 1 { "worker has its model" } else { "workers have their models" };
-    let head = vec![(format!("{live} {plural} loaded."), look.text())];
+    let unknown = state.unknown_hives();
+    let head = match (live, unknown) {
+        (0, 1) => "Nobody knows yet what one hive has loaded.".to_owned(),
+        (0, _) => format!("Nobody knows yet what {unknown} hives have loaded."),
+        _ => format!("{live} {plural} loaded."),
+    };
+    let head = vec![(head, look.text())];
     let style = |chosen: bool| if chosen { look.selected() } else { look.text() };
     let choice = |key: &str, words: &str, chosen| {
         vec![(format!(" {key} "), look.hint()), (format!("{words} "), style(chosen))]
