@@ -87,7 +87,8 @@ impl Store {
     fn file(&self, path: &str) -> Result<PathBuf, Fault> {
         let not_found = |problem: &str| {
             let message = format!("the model file {} {problem}", text::one_line(path, 512));
-            Fault::new(Code::ModelNotFound, message).hint("ls -l FILE  # on the hive")
+            let word = text::shell_word(path);
+            Fault::new(Code::ModelNotFound, message).hint(format!("ls -l {word}  # on the hive"))
         };
         let real = fs::canonicalize(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => not_found("does not exist"),

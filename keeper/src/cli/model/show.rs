@@ -135,7 +135,12 @@ fn describe(shown: &Shown<'_>) -> String {
     lines.push(("licence", inspection.licence.as_deref().map_or("not said".to_owned(), safe)));
     lines.extend(shown.memory.map(|weight| ("memory", memory(weight))));
     lines.push(("runs here", if shown.runs_here { "yes" } else { "no" }.to_owned()));
-    lines.extend(shown.why_not.iter().map(|fault| ("", text::for_terminal(&fault.message))));
+    // The path stands above.
+    let own = format!("{path}: ");
+    let reason = |fault: &Fault| {
+        text::for_terminal(fault.message.strip_prefix(&own).unwrap_or(&fault.message))
+    };
+    lines.extend(shown.why_not.iter().map(|fault| ("", reason(fault))));
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 2;
     lines.iter().fold(String::new(), |all, (name, text)| format!("{all}{name:width$}{text}\n"))
 }
@@ -167,7 +172,8 @@ fn mix(types: &[TypeShare]) -> String {
         let kind = text::one_line(&share.kind, 40);
         let percent = share.bytes.saturating_mul(100).checked_div(total.max(1)).unwrap_or(0);
         let percent = if percent == 0 { "<1".to_owned() } else { percent.to_string() };
-        format!("{kind} {percent} % ({} tensors)", share.tensors)
+        let tensors = if share.tensors == 1 { "tensor" } else { "tensors" };
+        format!("{kind} {percent} % ({} {tensors})", share.tensors)
     };
     if types.is_empty() {
         return "no tensors".to_owned();
@@ -214,7 +220,7 @@ mod tests {
             licence: Some("a\nb".to_owned()),
             ..Inspection::default()
         };
-        let why_not = [Fault::new(Code::ModelUnsupported, "not mamba")];
+        let why_not = [Fault::new(Code::ModelUnsupported, "/m.gguf: not mamba")];
         let text = describe(&Shown {
             model: &ModelRef::Demo,
             path: Path::new("/m.gguf"),
@@ -225,14 +231,14 @@ mod tests {
         });
         assert!(!text.contains('\u{1b}') && !text.contains("a\nb"), "{text}");
         let (_, end) = text.split_once("runs here").unwrap();
-        assert!(end.trim_start().starts_with("no\n") && end.contains("not mamba"), "{text}");
+        assert!(end.trim_start().starts_with("no\n") && end.contains("  not mamba"), "{text}");
         assert!(text.contains("no tensors") && text.contains("none: only raw"), "{text}");
     }
 
     #[test]
     fn a_mix_of_types_is_in_parts_of_the_weights() {
         let share = |kind: &str, tensors, bytes| TypeShare { kind: kind.into(), tensors, bytes };
-        let mix = mix(&[share("Q4_K", 100, 990), share("F32", 9, 5)]);
-        assert_eq!(mix, "Q4_K 99 % (100 tensors), F32 <1 % (9 tensors)");
+        let mix = mix(&[share("Q4_K", 100, 990), share("F32", 1, 5)]);
+        assert_eq!(mix, "Q4_K 99 % (100 tensors), F32 <1 % (1 tensor)");
     }
 }

@@ -1,6 +1,7 @@
 //! The decoder against candle-transformers' models and against plain arithmetic in f64.
 
 mod golden;
+mod hostile;
 mod perplexity;
 mod reference;
 
