@@ -37,9 +37,11 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _log = open_log(&dirs.agent_log())?;
     let timings = settings.timings.clone();
     let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
+    let gpus = Gpus::follow(Sources::new(dirs::nvml_library()));
     let scopes = Scopes::look().await;
     tracing::info!(systemd = scopes.is_there(), "scopes of the user's own manager");
-    let (executor, handle) = Executor::new(supervisor, setup(&dirs, &settings, scopes)?);
+    let (executor, handle) =
+        Executor::new(supervisor, setup(&dirs, &settings, scopes, gpus.clone())?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
     adopt::adopt_all(&workers, &handle)
@@ -51,7 +53,7 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
     let store = Store::new(dirs.models(), &settings.agent.model_roots);
     let drain = timings.down_drain;
-    let inventory = Inventory::look(Gpus::follow(Sources::new(dirs::nvml_library())));
+    let inventory = Inventory::look(gpus);
     let shortages = Arc::clone(&inventory.shortages);
     let watched = (dirs.clone(), settings.agent.clone());
     tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));
@@ -91,7 +93,7 @@ fn hello(build: BuildId, settings: &Settings) -> Hello {
     }
 }
 
-fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes) -> Result<Setup, Fault> {
+fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes, gpus: Gpus) -> Result<Setup, Fault> {
     let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
     let program = program
         .to_str()
@@ -105,6 +107,7 @@ fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes) -> Result<Setup, Faul
         margin_bytes: settings.agent.worker_margin_bytes,
         cpu_percent: settings.agent.worker_cpu_percent,
         peaks: Arc::new(Peaks::open(dirs.peaks())),
+        gpus,
     })
 }
 

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rbee_tests::procs::{self, Role};
 use rbee_tests::sandbox::{self, PATIENCE};
 use rbee_tests::{Finished, Sandbox, wait_until};
 use serde_json::{Value, json};
@@ -213,6 +214,52 @@ fn memory_of_a_gpu_is_told_from_others_by_the_process_that_has_it() {
     assert_eq!(devices[1]["memory_used_bytes"], 3 * GIB);
     assert!(devices[0]["memory_ours_bytes"].as_u64() > Some(0), "the CPU's too: {}", devices[0]);
     assert!(machine.sheet().contains("(2.0 GiB by rbee)"), "{}", machine.sheet());
+}
+
+/// Ends the one worker; `meanwhile` runs when its process has ended.
+fn stop(machine: &Machine, pid: i32, meanwhile: impl FnOnce() + Send) -> Value {
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            wait_until("it ends", PATIENCE, || (!procs::is_alive(pid)).then_some(()));
+            meanwhile();
+        });
+        let said = machine.rbee(&["worker", "stop", "--all", "--json"]).expect_code(0);
+        serde_json::from_str::<Value>(&said.stdout).expect("JSON")["stopped"][0].clone()
+    })
+}
+
+#[test]
+fn memory_of_a_gpu_is_read_again_after_the_stop_and_what_is_missing_is_told() {
+    let machine = Machine::with_library(&gpu("GPU-a", 3 * GIB, 40, "", "ok"), &[]);
+    let holds = |pid: i32| {
+        let whose = format!("1:1073741824,{pid}:{}", 2 * GIB);
+        machine.say(&gpu("GPU-a", 3 * GIB, 40, &whose, "ok"));
+        let ours = |devices: &[Value]| devices[1]["memory_ours_bytes"] == 2 * GIB;
+        let _ = machine.wait_for("the worker's memory is told", ours);
+    };
+    let start = || {
+        let _ = machine.rbee(&["run", "-m", "demo", "What is a hive?"]).expect_code(0);
+        machine.sandbox.pid_of(Role::Engine)
+    };
+    // A driver that takes a moment to clear it.
+    let pid = start();
+    holds(pid);
+    let ended = stop(&machine, pid, || machine.say(&gpu("GPU-a", GIB, 40, "1:1", "ok")));
+    let back = json!({"device": "cuda:0", "expected_bytes": 2 * GIB, "freed_bytes": 2 * GIB});
+    assert_eq!(ended["device_memory"], json!([back]), "{ended}");
+    // One that never does.
+    let pid = start();
+    holds(pid);
+    let said = machine.rbee(&["worker", "stop", "--all"]).expect_code(0).stderr;
+    let told = "2.0 GiB of the 2.0 GiB that ";
+    assert!(said.contains(told) && said.contains(" had on cuda:0 did not come back"), "{said}");
+    // One that hangs meanwhile: nothing is known, nothing is said, and the worker ends in time.
+    let pid = start();
+    holds(pid);
+    let began = Instant::now();
+    let ended = stop(&machine, pid, || machine.say("hang\n"));
+    assert!(ended["device_memory"].is_null(), "{ended}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
+
 /// Bytes of a worker's memory that may be missing after its end without a word: on a machine that
 /// does other things, free memory moves by as much.
 pub const MISSING_SLACK_BYTES: u64 = 256 * 1024 * 1024;
@@ -94,6 +96,16 @@ impl MemoryBack {
         let slack = MISSING_SLACK_BYTES.max(self.expected_bytes / MISSING_SLACK_DIVISOR);
         (missing > slack).then_some(missing)
     }
+}
+
+/// The free memory of one GPU around the end of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMemoryBack {
+    /// Which one.
+    pub device: Device,
+    /// How much of it.
+    #[serde(flatten)]
+    pub back: MemoryBack,
 }
 
 /// What `rbee worker limits` found out about where it runs: one line of JSON.

@@ -6,7 +6,7 @@ use crate::device::Device;
 use crate::fault::Code;
 use crate::ids::WorkerId;
 use crate::limits;
-use crate::memory::{Limit, MemoryBack};
+use crate::memory::{DeviceMemoryBack, Limit, MemoryBack};
 use crate::model_ref::ModelRef;
 
 /// Where a worker is in its life. Serialized as an object tagged `state`.
@@ -258,6 +258,9 @@ pub struct StoppedWorker {
     /// What of its memory came back, where that could be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryBack>,
+    /// What of its memory on GPUs came back, where that could be seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub device_memory: Vec<DeviceMemoryBack>,
 }
 
 /// The reply to a [`StopRequest`].

@@ -234,7 +234,7 @@ impl Executor {
         };
         let executor = Self {
             supervisor,
-            account: Account::new(Arc::clone(&setup.peaks)),
+            account: Account::new(Arc::clone(&setup.peaks), setup.gpus.clone()),
             setup: Arc::new(setup),
             started: Instant::now(),
             inputs,
@@ -332,11 +332,16 @@ impl Executor {
                 let timings = &self.setup.timings;
                 let limit = timings.stop_ask + timings.stop_term + STOP_MARGIN;
                 let record = self.records.get(&id);
-                self.account.leaves(&id, record.map(|record| record.engine.pid));
+                let pid = record.map(|record| record.engine.pid);
+                self.account.leaves(&id, pid);
+                let seen = self.account.gpus_before(&id, pid);
                 let process = record.map(|record| record.guard);
                 let socket = self.setup.dir(&id).join(wire::guard::files::GUARD_SOCKET);
                 tracing::info!(worker = %id, "stopping");
-                tokio::spawn(guard::stop(socket, process, limit));
+                tokio::spawn(async move {
+                    seen.await;
+                    guard::stop(socket, process, limit).await;
+                });
             }
             Effect::Measure(worker) => {
                 let (inputs, setup) = (self.handle.inputs(), Arc::clone(&self.setup));

@@ -16,6 +16,7 @@ use wire::memory::Wanted;
 use wire::{RequestId, Timings, WorkerId, layout, limits, ndjson, text};
 
 use crate::admission;
+use crate::inventory::Gpus;
 use crate::peaks::Peaks;
 use crate::platform;
 use crate::rotating;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub cpu_percent: Option<u32>,
     /// What models took beyond their needs.
     pub peaks: Arc<Peaks>,
+    /// The GPUs whose memory is looked at around a worker's end.
+    pub gpus: Gpus,
 }
 
 /// One worker's directory.

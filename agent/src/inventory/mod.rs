@@ -16,10 +16,10 @@ use wire::worker::WorkerInfo;
 use wire::{Code, Fault, limits, text};
 
 pub use self::cpu::available_bytes;
+pub use self::gpu::Gpu;
 pub use self::sampler::{Gpus, Sources};
 
 use self::cpu::Cpu;
-use self::gpu::Gpu;
 use crate::platform;
 use crate::shortage::Shortages;
 

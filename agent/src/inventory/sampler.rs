@@ -159,6 +159,21 @@ impl Gpus {
         gpus
     }
 
+    /// Asks for a reading that begins after now; gives the number of the last one before it.
+    pub fn look_anew(&self, own: Vec<u32>) -> u64 {
+        // One that is being done may have begun before.
+        let began = self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let number = self.seen.borrow().number + u64::from(began);
+        self.ask(own, true);
+        number
+    }
+
+    /// Every GPU as a reading after the one of `number` saw it, once there is one.
+    pub fn later_than(&self, number: u64) -> Option<Vec<Gpu>> {
+        let sample = self.seen.borrow();
+        (sample.number > number).then(|| sample.gpus.clone())
+    }
+
     /// Why a source of figures was not used, a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.seen.borrow().notes.clone();

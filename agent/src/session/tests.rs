@@ -63,6 +63,7 @@ impl Agent {
             margin_bytes: 0,
             cpu_percent: None,
             peaks: Arc::default(),
+            gpus: Gpus::none(),
         };
         let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0);
         let (executor, handle) = Executor::new(supervisor, setup);

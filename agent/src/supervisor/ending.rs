@@ -33,7 +33,8 @@ impl Supervisor {
             let exit = worker.exit.unwrap_or(Exit::Unseen);
             let (is_kept, left) = (worker.is_kept(), worker.left);
             let (id_of, killed, took_ms) = (id.clone(), false, 0);
-            let stopped = StoppedWorker { id: id_of, exit, killed, took_ms, memory: None };
+            let (memory, device_memory) = (None, Vec::new());
+            let stopped = StoppedWorker { id: id_of, exit, killed, took_ms, memory, device_memory };
             let reply = StopReply { stopped: vec![stopped], left: Vec::new() };
             out.push(Effect::Reply(token, Answer::Stopped(reply)));
             if is_kept {
@@ -205,13 +206,15 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
-        let memory = self.workers.get(id).and_then(|worker| worker.returned);
+        let back = self.workers.get(id).map(|worker| worker.returned.clone()).unwrap_or_default();
         for stop in &mut self.stops {
             if stop.pending.remove(id) {
                 let took = now.saturating_sub(stop.since).as_millis();
                 let took_ms = u64::try_from(took).unwrap_or(u64::MAX);
                 let id = id.clone();
-                stop.stopped.push(StoppedWorker { id, exit, killed, took_ms, memory });
+                let (memory, device_memory) = (back.host, back.devices.clone());
+                let stopped = StoppedWorker { id, exit, killed, took_ms, memory, device_memory };
+                stop.stopped.push(stopped);
             }
         }
         self.answer_stops(out);

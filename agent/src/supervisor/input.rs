@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::device::Device;
 use wire::gguf::ModelShape;
 use wire::guard::{ExitRecord, GuardSpec};
-use wire::memory::{Limit, MemoryBack};
+use wire::memory::{DeviceMemoryBack, Limit, MemoryBack};
 use wire::status::EngineStatus;
 use wire::{Fault, ModelRef, RequestId, WorkerId};
 
@@ -114,6 +114,15 @@ pub enum End {
     },
 }
 
+/// What came back of the memory of an engine that has ended, where that could be seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Back {
+    /// Of the host's.
+    pub host: Option<MemoryBack>,
+    /// Of GPUs'.
+    pub devices: Vec<DeviceMemoryBack>,
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -163,7 +172,7 @@ pub enum Input {
         /// Which worker.
         worker: WorkerId,
         /// How much.
-        back: MemoryBack,
+        back: Back,
     },
     /// The answer to [`super::Effect::Measure`].
     Free {

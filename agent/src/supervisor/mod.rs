@@ -29,7 +29,7 @@ use wire::{Code, Fault, RequestId, Timings, WorkerId};
 use effect::Start;
 pub use effect::{Answer, Effect};
 use handover::Handover;
-pub use input::{Ask, Client, End, Input, Moment, SpawnAsk, Token};
+pub use input::{Ask, Back, Client, End, Input, Moment, SpawnAsk, Token};
 use queue::Ticket;
 use restarts::{Breakers, Dice, RestartWaiter};
 pub use spawning::SLOTS;
@@ -133,7 +133,7 @@ impl Supervisor {
             }
             Input::Returned { worker, back } => {
                 if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.returned = Some(back);
+                    worker.returned = back;
                 }
             }
             Input::Connected => self.connections += 1,

@@ -8,7 +8,7 @@ use wire::device::Device;
 use wire::event::Event;
 use wire::gguf::ModelShape;
 use wire::guard::{ExitRecord, RECORD_VERSION};
-use wire::memory::{Limit, LimitBy, MemoryBack, MemoryUse};
+use wire::memory::{DeviceMemoryBack, Limit, LimitBy, MemoryBack, MemoryUse};
 use wire::settings::AgentSettings;
 use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{Exit, WorkerInfo, WorkerState};
@@ -357,10 +357,14 @@ fn a_stop_says_what_came_back_of_the_workers_memory() {
     let id = hive.serving();
     let token = hive.ask(Ask::Stop { worker: id.clone(), drain: Duration::ZERO });
     let back = MemoryBack { expected_bytes: 3 * GIB, freed_bytes: GIB };
-    hive.feed(Input::Returned { worker: id.clone(), back });
+    let device = "cuda:1".parse().unwrap();
+    let devices = vec![DeviceMemoryBack { device, back }];
+    let of_both = Back { host: Some(back), devices: devices.clone() };
+    hive.feed(Input::Returned { worker: id.clone(), back: of_both });
     hive.ended(&id, Exit::Code(0), true);
     let Some(Answer::Stopped(reply)) = hive.answer(token) else { panic!("{:?}", hive.effects) };
     assert_eq!(reply.stopped[0].memory, Some(back));
+    assert_eq!(reply.stopped[0].device_memory, devices);
 }
 
 #[test]

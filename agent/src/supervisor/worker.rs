@@ -1,11 +1,11 @@
 //! One worker as the supervisor knows it.
 
 use wire::WorkerId;
-use wire::memory::{Limit, MemoryBack};
+use wire::memory::Limit;
 use wire::worker::{Exit, LastEnd, Supervision, WorkerInfo, WorkerSpec, WorkerState};
 
 use super::effect::Start;
-use super::input::Moment;
+use super::input::{Back, Moment};
 use super::queue::Queue;
 
 /// Where a worker is, with what that stage needs.
@@ -106,7 +106,7 @@ pub struct Worker {
     /// What bounds it.
     pub limit: Option<Limit>,
     /// What came back of its memory.
-    pub returned: Option<MemoryBack>,
+    pub returned: Back,
     /// When its engine last said anything.
     pub heard: Moment,
     /// When its load last got further.
@@ -148,7 +148,7 @@ impl Worker {
             pid: None,
             memory_bytes: None,
             limit: None,
-            returned: None,
+            returned: Back::default(),
             heard: now,
             progressed: now,
             engine_active: 0,
@@ -186,10 +186,10 @@ impl Worker {
         self.life = Life::Starting;
         (self.reason, self.exit, self.stale, self.left) = (None, None, false, false);
         (self.pid, self.started_unix_s, self.memory_bytes) = (None, None, None);
-        (self.limit, self.returned) = (None, None);
+        (self.limit, self.returned) = (None, Back::default());
         (self.heard, self.progressed, self.idle_since) = (now, now, now);
         (self.engine_active, self.serving_since) = (0, None);
-        (self.limit, self.returned) = (None, None);
+        (self.limit, self.returned) = (None, Back::default());
     }
 
     /// Whether a request may be sent to it now.

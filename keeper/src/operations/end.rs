@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::timeout;
 use wire::hello::Hello;
+use wire::memory::MemoryBack;
 use wire::worker::{StopReply, StopRequest, StoppedWorker};
 use wire::{Code, Fault, HiveName, WorkerId};
 
@@ -53,7 +54,12 @@ impl<'a> Stopped<'a> {
 
     /// In sentences: how it ended, and what of its memory is missing when it is worth a word.
     pub fn sentences(&self) -> Vec<String> {
-        std::iter::once(self.sentence()).chain(self.missing()).collect()
+        let on_gpus = self
+            .worker
+            .device_memory
+            .iter()
+            .filter_map(|on| self.missing_of(on.back, &format!(" on {}", on.device)));
+        std::iter::once(self.sentence()).chain(self.missing()).chain(on_gpus).collect()
     }
 
     fn sentence(&self) -> String {
@@ -65,12 +71,15 @@ impl<'a> Stopped<'a> {
     }
 
     fn missing(&self) -> Option<String> {
-        let back = self.worker.memory?;
+        self.missing_of(self.worker.memory?, "")
+    }
+
+    fn missing_of(&self, back: MemoryBack, on: &str) -> Option<String> {
         let missing = bytes(back.missing_bytes()?);
         let (had, place) = (bytes(back.expected_bytes), link::named(self.hive));
         let id = &self.worker.id;
         Some(format!(
-            "{missing} of the {had} that {id} had did not come back: something else on {place} \
+            "{missing} of the {had} that {id} had{on} did not come back: something else on {place} \
              took it, or holds it"
         ))
     }
@@ -227,7 +236,7 @@ async fn end_a_frozen_agent(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::memory::MemoryBack;
+    use wire::memory::DeviceMemoryBack;
     use wire::worker::Exit;
 
     #[test]
@@ -249,6 +258,7 @@ mod tests {
             killed: true,
             took_ms: 10_250,
             memory: None,
+            device_memory: Vec::new(),
         };
         let told = "stopped demo-1 (signal 9 after 10.2 s, it had to be killed)";
         assert_eq!(Stopped::of(&HiveName::local(), &worker).sentence(), told);
@@ -259,6 +269,11 @@ mod tests {
         let short =
             StoppedWorker { memory: Some(MemoryBack { expected_bytes, freed_bytes }), ..worker };
         let told = Stopped::of(&there, &short).missing().unwrap();
-        assert!(told.starts_with("2.0 GiB of the 3.0 GiB that demo-1 had"), "{told}");
+        assert!(told.starts_with("2.0 GiB of the 3.0 GiB that demo-1 had did not"), "{told}");
+        let back = MemoryBack { expected_bytes, freed_bytes };
+        let on_gpu = DeviceMemoryBack { device: "cuda:1".parse().unwrap(), back };
+        let short = StoppedWorker { memory: None, device_memory: vec![on_gpu], ..short };
+        let told = Stopped::of(&there, &short).sentences().remove(1);
+        assert!(told.contains("that demo-1 had on cuda:1 did not come back"), "{told}");
     }
 }

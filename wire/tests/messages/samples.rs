@@ -323,6 +323,7 @@ fn stop_reply() -> StopReply {
         killed,
         took_ms: 17,
         memory: killed.then_some(MemoryBack { expected_bytes: 3 << 30, freed_bytes: 1 << 30 }),
+        device_memory: if killed { devices::memory_back() } else { Vec::new() },
     };
     StopReply {
         stopped: vec![

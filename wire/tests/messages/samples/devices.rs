@@ -2,10 +2,18 @@
 
 use wire::Device;
 use wire::device::{Backend, DeviceInfo, Source};
+use wire::memory::{DeviceMemoryBack, MemoryBack};
 
 /// All of them.
 pub fn all() -> Vec<DeviceInfo> {
     vec![DeviceInfo::new(Device::CPU), gpu(), lost_gpu()]
+}
+
+/// What came back of two of them.
+pub fn memory_back() -> Vec<DeviceMemoryBack> {
+    let back = MemoryBack { expected_bytes: 2 << 30, freed_bytes: 2 << 30 };
+    let on = |index| DeviceMemoryBack { device: Device { backend: Backend::Cuda, index }, back };
+    vec![on(0), on(1)]
 }
 
 fn gpu() -> DeviceInfo {
