@@ -5,6 +5,7 @@ pub mod bootstrap;
 pub mod cli;
 pub mod config;
 pub mod context;
+pub mod conversations;
 pub mod dial;
 pub mod environment;
 pub mod exit;

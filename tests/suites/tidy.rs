@@ -233,6 +233,7 @@ const ROOMS: &[Room] = &[
             "keeper/src/tui/person.rs",
             "keeper/src/tui/screen.rs",
             "keeper/src/tui/view/tests.rs",
+            "keeper/src/tui/view/tests",
         ],
         &["tokio", "std::fs", "Instant", "SystemTime"],
     ),
@@ -253,6 +254,18 @@ const ROOMS: &[Room] = &[
         &["keeper/src/bootstrap"],
         &[],
         &["crate::link", "crate::cli", "crate::config", "russh"],
+    ),
+    (
+        "SQLite lives behind the store of conversations",
+        &["wire/src", "agent/src", "worker/src", "keeper/src"],
+        &["keeper/src/conversations"],
+        &["rusqlite"],
+    ),
+    (
+        "conversations know neither the screen nor the hives",
+        &["keeper/src/conversations"],
+        &[],
+        &["crate::tui", "crate::cli", "crate::link", "crate::ask", "tokio"],
     ),
     (
         "the environment is read in one place a program",

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rbee_tests::{Sandbox, Seat};
@@ -12,6 +13,8 @@ use rustix::process::Signal;
 /// Escape and Ctrl-Q.
 const ESC: &str = "\u{1b}";
 const CTRL_Q: &str = "\u{11}";
+/// F3, as xterm sends it.
+const F3: &str = "\u{1b}OR";
 
 #[test]
 fn it_opens_on_a_bare_machine_answers_and_leaves_the_terminal_as_it_was() {
@@ -150,4 +153,68 @@ fn without_a_terminal_the_help_is_shown_as_before() {
     let sandbox = Sandbox::new();
     let refused = sandbox.rbee(&[]).expect_code(2);
     assert!(refused.stderr.contains("Usage: rbee"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_conversation_is_found_again_after_the_program_was_left_and_goes_on() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::at(&sandbox, 100, 30);
+    seat.shows("no agent runs there yet");
+    seat.types("What is a hive?\r");
+    seat.shows("first after");
+    seat.types(CTRL_Q);
+    seat.shows("keep them warm");
+    seat.types("k");
+    assert_eq!(seat.ends().0, Some(0));
+    let file = sandbox.home().join(".local/share/rbee/conversations.db");
+    let mode = std::fs::metadata(file).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut seat = Seat::at(&sandbox, 100, 30);
+    seat.shows("ready");
+    assert!(!seat.screen().contains("A hive is a machine"), "{}", seat.screen());
+    seat.types(F3);
+    seat.shows("What is a hive?");
+    seat.types("zebra");
+    seat.shows("no conversation has these words");
+    seat.types("\u{15}machin");
+    seat.shows("1 found");
+    seat.types("\r");
+    let is_open =
+        |screen: &str| screen.contains("A hive is a machine") && !screen.contains("found");
+    seat.until("the conversation", |screen| is_open(screen).then_some(()));
+    // The terminal is left in the middle of an answer.
+    seat.types("What is a worker?\r");
+    seat.shows("What is a worker?");
+    seat.until("an answer", |screen| (screen.matches("demo on").count() > 1).then_some(()));
+    seat.signal(Signal::HUP);
+    assert_eq!(seat.ends().0, Some(130));
+    let mut seat = Seat::at(&sandbox, 100, 30);
+    seat.shows("ready");
+    seat.types(F3);
+    seat.shows("2 turns");
+    seat.types("\u{18}m");
+    seat.shows("written: ./what-is-a-hive.md");
+    let text = std::fs::read_to_string(sandbox.home().join("what-is-a-hive.md")).expect("it");
+    assert!(text.contains("## You\n\nWhat is a worker?"), "{text}");
+    // Right behind it, the next key would be one with Alt.
+    seat.types(ESC);
+    seat.until("the list is gone", |screen| (!screen.contains("F2 rename")).then_some(()));
+    seat.types(CTRL_Q);
+    seat.shows("keep them warm");
+    seat.types("s");
+    assert_eq!(seat.ends().0, Some(0));
+}
+
+#[test]
+fn a_broken_file_of_conversations_is_set_aside_and_a_newer_one_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.home().join(".local/share/rbee");
+    std::fs::create_dir_all(&dir).expect("a directory");
+    std::fs::write(dir.join("conversations.db"), "no database\n".repeat(999)).expect("a file");
+    let mut seat = Seat::at(&sandbox, 200, 30);
+    seat.shows("conversations was broken");
+    seat.types(CTRL_Q);
+    assert_eq!(seat.ends().0, Some(0));
+    let aside = std::fs::read_to_string(dir.join("conversations.db.broken-1")).expect("it");
+    assert!(aside.starts_with("no database"));
 }

@@ -7,7 +7,9 @@ use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef};
 
 use super::event::{AskId, News, Piece, Wanted};
-use crate::ask::{Ending, Placed};
+use super::record::{Kept, Record};
+use crate::ask::Ending;
+use crate::conversations::Place;
 use crate::fleet::Moment;
 
 /// With whom the person talks.
@@ -28,6 +30,8 @@ pub struct Chat {
     pub turns: Vec<Turn>,
     /// Whether reasoning is shown.
     pub reasoning: bool,
+    /// What of it is in the file of conversations.
+    pub record: Record,
 }
 
 /// A question and its answer.
@@ -44,7 +48,7 @@ pub struct Turn {
     /// The reasoning as far as it came.
     pub reasoning: String,
     /// Where it was answered.
-    pub placed: Option<Box<Placed>>,
+    pub place: Option<Place>,
     /// How it goes.
     pub phase: Phase,
     /// When it was asked.
@@ -53,6 +57,8 @@ pub struct Turn {
     pub tokens_came: Option<(Moment, Moment)>,
     /// Tokens that came.
     pub tokens: usize,
+    /// What of it is in the file of conversations.
+    pub kept: Kept,
 }
 
 /// How an answer goes.
@@ -76,12 +82,15 @@ pub enum Phase {
     Cancelled,
     /// Something else did.
     Failed(Fault),
+    /// The program was left before it was complete, the last time.
+    Left,
 }
 
 impl Turn {
     /// Whether more of it may come.
     pub fn goes_on(&self) -> bool {
-        !matches!(self.phase, Phase::Done(_) | Phase::Cancelled | Phase::Failed(_))
+        let over = matches!(self.phase, Phase::Done(_) | Phase::Cancelled | Phase::Failed(_));
+        !over && self.phase != Phase::Left
     }
 
     /// From the question to the first token.
@@ -119,7 +128,7 @@ impl Turn {
     /// Tokens of the context that are used and that there are; known when it is complete.
     pub fn context(&self) -> Option<(u32, u32)> {
         let Phase::Done(ending) = &self.phase else { return None };
-        let size = self.placed.as_ref()?.worker.spec.ctx_size;
+        let size = self.place.as_ref()?.ctx_size;
         (ending.usage.total_tokens > 0).then_some((ending.usage.total_tokens, size))
     }
 
@@ -157,7 +166,9 @@ impl Chat {
             return None;
         }
         let partner = self.partner.clone()?;
+        let settings = self.record.settings.clone();
         let mut messages: Vec<Message> = Vec::new();
+        messages.extend(settings.system.as_ref().map(|text| Message::new(ChatRole::System, text)));
         for turn in self.turns.iter().filter(|turn| turn.counts()) {
             messages.push(Message::new(ChatRole::User, &turn.question));
             messages.push(Message::new(ChatRole::Assistant, &turn.answer));
@@ -169,13 +180,14 @@ impl Chat {
             model: partner.model.clone(),
             answer: String::new(),
             reasoning: String::new(),
-            placed: None,
+            place: None,
             phase: Phase::Placing,
             asked: now,
             tokens_came: None,
             tokens: 0,
+            kept: Kept::default(),
         });
-        Some(Wanted { id, model: partner.model, hive: partner.hive, messages })
+        Some(Wanted { id, model: partner.model, hive: partner.hive, messages, settings })
     }
 
     /// Takes news of a request; one that is not of this conversation any more changes nothing.
@@ -192,7 +204,9 @@ impl Chat {
             }
             News::Piece(piece) => turn.add(&piece, now),
             News::Placed(placed) => {
-                turn.placed = Some(placed);
+                let spec = &placed.worker.spec;
+                let (device, ctx_size) = (spec.device, spec.ctx_size);
+                turn.place = Some(Place { hive: placed.hive, device, ctx_size });
                 if !cancelling {
                     turn.phase = Phase::Coming;
                 }
@@ -217,9 +231,10 @@ impl Chat {
         Some(turn.id)
     }
 
-    /// Forgets what was said.
+    /// Begins anew; what was said stays in the file of conversations.
     pub fn forget(&mut self) {
         self.turns.clear();
+        self.record = Record::default();
     }
 }
 

@@ -13,6 +13,8 @@ use super::operation::Operation;
 use super::records::RecordId;
 use super::update::operate;
 use crate::ask::{Ending, Placed};
+use crate::conversations::Settings;
+use crate::conversations::desk::{Job, Reply};
 use crate::output::theme::ThemeName;
 use wire::generate::Message;
 
@@ -48,6 +50,8 @@ pub enum Event {
     Configured(Vec<(String, ModelRef)>),
     /// Something was done that was asked for, or could not be; one line for the person.
     Done(Result<String, Fault>),
+    /// Something came of a job with the file of conversations.
+    Conversations(Reply),
 }
 
 /// What the mouse did, at a column and a row.
@@ -131,6 +135,8 @@ pub enum Effect {
     Abandon(RecordId),
     /// A theme shall be written into the person's configuration.
     KeepTheme(ThemeName),
+    /// Something shall be done with the file of conversations.
+    Conversations(Job),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
     /// The mouse shall be taken from the terminal, or given back.
@@ -161,4 +167,6 @@ pub struct Wanted {
     pub hive: Option<HiveName>,
     /// What was said, oldest first.
     pub messages: Vec<Message>,
+    /// How it shall be answered.
+    pub settings: Settings,
 }

@@ -24,6 +24,7 @@ mod overlay;
 mod panels;
 mod person;
 mod records;
+mod record;
 mod rows;
 mod screen;
 mod state;
@@ -33,7 +34,7 @@ mod update;
 mod view;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{
     Event as Typed, EventStream, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
@@ -47,6 +48,8 @@ use wire::{Code, Fault, ModelRef};
 
 use crate::config;
 use crate::context::{Context, block_on};
+use crate::conversations::desk::{Desk, Job};
+use crate::conversations::{FILE, Settings};
 use crate::failure::Failure;
 use crate::habits;
 use crate::output::theme;
@@ -103,9 +106,13 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
     take_themes(&mut state, context);
     take_keys(&mut state, context);
     state.diary.set_clock(began.elapsed(), second_of_day());
-    let mut tui = Tui { screen, state, context, began, effects: outgoing, drawn: None };
+    let run = &context.config.run;
+    state.defaults = Settings { system: None, ctx_size: run.ctx_size, sampling: run.sampling() };
+    state.archive.begin(rand::random());
+    let mut tui = Tui { screen, state, context, began, effects: outgoing, desk: None, drawn: None };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
+    tui.desk = Some(desk(context, events.clone())?);
     let out = links::Out { events, board: told, began };
     let links = std::thread::Builder::new().name("links".into());
     let theirs = context.clone();
@@ -119,6 +126,7 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
             tracing::warn!(%error, "what was chosen cannot be remembered");
         }
     }
+    tui.save_the_rest();
     // The other thread ends when nobody has effects for it any more.
     drop(tui);
     match (left, links.join()) {
@@ -181,6 +189,17 @@ fn models(context: &Context) -> Vec<(String, ModelRef)> {
     models
 }
 
+/// The file of conversations, on its thread.
+fn desk(context: &Context, events: mpsc::Sender<Event>) -> Result<Desk, Fault> {
+    let unix_ms = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    // The screen is gone when nobody takes it.
+    let told = move |reply| drop(events.blocking_send(Event::Conversations(reply)));
+    Desk::open(context.environment.dirs.data.join(FILE), unix_ms, told)
+}
+
 /// The side of the terminal.
 struct Tui<'a> {
     screen: Screen,
@@ -188,6 +207,8 @@ struct Tui<'a> {
     context: &'a Context,
     began: Instant,
     effects: mpsc::Sender<Effect>,
+    /// The file of conversations; none before the first frame.
+    desk: Option<Desk>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
 }
@@ -290,10 +311,29 @@ impl Tui<'_> {
                 Effect::Redraw => self.screen.resize(self.state.size)?,
                 Effect::Suspend => self.suspend()?,
                 Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
+                Effect::Conversations(job) => self.file(job),
                 effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
             }
         }
         Ok(None)
+    }
+
+    /// Gives a job to who has the file of conversations.
+    fn file(&mut self, job: Job) {
+        let Some(desk) = &self.desk else { return };
+        if let Err(reply) = desk.give(job) {
+            let _ = update::conversations::take(&mut self.state, reply);
+        }
+    }
+
+    /// Saves what is not saved, however the program is left.
+    fn save_the_rest(&mut self) {
+        for job in record::rest(&mut self.state) {
+            self.file(job);
+        }
+        if let Some(desk) = self.desk.take() {
+            desk.close();
+        }
     }
 
     /// Gives the terminal to the shell until it lets this program go on.

@@ -17,6 +17,8 @@ use super::overlay::Overlay;
 use super::overlay::question::Asked;
 use super::panels::{self, Panels};
 use super::records::Records;
+use super::record::Archive;
+use crate::conversations::Settings;
 use crate::fleet::Moment;
 use crate::link::watch::Standing;
 use crate::output::theme::Theme;
@@ -90,6 +92,12 @@ pub struct State {
     pub lanes: Lanes,
     /// What is written next; all lanes get it.
     pub draft: Draft,
+    /// How answers are made where a conversation says nothing: the configuration.
+    pub defaults: Settings,
+    /// How things are with the file of conversations.
+    pub archive: Archive,
+    /// The turn whose question is in the editor: sending it drops that turn and what followed.
+    pub editing: Option<usize>,
     /// Models that the configuration names.
     pub models: Vec<(String, ModelRef)>,
     /// The chosen hive.
@@ -129,6 +137,9 @@ impl State {
             questions: Vec::new(),
             lanes: chat.into(),
             draft: Draft::default(),
+            defaults: Settings::default(),
+            archive: Archive::default(),
+            editing: None,
             models: Vec::new(),
             hive: None,
             worker: None,

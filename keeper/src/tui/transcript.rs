@@ -120,9 +120,8 @@ fn of_turn(turn: &Turn, width: usize, reasoning: bool) -> Vec<Row> {
     rows.push(Row::new());
     let model = one_line(&turn.model.to_string(), MAX_NAME_BYTES);
     let mut head = vec![Span::new(model, Kind::Model)];
-    if let Some(placed) = &turn.placed {
-        let device = placed.worker.spec.device;
-        head.push(Span::new(format!(" on {} {device}", placed.hive), Kind::Muted));
+    if let Some(place) = &turn.place {
+        head.push(Span::new(format!(" on {} {}", place.hive, place.device), Kind::Muted));
     }
     rows.extend(wrap(&head, width, "  "));
     if !turn.reasoning.is_empty() {
@@ -167,6 +166,10 @@ fn of_phase(turn: &Turn, width: usize) -> Vec<Row> {
         Phase::Done(_) => muted(&figures(turn)),
         Phase::Cancelled => wrap(&[Span::new("cancelled", Kind::Warning)], width, "  "),
         Phase::Failed(fault) => of_fault(fault, width),
+        Phase::Left => {
+            let text = "it was left before it was complete";
+            wrap(&[Span::new(text, Kind::Warning)], width, "  ")
+        }
     }
 }
 

@@ -100,6 +100,14 @@ pub enum Action {
     Write,
     /// Forgets the conversation.
     Forget,
+    /// Shows the conversations.
+    Conversations,
+    /// Shows how the answers of the conversation are made.
+    Settings,
+    /// Takes a question back into the editor.
+    Edit,
+    /// Asks the last question again.
+    Regenerate,
     /// Shows or folds the model's reasoning.
     Reasoning,
     /// A row up.
@@ -212,13 +220,7 @@ pub const TABLE: &[Binding] = &[
     ),
     bind(Scope::Chat, &["i", "enter"], Action::Write, ("write", "write a message"), "write"),
     bind(Scope::Chat, &["esc"], Action::Back, ("back", "cancel the answer"), ""),
-    bind(
-        Scope::Chat,
-        &["n"],
-        Action::Forget,
-        ("new", "forget the conversation, begin a new one"),
-        "new",
-    ),
+    bind(Scope::Chat, &["n"], Action::Forget, ("new", "begin a new conversation"), "new"),
     bind(
         Scope::Lanes,
         &["left", "h"],
@@ -448,6 +450,35 @@ pub const TABLE: &[Binding] = &[
         "",
     ),
     bind(Scope::Everywhere, &["f2"], Action::Theme, ("theme", "choose a theme"), ""),
+    bind(
+        Scope::Chat,
+        &["e"],
+        Action::Edit,
+        ("edit", "edit your last question, then the one before"),
+        "edit",
+    ),
+    bind(Scope::Writing, &["alt-e"], Action::Edit, ("edit", "edit a question that was sent"), ""),
+    bind(
+        Scope::Everywhere,
+        &["ctrl-r"],
+        Action::Regenerate,
+        ("regenerate", "answer the last question again"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["f4"],
+        Action::Settings,
+        ("settings", "system prompt and sampling of this conversation"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["f3"],
+        Action::Conversations,
+        ("conversations", "conversations: find, open, rename, export"),
+        "",
+    ),
     bind(
         Scope::Everywhere,
         &["ctrl-c"],

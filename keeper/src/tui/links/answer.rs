@@ -29,8 +29,9 @@ pub async fn answer(
     let prompt = Prompt::Chat(wanted.messages);
     prompt.check()?;
     let run = &context.config.run;
-    let ask = Ask { id: RequestId::random(), prompt, sampling: run.sampling(), deadline: None };
-    let (hive, ctx_size) = (wanted.hive, run.ctx_size);
+    let sampling = wanted.settings.sampling_over(&run.sampling());
+    let ask = Ask { id: RequestId::random(), prompt, sampling, deadline: None };
+    let (hive, ctx_size) = (wanted.hive, wanted.settings.ctx_size.or(run.ctx_size));
     let want = Want { model: wanted.model, hive: hive.clone(), device: None, ctx_size };
     let wish = Wish { want, keep_alive_s: None, ask, is_last: false };
     let only = hive.and_then(|hive| ways.iter().position(|way| *way.hive() == hive));

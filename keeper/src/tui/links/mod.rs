@@ -194,6 +194,7 @@ impl Links {
             Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
             Effect::Suspend | Effect::Redraw | Effect::Mouse(_) | Effect::Leave(_) => {}
+            Effect::Conversations(_) => {}
         }
     }
 

@@ -2,11 +2,13 @@
 //! name in `view/overlay`.
 
 pub mod confirm;
+pub mod conversations;
 pub mod filter;
 pub mod help;
 pub mod picker;
 pub mod question;
 pub mod quit;
+pub mod settings;
 pub mod theme;
 pub mod viewer;
 
@@ -14,6 +16,7 @@ use super::event::Effect;
 use super::keys::Key;
 use super::state::State;
 use confirm::Confirm;
+use conversations::Conversations;
 use filter::Typing;
 use help::Help;
 use picker::Picker;
@@ -41,6 +44,10 @@ pub enum Overlay {
     Question(Asked),
     /// A log, or what an operation says.
     Viewer(Viewer),
+    /// The conversations.
+    Conversations(Conversations),
+    /// How the answers of the conversation are made.
+    Settings(settings::Form),
 }
 
 impl Overlay {
@@ -55,6 +62,8 @@ impl Overlay {
             Self::Confirm(confirm) => confirm.press(state, key),
             Self::Question(asked) => asked.press(state, key),
             Self::Viewer(viewer) => viewer.press(state, key),
+            Self::Conversations(it) => it.press(state, key),
+            Self::Settings(form) => form.press(state, key),
         }
     }
 
@@ -70,6 +79,8 @@ impl Overlay {
             Self::Question(asked) => asked.typed.push_str(line),
             Self::Picker(picker) => picker.typed.push_str(line),
             Self::Viewer(Viewer { typing: Some(typed), .. }) => typed.push_str(line),
+            Self::Conversations(it) => it.paste(line),
+            Self::Settings(form) => form.paste(line),
             Self::Help(_)
             | Self::Viewer(_)
             | Self::Filter(_)

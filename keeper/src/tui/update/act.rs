@@ -1,5 +1,6 @@
 //! What an action does, whoever asked for it: a key, a word of the palette, the mouse.
 
+use super::conversations;
 use super::lanes;
 use super::operate;
 use super::pointer;
@@ -43,6 +44,10 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
                 lane.transcript.forget();
             }
         }
+        Action::Conversations => return conversations::open(state),
+        Action::Settings => conversations::settings(state),
+        Action::Edit => conversations::edit(state),
+        Action::Regenerate => return conversations::regenerate(state),
         Action::Up => go(state, -1, false),
         Action::Down => go(state, 1, false),
         Action::PageUp => go(state, -1, true),
@@ -119,6 +124,7 @@ fn interrupt(state: &mut State) -> Vec<Effect> {
     }
     if state.focus == Focus::Writing && !state.draft.editor.is_empty() {
         state.draft.editor.take();
+        state.editing = None;
         return Vec::new();
     }
     quit(state)
@@ -142,6 +148,7 @@ fn send(state: &mut State) -> Vec<Effect> {
         return Vec::new();
     }
     let question = state.draft.take();
+    conversations::drop_what_was_edited(state);
     state.lanes.ask(&question, state.now).into_iter().map(|it| Effect::Ask(Box::new(it))).collect()
 }
 
@@ -155,7 +162,8 @@ fn forget(state: &mut State) {
         lane.transcript.forget();
         lane.transcript.scroll_to_end();
     }
-    state.tell("the conversation is forgotten");
+    state.editing = None;
+    state.tell("a new conversation; F3 shows those before");
 }
 
 fn choose(state: &mut State) {

@@ -3,6 +3,7 @@
 use crate::tui::chat::Partner;
 use crate::tui::event::{AskId, Effect};
 use crate::tui::overlay::picker::{Picker, Purpose};
+use crate::tui::record;
 use crate::tui::state::{Focus, State};
 
 /// The choice of those to compare; those that are compared now are marked.
@@ -14,26 +15,32 @@ pub fn picker(state: &State) -> Picker {
 
 /// Begins to compare.
 pub fn compare(state: &mut State, partners: Vec<Partner>) -> Vec<Effect> {
+    let mut effects = saved(state);
     let left = state.lanes.compare(partners);
     state.focus = Focus::Writing;
     // What stands side by side needs the whole screen.
     state.zoomed = true;
-    cancelled(left)
+    effects.extend(cancelled(left));
+    effects
 }
 
 /// Goes on with the focused lane alone.
 pub fn keep(state: &mut State) -> Vec<Effect> {
+    let mut effects = saved(state);
     let left = state.lanes.keep();
     state.zoomed = false;
     state.focus = Focus::Writing;
-    cancelled(left)
+    effects.extend(cancelled(left));
+    effects
 }
 
 /// Ends comparing.
 pub fn end(state: &mut State) -> Vec<Effect> {
+    let mut effects = saved(state);
     let left = state.lanes.take_back();
     state.zoomed = false;
-    cancelled(left)
+    effects.extend(cancelled(left));
+    effects
 }
 
 /// Cancels the answer of the focused lane.
@@ -43,6 +50,11 @@ pub fn cancel_one(state: &mut State) -> Vec<Effect> {
         state.tell("no answer is coming here");
     }
     cancelled(id.into_iter().collect())
+}
+
+/// A lane that goes is saved as far as its answer came.
+fn saved(state: &mut State) -> Vec<Effect> {
+    record::rest(state).into_iter().map(Effect::Conversations).collect()
 }
 
 fn cancelled(ids: Vec<AskId>) -> Vec<Effect> {

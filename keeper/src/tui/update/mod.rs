@@ -3,6 +3,7 @@
 
 mod act;
 mod chronicle;
+pub mod conversations;
 pub mod lanes;
 pub mod operate;
 mod pointer;
@@ -22,6 +23,7 @@ use super::chat::Phase;
 use super::event::{Effect, Event, News};
 use super::keys::Key;
 use super::overlay::Overlay;
+use super::record;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
 use crate::link::watch::Standing;
@@ -36,7 +38,7 @@ const MAX_QUESTIONS: usize = 64;
 /// Takes an event that happened `now`.
 pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
     state.now = now;
-    let effects = match event {
+    let mut effects = match event {
         Event::Key(key) => press(state, key),
         Event::Pointer(pointer) => {
             pointer::take(state, pointer);
@@ -88,8 +90,10 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Event::Conversations(reply) => conversations::take(state, reply),
     };
     state.ask_next();
+    effects.extend(record::due(state).into_iter().map(Effect::Conversations));
     effects
 }
 

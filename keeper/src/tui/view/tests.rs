@@ -2,6 +2,7 @@
 
 mod compare;
 mod ops;
+mod conversations;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +192,7 @@ fn the_smallest_terminal_shows_the_panel_that_keys_go_to() {
 
 #[test]
 fn the_help_names_every_key_and_any_other_key_closes_it() {
-    let mut state = state(100, 140);
+    let mut state = state(100, 160);
     press(&mut state, &["f1"]);
     let shown = screen(&mut state);
     for binding in crate::tui::keys::TABLE {

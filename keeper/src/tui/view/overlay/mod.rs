@@ -1,16 +1,18 @@
 //! What stands over everything else, one file each.
 
 mod confirm;
+mod conversations;
 mod help;
 mod picker;
 mod question;
 mod quit;
+mod settings;
 mod theme;
 mod viewer;
 
 use ratatui::Frame;
 
-use super::{line, panel, popup, row};
+use super::{ago, line, panel, popup, row};
 use crate::tui::look::Look;
 use crate::tui::overlay::Overlay;
 use crate::tui::state::State;
@@ -30,6 +32,8 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
             question::draw(look, it, frame);
         }
         Some(Overlay::Viewer(it)) => viewer::draw(state, look, it, frame),
+        Some(Overlay::Conversations(it)) => conversations::draw(look, it, frame),
+        Some(Overlay::Settings(it)) => settings::draw(state, look, it, frame),
     }
 }
 
