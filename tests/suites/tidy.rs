@@ -228,6 +228,7 @@ const ROOMS: &[Room] = &[
         "the core of the TUI has no runtime, no files and no clock of its own",
         &["keeper/src/tui"],
         &[
+            "keeper/src/tui/inline/mod.rs",
             "keeper/src/tui/links",
             "keeper/src/tui/mod.rs",
             "keeper/src/tui/person.rs",

@@ -1,5 +1,7 @@
 //! `rbee chat`: a conversation, line by line.
 
+mod kept;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +46,17 @@ Ctrl-C        stop the answer; what came is kept";
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// Draw Markdown and the keys of the TUI in the last rows of this screen; what was said stays in
+    /// the terminal's own scroll-back, and in the file of conversations.
+    #[arg(long, conflicts_with_all = ["device", "keep_alive"])]
+    inline: bool,
+    /// Go on with the newest conversation that has these words, inline; without words: the newest.
+    #[arg(long = "continue", value_name = "WORDS", num_args = 0..=1, default_missing_value = "",
+        conflicts_with_all = ["device", "keep_alive"])]
+    resume: Option<String>,
+    /// List the conversations that are kept, newest first.
+    #[arg(long)]
+    list: bool,
     /// Instructions for all answers.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
@@ -111,6 +124,12 @@ enum Next {
 /// # Errors
 /// The failure that ended it. On a terminal a failed answer is shown and the conversation goes on.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
+    if args.list {
+        return kept::list(context);
+    }
+    if args.inline || args.resume.is_some() {
+        return kept::inline(args, context);
+    }
     let mut conversation = Conversation {
         context,
         sampling: args.sampling.fields(context)?,

@@ -7,6 +7,7 @@ use wire::sampling::{Sampling, SamplingFields};
 use wire::{Code, Device, Fault, HiveName, ModelRef, limits, text};
 
 use crate::context::Context;
+use crate::conversations::Settings;
 use crate::failure::Failure;
 use crate::fleet::place::Want;
 use crate::link::way::Way;
@@ -150,31 +151,36 @@ impl ModelArgs {
 }
 
 impl SamplingArgs {
-    /// The checked fields; the configuration fills what was not said.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` with the parameter and its range.
-    pub fn fields(&self, context: &Context) -> Result<SamplingFields, Failure> {
-        let defaults = context.config.run.sampling();
-        let fields = SamplingFields {
-            temperature: self.temperature.or(defaults.temperature),
-            top_k: self.top_k.or(defaults.top_k),
-            typical_p: self.typical_p.or(defaults.typical_p),
-            top_p: self.top_p.or(defaults.top_p),
-            min_p: self.min_p.or(defaults.min_p),
-            repeat_penalty: self.repeat_penalty.or(defaults.repeat_penalty),
+    /// What was said, and nothing else.
+    pub fn given(&self) -> SamplingFields {
+        SamplingFields {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            typical_p: self.typical_p,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
-            repeat_last_n: self.repeat_last_n.or(defaults.repeat_last_n),
+            repeat_last_n: self.repeat_last_n,
             logit_bias: self.logit_bias.iter().copied().collect(),
             seed: self.seed,
-            max_tokens: self.max_tokens.or(defaults.max_tokens),
+            max_tokens: self.max_tokens,
             min_tokens: self.min_tokens,
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
             logprobs: None,
             top_logprobs: None,
-        };
+        }
+    }
+
+    /// The checked fields; the configuration fills what was not said.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` with the parameter and its range.
+    pub fn fields(&self, context: &Context) -> Result<SamplingFields, Failure> {
+        let said = Settings { sampling: self.given(), ..Settings::default() };
+        let fields = said.sampling_over(&context.config.run.sampling());
         Sampling::try_from(&fields).map_err(|error| {
             let flag = error.name.replace('_', "-");
             Failure::usage(format!("--{flag} {}", error.rule)).hint("rbee run --help")

@@ -83,6 +83,7 @@ impl Settings {
     /// How tokens are chosen: as is said here, else as in `defaults`.
     pub fn sampling_over(&self, defaults: &SamplingFields) -> SamplingFields {
         let own = self.sampling.clone();
+        let logit_bias = own.logit_bias.into_iter();
         SamplingFields {
             temperature: own.temperature.or(defaults.temperature),
             top_k: own.top_k.or(defaults.top_k),
@@ -91,8 +92,16 @@ impl Settings {
             min_p: own.min_p.or(defaults.min_p),
             repeat_penalty: own.repeat_penalty.or(defaults.repeat_penalty),
             repeat_last_n: own.repeat_last_n.or(defaults.repeat_last_n),
+            presence_penalty: own.presence_penalty.or(defaults.presence_penalty),
+            frequency_penalty: own.frequency_penalty.or(defaults.frequency_penalty),
+            logit_bias: defaults.logit_bias.clone().into_iter().chain(logit_bias).collect(),
+            seed: own.seed.or(defaults.seed),
             max_tokens: own.max_tokens.or(defaults.max_tokens),
-            ..own
+            min_tokens: own.min_tokens.or(defaults.min_tokens),
+            stop: if own.stop.is_empty() { defaults.stop.clone() } else { own.stop },
+            ignore_eos: own.ignore_eos || defaults.ignore_eos,
+            logprobs: own.logprobs.or(defaults.logprobs),
+            top_logprobs: own.top_logprobs.or(defaults.top_logprobs),
         }
     }
 }

@@ -6,8 +6,8 @@ use wire::generate::{ChatRole, FinishReason, Message};
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef};
 
+use super::archive::{Kept, Record};
 use super::event::{AskId, News, Piece, Wanted};
-use super::record::{Kept, Record};
 use crate::ask::Ending;
 use crate::conversations::Place;
 use crate::fleet::Moment;

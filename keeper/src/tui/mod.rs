@@ -8,12 +8,15 @@
 //! `update` and `view` are pure. This thread has the terminal and nothing else; everything that may
 //! wait for a hive is on the thread of `links`.
 
+mod archive;
 mod board;
 mod chat;
 mod diary;
 mod draft;
 mod editor;
 pub mod event;
+mod face;
+mod inline;
 mod keys;
 mod lanes;
 mod links;
@@ -24,7 +27,6 @@ mod overlay;
 mod panels;
 mod person;
 mod records;
-mod record;
 mod rows;
 mod screen;
 mod state;
@@ -44,12 +46,12 @@ use rustix::process::{Signal as Number, kill_current_process_group};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
-use wire::{Code, Fault, ModelRef};
+use wire::{Code, Fault, HiveName, ModelRef};
 
 use crate::config;
 use crate::context::{Context, block_on};
 use crate::conversations::desk::{Desk, Job};
-use crate::conversations::{FILE, Settings};
+use crate::conversations::{Conversation, FILE, Settings};
 use crate::failure::Failure;
 use crate::habits;
 use crate::output::theme;
@@ -57,9 +59,9 @@ use board::Board;
 use chat::{Chat, Partner};
 use diary::Weight;
 use event::{Effect, Event, Leave, Pointer};
+use face::Face;
 use keys::KeyMap;
 use look::Look;
-use screen::Screen;
 use state::State;
 
 /// The file of the person's own keys, beside the configuration.
@@ -81,20 +83,54 @@ const TICK: Duration = Duration::from_secs(1);
 /// When the terminal cannot be used; Ctrl-C's signal and those that ask to end.
 pub fn open(context: &Context) -> Result<Leave, Failure> {
     screen::give_back_in_a_panic();
-    block_on(opened(context))
+    block_on(opened(context, None))
 }
 
-async fn opened(context: &Context) -> Result<Leave, Failure> {
+/// How a chat begins below what the terminal shows already.
+#[derive(Debug)]
+pub struct Start {
+    /// Who answers.
+    pub model: ModelRef,
+    /// Only there, when the person said so.
+    pub hive: Option<HiveName>,
+    /// How.
+    pub settings: Settings,
+    /// Whether reasoning is shown.
+    pub reasoning: bool,
+    /// What goes on.
+    pub conversation: Option<Conversation>,
+}
+
+impl Start {
+    fn chat(&self) -> Chat {
+        let partner = Partner { model: self.model.clone(), hive: self.hive.clone() };
+        let mut chat = Chat::with(Some(partner));
+        chat.record.settings = self.settings.clone();
+        chat.reasoning = self.reasoning;
+        chat
+    }
+}
+
+/// Chats below what the terminal shows already, until the person leaves.
+///
+/// # Errors
+/// As [`open`].
+pub fn inline(context: &Context, start: Start) -> Result<(), Failure> {
+    screen::give_back_in_a_panic();
+    block_on(opened(context, Some(start))).map(|_| ())
+}
+
+async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failure> {
     let began = Instant::now();
     // Before the terminal is taken: a signal that nobody hears would leave it as it is then.
     let signals = Signals::listen()?;
     let (events, incoming) = mpsc::channel(MAX_WAITING);
     let (outgoing, effects) = mpsc::channel(MAX_WAITING);
     let board = Board::new(context.hives());
-    let partner = context.default_model().ok().map(|model| Partner { model, hive: None });
-    let chat = Chat::with(partner);
+    let partner = || context.default_model().ok().map(|model| Partner { model, hive: None });
+    let chat = start.as_ref().map_or_else(|| Chat::with(partner()), Start::chat);
     let (told, boards) = watch::channel(Arc::new(board.clone()));
-    let mut screen = Screen::of_this_process()?;
+    let mut screen = Face::of_this_process(start.is_some())?;
     if context.config.tui.mouse {
         screen.take_mouse(true)?;
     }
@@ -109,6 +145,10 @@ async fn opened(context: &Context) -> Result<Leave, Failure> {
     let run = &context.config.run;
     state.defaults = Settings { system: None, ctx_size: run.ctx_size, sampling: run.sampling() };
     state.archive.begin(rand::random());
+    state.inline = start.is_some();
+    if let Some(conversation) = start.and_then(|start| start.conversation) {
+        update::conversations::show(&mut state, conversation);
+    }
     let mut tui = Tui { screen, state, context, began, effects: outgoing, desk: None, drawn: None };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
@@ -202,7 +242,7 @@ fn desk(context: &Context, events: mpsc::Sender<Event>) -> Result<Desk, Fault> {
 
 /// The side of the terminal.
 struct Tui<'a> {
-    screen: Screen,
+    screen: Face,
     state: State,
     context: &'a Context,
     began: Instant,
@@ -328,7 +368,7 @@ impl Tui<'_> {
 
     /// Saves what is not saved, however the program is left.
     fn save_the_rest(&mut self) {
-        for job in record::rest(&mut self.state) {
+        for job in archive::rest(&mut self.state) {
             self.file(job);
         }
         if let Some(desk) = self.desk.take() {
@@ -338,7 +378,7 @@ impl Tui<'_> {
 
     /// Gives the terminal to the shell until it lets this program go on.
     fn suspend(&mut self) -> Result<(), Failure> {
-        screen::give_back();
+        self.screen.leave();
         kill_current_process_group(Number::TSTP).map_err(|error| {
             Fault::new(Code::Internal, "the program cannot be stopped").cause(error)
         })?;
@@ -346,11 +386,9 @@ impl Tui<'_> {
     }
 
     fn draw(&mut self) -> Result<(), Failure> {
-        view::layout::lay_out(&mut self.state);
         let environment = &self.context.environment;
         let look = Look::new(&self.state.theme, environment.depth, environment.unicode);
-        let state = &self.state;
-        self.screen.draw(|frame| view::view(state, &look, frame))?;
+        self.screen.draw(&mut self.state, &look)?;
         self.drawn = Some(Instant::now());
         Ok(())
     }

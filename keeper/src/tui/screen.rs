@@ -30,6 +30,8 @@ static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 struct Taken {
     tty: File,
     modes: Termios,
+    /// What is written before it is given back.
+    leave: &'static [u8],
 }
 
 /// The terminal while the TUI has it. Dropping it gives it back.
@@ -77,18 +79,7 @@ impl Screen {
     /// # Errors
     /// `IO_ERROR` when it cannot be read or written.
     pub fn enter(&mut self) -> Result<(), Fault> {
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let modes = match taken.take() {
-            // Somebody else may have changed them while this process was stopped.
-            Some(taken) => taken.modes,
-            None => tcgetattr(&self.tty).map_err(unusable)?,
-        };
-        let mut raw = modes.clone();
-        raw.make_raw();
-        let tty = self.tty.try_clone().map_err(unusable)?;
-        *taken = Some(Taken { tty, modes });
-        drop(taken);
-        tcsetattr(&self.tty, OptionalActions::Now, &raw).map_err(unusable)?;
+        take(&self.tty, LEAVE)?;
         self.tty.write_all(ENTER).map_err(unusable)?;
         if self.mouse {
             self.tty.write_all(TAKE_MOUSE).map_err(unusable)?;
@@ -121,7 +112,7 @@ impl Screen {
     /// # Errors
     /// `IO_ERROR` when the terminal cannot be written.
     pub fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> Result<(), Fault> {
-        if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+        if !is_taken() {
             return Ok(());
         }
         self.terminal.draw(view).map(|_| ()).map_err(unusable)
@@ -142,7 +133,31 @@ fn terminal(tty: &File, (columns, rows): (u16, u16)) -> Result<Canvas, Fault> {
     Terminal::with_options(CrosstermBackend::new(writer), options).map_err(unusable)
 }
 
-fn size(tty: &File) -> (u16, u16) {
+/// Takes the keys of a terminal, each as it is pressed, until [`give_back`] writes `leave` to it.
+///
+/// # Errors
+/// `IO_ERROR` when it cannot be used.
+pub fn take(tty: &File, leave: &'static [u8]) -> Result<(), Fault> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let modes = match taken.take() {
+        // Somebody else may have changed them while this process was stopped.
+        Some(taken) => taken.modes,
+        None => tcgetattr(tty).map_err(unusable)?,
+    };
+    let mut raw = modes.clone();
+    raw.make_raw();
+    *taken = Some(Taken { tty: tty.try_clone().map_err(unusable)?, modes, leave });
+    drop(taken);
+    tcsetattr(tty, OptionalActions::Now, &raw).map_err(unusable)
+}
+
+/// Whether the terminal is taken.
+pub fn is_taken() -> bool {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// Columns and rows of a terminal.
+pub fn size(tty: &File) -> (u16, u16) {
     match tcgetwinsize(tty) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
         _ => USUAL_SIZE,
@@ -152,9 +167,9 @@ fn size(tty: &File) -> (u16, u16) {
 /// Gives the terminal back as it was; nothing when it is not taken.
 pub fn give_back() {
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Taken { mut tty, modes }) = taken {
+    if let Some(Taken { mut tty, modes, leave }) = taken {
         // A terminal that is gone needs nothing back.
-        let _ = tty.write_all(LEAVE).and_then(|()| tty.flush());
+        let _ = tty.write_all(leave).and_then(|()| tty.flush());
         let _ = tcsetattr(&tty, OptionalActions::Now, &modes);
     }
 }

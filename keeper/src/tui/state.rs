@@ -6,6 +6,7 @@ use wire::text::one_line;
 use wire::worker::WorkerInfo;
 use wire::{Fault, HiveName, ModelRef, WorkerId};
 
+use super::archive::Archive;
 use super::board::{Board, Stand};
 use super::chat::Chat;
 use super::diary::Diary;
@@ -17,7 +18,6 @@ use super::overlay::Overlay;
 use super::overlay::question::Asked;
 use super::panels::{self, Panels};
 use super::records::Records;
-use super::record::Archive;
 use crate::conversations::Settings;
 use crate::fleet::Moment;
 use crate::link::watch::Standing;
@@ -92,6 +92,8 @@ pub struct State {
     pub lanes: Lanes,
     /// What is written next; all lanes get it.
     pub draft: Draft,
+    /// Whether only the last rows of the terminal are drawn, and nothing but the conversation.
+    pub inline: bool,
     /// How answers are made where a conversation says nothing: the configuration.
     pub defaults: Settings,
     /// How things are with the file of conversations.
@@ -137,6 +139,7 @@ impl State {
             questions: Vec::new(),
             lanes: chat.into(),
             draft: Draft::default(),
+            inline: false,
             defaults: Settings::default(),
             archive: Archive::default(),
             editing: None,

@@ -111,7 +111,9 @@ fn show_all(state: &mut State) {
 
 /// Leaves at once when it is known that nothing is loaded, else asks what shall become of it.
 pub fn quit(state: &mut State) -> Vec<Effect> {
-    if state.live_workers() == 0 && state.unknown_hives() == 0 {
+    let knows_of_none = state.live_workers() == 0 && state.unknown_hives() == 0;
+    // What is loaded stays loaded behind a chat, as behind a `run`.
+    if state.inline || knows_of_none {
         return vec![Effect::Leave(Leave::Keep)];
     }
     state.overlay = Some(Overlay::Quit(Quit { stops: state.stops }));

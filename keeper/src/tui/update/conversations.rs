@@ -78,7 +78,7 @@ fn again(state: &mut State) -> Vec<Effect> {
 }
 
 /// Goes on with a conversation in the focused lane.
-fn show(state: &mut State, conversation: Conversation) {
+pub fn show(state: &mut State, conversation: Conversation) {
     if state.chat().running().is_some() {
         state.tell("an answer is coming; Esc cancels it");
         return;

@@ -1,9 +1,9 @@
 //! Comparing: what happens to the lanes.
 
+use crate::tui::archive;
 use crate::tui::chat::Partner;
 use crate::tui::event::{AskId, Effect};
 use crate::tui::overlay::picker::{Picker, Purpose};
-use crate::tui::record;
 use crate::tui::state::{Focus, State};
 
 /// The choice of those to compare; those that are compared now are marked.
@@ -54,7 +54,7 @@ pub fn cancel_one(state: &mut State) -> Vec<Effect> {
 
 /// A lane that goes is saved as far as its answer came.
 fn saved(state: &mut State) -> Vec<Effect> {
-    record::rest(state).into_iter().map(Effect::Conversations).collect()
+    archive::rest(state).into_iter().map(Effect::Conversations).collect()
 }
 
 fn cancelled(ids: Vec<AskId>) -> Vec<Effect> {

@@ -18,12 +18,12 @@ use crossterm::event::{KeyCode, KeyEvent};
 use wire::text;
 use wire::worker::WorkerState;
 
+use super::archive;
 use super::board::Board;
 use super::chat::Phase;
 use super::event::{Effect, Event, News};
 use super::keys::Key;
 use super::overlay::Overlay;
-use super::record;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
 use crate::link::watch::Standing;
@@ -93,7 +93,11 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
         Event::Conversations(reply) => conversations::take(state, reply),
     };
     state.ask_next();
-    effects.extend(record::due(state).into_iter().map(Effect::Conversations));
+    if state.inline {
+        // There is nowhere else to go.
+        (state.focus, state.zoomed) = (Focus::Writing, false);
+    }
+    effects.extend(archive::due(state).into_iter().map(Effect::Conversations));
     effects
 }
 

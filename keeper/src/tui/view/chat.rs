@@ -45,7 +45,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
 
 /// The line between what was said and what is written. In it: how fast the answer comes, and how
 /// much of the conversation is below.
-fn rule(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+pub fn rule(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
     let rule = look.shapes.rule.repeat(usize::from(place.width));
     frame.render_widget(Line::styled(rule, look.border()), place);
     if place.height == 0 || state.lanes.is_comparing() {
@@ -80,7 +80,8 @@ fn title(state: &State) -> String {
     }
 }
 
-fn painted(content: &Row, look: &Look) -> Line<'static> {
+/// A row with the colours of its parts.
+pub fn painted(content: &Row, look: &Look) -> Line<'static> {
     let spans = content.iter().map(|span| Span::styled(look.shown(&span.text), look.of(span.kind)));
     spans.collect::<Vec<_>>().into()
 }
@@ -100,7 +101,8 @@ fn welcome(lane: &Lane, look: &Look, place: Rect, frame: &mut Frame<'_>) {
     }
 }
 
-fn draft(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+/// What is written next, and the cursor.
+pub fn draft(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
     if place.is_empty() {
         return;
     }

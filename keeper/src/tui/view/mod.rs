@@ -5,6 +5,7 @@ mod chat;
 mod device;
 pub mod events;
 pub mod hives;
+pub mod inline;
 mod lanes;
 pub mod layout;
 mod meter;

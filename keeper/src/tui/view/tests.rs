@@ -1,8 +1,8 @@
 //! Whole flows of the pure core: events in, screen out.
 
 mod compare;
-mod ops;
 mod conversations;
+mod ops;
 
 use std::sync::Arc;
 use std::time::Duration;

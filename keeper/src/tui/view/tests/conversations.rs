@@ -6,8 +6,8 @@ use crate::conversations::export::Format;
 use crate::conversations::{
     Conversation, ConversationId, End, Entry, Head, Said, Settings, TurnId,
 };
+use crate::tui::archive;
 use crate::tui::chat::Phase;
-use crate::tui::record;
 
 fn saving(columns: u16, rows: u16) -> State {
     let mut state = state(columns, rows);
@@ -87,7 +87,7 @@ fn a_question_is_saved_when_it_is_asked_and_its_answer_when_it_ends() {
     assert!(matches!(last.turns[0].end, End::Done { first_token_ms: Some(120), .. }));
     assert_eq!((last.turns[0].id, last.head.last), (first, Some(first)));
     let _ = heard(&mut state, Reply::Saved(vec![(first, 0)]));
-    assert_eq!(record::rest(&mut state), []);
+    assert_eq!(archive::rest(&mut state), []);
     let (_, next) = asked_and_saved(&mut state, "And a worker?");
     assert_eq!((next.head.id, next.turns[0].parent), (save.head.id, Some(first)));
 }
@@ -97,7 +97,7 @@ fn what_came_is_saved_when_the_program_is_left_in_the_middle() {
     let mut state = saving(100, 30);
     let (id, _) = asked_and_saved(&mut state, "tell");
     let _ = update(&mut state, Event::Answer(id, piece("once upon")), at(62));
-    let rest = record::rest(&mut state);
+    let rest = archive::rest(&mut state);
     let [Job::Save(save)] = rest.as_slice() else { panic!("{rest:?}") };
     assert_eq!((save.turns[0].answer.as_str(), &save.turns[0].end), ("once upon", &End::Open));
 }
@@ -181,7 +181,7 @@ fn a_conversation_that_is_deleted_while_it_is_shown_is_gone_and_does_not_come_ba
     let _ = heard(&mut state, Reply::Loaded(Box::new(stored(7, "A machine"))));
     let _ = heard(&mut state, Reply::Deleted(ConversationId(7)));
     assert!(state.chat().turns.is_empty());
-    assert_eq!(record::rest(&mut state), []);
+    assert_eq!(archive::rest(&mut state), []);
 }
 
 #[test]
