@@ -1,4 +1,4 @@
-//! What can be done to hives and workers from the screen: its question, its command, its title. Pure.
+//! What can be done to hives and workers from the screen: its question, command and title. Pure.
 
 use wire::journal::RequestPrefix;
 use wire::text::{one_line, shell_word};

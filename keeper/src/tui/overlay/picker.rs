@@ -1,5 +1,5 @@
-//! Choosing a model by a few of its letters, or several to compare: what runs on the hives, what the
-//! configuration names, and any model reference. Pure.
+//! Choosing a model by a few of its letters, or several to compare: what runs on the hives,
+//! what the configuration names, and any model reference. Pure.
 
 use crossterm::event::KeyCode;
 use wire::ModelRef;
