@@ -38,6 +38,14 @@ impl Seat {
     /// # Panics
     /// When there is no terminal, or the program does not start.
     pub fn at(sandbox: &Sandbox, columns: u16, rows: u16) -> Self {
+        Self::with(sandbox, &[], columns, rows)
+    }
+
+    /// As [`Self::at`], with arguments.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn with(sandbox: &Sandbox, args: &[&str], columns: u16, rows: u16) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -52,6 +60,7 @@ impl Seat {
         let child = Command::new("setsid")
             .arg("--ctty")
             .arg(program())
+            .args(args)
             .env_clear()
             .env("HOME", sandbox.home())
             .env("PATH", "/usr/bin:/bin")

@@ -46,8 +46,8 @@ Ctrl-C        stop the answer; what came is kept";
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Draw Markdown and the keys of the TUI in the last rows of this screen; what was said stays in
-    /// the terminal's own scroll-back, and in the file of conversations.
+    /// Draw Markdown and the keys of the TUI in the last rows of this screen; what was said stays
+    /// in the terminal's own scroll-back, and in the file of conversations.
     #[arg(long, conflicts_with_all = ["device", "keep_alive"])]
     inline: bool,
     /// Go on with the newest conversation that has these words, inline; without words: the newest.

@@ -62,7 +62,7 @@ use event::{Effect, Event, Leave, Pointer};
 use face::Face;
 use keys::KeyMap;
 use look::Look;
-use state::State;
+use state::{Extent, State};
 
 /// The file of the person's own keys, beside the configuration.
 const KEYS: &str = "keys.toml";
@@ -145,7 +145,9 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     let run = &context.config.run;
     state.defaults = Settings { system: None, ctx_size: run.ctx_size, sampling: run.sampling() };
     state.archive.begin(rand::random());
-    state.inline = start.is_some();
+    if start.is_some() {
+        state.extent = Extent::Inline;
+    }
     if let Some(conversation) = start.and_then(|start| start.conversation) {
         update::conversations::show(&mut state, conversation);
     }

@@ -71,6 +71,16 @@ pub struct Notice {
     pub at: Moment,
 }
 
+/// What of the terminal is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    #[default]
+    Whole,
+    /// Its last rows, and nothing but the conversation.
+    Inline,
+}
+
 /// Everything that the screen shows.
 #[derive(Debug)]
 pub struct State {
@@ -92,8 +102,8 @@ pub struct State {
     pub lanes: Lanes,
     /// What is written next; all lanes get it.
     pub draft: Draft,
-    /// Whether only the last rows of the terminal are drawn, and nothing but the conversation.
-    pub inline: bool,
+    /// What of the terminal is drawn.
+    pub extent: Extent,
     /// How answers are made where a conversation says nothing: the configuration.
     pub defaults: Settings,
     /// How things are with the file of conversations.
@@ -139,7 +149,7 @@ impl State {
             questions: Vec::new(),
             lanes: chat.into(),
             draft: Draft::default(),
-            inline: false,
+            extent: Extent::default(),
             defaults: Settings::default(),
             archive: Archive::default(),
             editing: None,
@@ -156,6 +166,11 @@ impl State {
             theme,
             themes: Theme::all_built_in(),
         }
+    }
+
+    /// Whether only the last rows of the terminal are drawn.
+    pub fn is_inline(&self) -> bool {
+        self.extent == Extent::Inline
     }
 
     /// The lane that keys go to.

@@ -147,7 +147,10 @@ mod tests {
         #[test]
         fn any_answer_in_any_pieces_is_printed_as_it_would_be_at_once(
             pieces in prop::collection::vec(
-                "[a-c ]{0,6}|\n|\n\n|- [a-c]{1,3}\n|# [a-c]{1,3}\n|```\n|1\\. a\n|> b\n|\\| a \\| b \\|\n",
+                concat!(
+                    "[a-c ]{0,6}|\n|\n\n|- [a-c]{1,3}\n|# [a-c]{1,3}\n|",
+                    "```\n|1\\. a\n|> b\n|\\|a\\|b\\|\n",
+                ),
                 0..14,
             ),
         ) {

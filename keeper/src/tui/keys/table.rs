@@ -457,6 +457,7 @@ pub const TABLE: &[Binding] = &[
         ("edit", "edit your last question, then the one before"),
         "edit",
     ),
+    bind(Scope::Writing, &["alt-n"], Action::Forget, ("new", "begin a new conversation"), ""),
     bind(Scope::Writing, &["alt-e"], Action::Edit, ("edit", "edit a question that was sent"), ""),
     bind(
         Scope::Everywhere,

@@ -193,8 +193,11 @@ impl Links {
             Effect::Abandon(id) => self.abandon(id),
             Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
-            Effect::Suspend | Effect::Redraw | Effect::Mouse(_) | Effect::Leave(_) => {}
-            Effect::Conversations(_) => {}
+            Effect::Suspend
+            | Effect::Redraw
+            | Effect::Mouse(_)
+            | Effect::Conversations(_)
+            | Effect::Leave(_) => {}
         }
     }
 

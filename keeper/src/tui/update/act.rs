@@ -113,7 +113,7 @@ fn show_all(state: &mut State) {
 pub fn quit(state: &mut State) -> Vec<Effect> {
     let knows_of_none = state.live_workers() == 0 && state.unknown_hives() == 0;
     // What is loaded stays loaded behind a chat, as behind a `run`.
-    if state.inline || knows_of_none {
+    if state.is_inline() || knows_of_none {
         return vec![Effect::Leave(Leave::Keep)];
     }
     state.overlay = Some(Overlay::Quit(Quit { stops: state.stops }));

@@ -22,7 +22,7 @@ use super::archive;
 use super::board::Board;
 use super::chat::Phase;
 use super::event::{Effect, Event, News};
-use super::keys::Key;
+use super::keys::{Action, Key};
 use super::overlay::Overlay;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
@@ -93,7 +93,7 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
         Event::Conversations(reply) => conversations::take(state, reply),
     };
     state.ask_next();
-    if state.inline {
+    if state.is_inline() {
         // There is nowhere else to go.
         (state.focus, state.zoomed) = (Focus::Writing, false);
     }
@@ -195,6 +195,10 @@ fn press(state: &mut State, event: KeyEvent) -> Vec<Effect> {
 
 fn in_panels(state: &mut State, key: Key) -> Vec<Effect> {
     if let Some(action) = state.keys.action(key, state.scopes()) {
+        if state.is_inline() && action == Action::Compare {
+            state.tell("`rbee` without a command compares models");
+            return Vec::new();
+        }
         return act::act(state, action);
     }
     if state.focus == Focus::Writing {
