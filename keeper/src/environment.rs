@@ -57,6 +57,21 @@ pub enum Depth {
     True,
 }
 
+/// What a person has beside this program.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The home directory.
+    pub home: PathBuf,
+    /// The editor, with its arguments (`VISUAL`, `EDITOR`).
+    pub editor: Option<String>,
+    /// Whether there is a Wayland display (`WAYLAND_DISPLAY`).
+    pub wayland: bool,
+    /// Whether there is an X display (`DISPLAY`).
+    pub x11: bool,
+    /// Whether the terminal is one of tmux (`TMUX`).
+    pub tmux: bool,
+}
+
 /// Everything outside the program that changes what it does.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -76,6 +91,8 @@ pub struct Environment {
     pub terminals: Terminals,
     /// What the ssh configuration depends on.
     pub ssh: Around,
+    /// What a person has beside this program.
+    pub desk: Desk,
 }
 
 impl Environment {
@@ -102,6 +119,16 @@ impl Environment {
                 stderr: std::io::stderr().is_terminal() && !dumb,
             },
             ssh: around_ssh(),
+            desk: Desk {
+                home: variable("HOME").map(PathBuf::from).unwrap_or_default(),
+                editor: ["VISUAL", "EDITOR"]
+                    .into_iter()
+                    .find_map(variable)
+                    .map(|editor| editor.to_string_lossy().into_owned()),
+                wayland: variable("WAYLAND_DISPLAY").is_some(),
+                x11: variable("DISPLAY").is_some(),
+                tmux: variable("TMUX").is_some(),
+            },
         })
     }
 

@@ -233,7 +233,6 @@ const ROOMS: &[Room] = &[
             "keeper/src/tui/mod.rs",
             "keeper/src/tui/person.rs",
             "keeper/src/tui/screen.rs",
-            "keeper/src/tui/view/tests.rs",
             "keeper/src/tui/view/tests",
         ],
         &["tokio", "std::fs", "Instant", "SystemTime"],

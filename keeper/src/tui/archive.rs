@@ -183,6 +183,7 @@ impl Chat {
             partner: Some(Partner { model: head.model, hive: head.hive }),
             turns: turns.into_iter().map(|said| turn(said, ids(), now)).collect(),
             reasoning: false,
+            chosen: None,
             record: Record {
                 id: Some(head.id),
                 title: Some(head.title),

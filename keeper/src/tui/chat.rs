@@ -32,6 +32,8 @@ pub struct Chat {
     pub reasoning: bool,
     /// What of it is in the file of conversations.
     pub record: Record,
+    /// The turn that copying and its like mean; none: the last one.
+    pub chosen: Option<AskId>,
 }
 
 /// A question and its answer.
@@ -154,6 +156,30 @@ impl Chat {
         self.turns.last().filter(|turn| turn.goes_on())
     }
 
+    /// The turn that copying and its like mean: the one that the person chose, else the last one.
+    pub fn chosen_turn(&self) -> Option<&Turn> {
+        self.chosen.and_then(|id| self.turn(id)).or(self.turns.last())
+    }
+
+    /// Whether the person chose that turn.
+    pub fn is_chosen(&self, id: AskId) -> bool {
+        self.chosen == Some(id)
+    }
+
+    /// Chooses the turn before the one that is meant, or the one after it.
+    pub fn choose_turn(&mut self, older: bool) {
+        let meant = self.chosen_turn().map(|turn| turn.id);
+        let Some(at) = self.turns.iter().position(|turn| Some(turn.id) == meant) else { return };
+        let was_chosen = self.chosen == meant;
+        let target = match (older, was_chosen) {
+            // The last one is meant before it is chosen.
+            (_, false) => at,
+            (true, true) => at.saturating_sub(1),
+            (false, true) => (at + 1).min(self.turns.len() - 1),
+        };
+        self.chosen = self.turns.get(target).map(|turn| turn.id);
+    }
+
     /// The turn of a request.
     pub fn turn(&self, id: AskId) -> Option<&Turn> {
         self.turns.iter().rev().find(|turn| turn.id == id)
@@ -167,6 +193,7 @@ impl Chat {
         }
         let partner = self.partner.clone()?;
         let settings = self.record.settings.clone();
+        self.chosen = None;
         let mut messages: Vec<Message> = Vec::new();
         messages.extend(settings.system.as_ref().map(|text| Message::new(ChatRole::System, text)));
         for turn in self.turns.iter().filter(|turn| turn.counts()) {

@@ -9,6 +9,7 @@ use wire::{Fault, HiveName, ModelRef};
 use zeroize::Zeroizing;
 
 use super::board::Board;
+use super::desk;
 use super::operation::Operation;
 use super::records::RecordId;
 use super::update::operate;
@@ -48,6 +49,8 @@ pub enum Event {
     Operation(RecordId, operate::News),
     /// The configuration was read again: models that it names.
     Configured(Vec<(String, ModelRef)>),
+    /// What came of something on the person's own machine.
+    Desk(desk::News),
     /// Something was done that was asked for, or could not be; one line for the person.
     Done(Result<String, Fault>),
     /// Something came of a job with the file of conversations.
@@ -137,6 +140,8 @@ pub enum Effect {
     KeepTheme(ThemeName),
     /// Something shall be done with the file of conversations.
     Conversations(Job),
+    /// Something is wanted of the person's own machine.
+    Desk(desk::Work),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
     /// The mouse shall be taken from the terminal, or given back.

@@ -112,9 +112,11 @@ impl Lanes {
     pub fn compare(&mut self, partners: Vec<Partner>) -> Vec<AskId> {
         let cancelled = self.cancel();
         let reasoning = self.focused.chat.reasoning;
-        let mut lanes = partners
-            .into_iter()
-            .map(|partner| Lane::from(Chat { reasoning, ..Chat::with(Some(partner)) }));
+        let mut lanes = partners.into_iter().map(|partner| {
+            let mut chat = Chat::with(Some(partner));
+            chat.reasoning = reasoning;
+            Lane::from(chat)
+        });
         let Some(first) = lanes.next() else { return cancelled };
         let was_comparing = self.is_comparing();
         self.before.clear();

@@ -110,7 +110,7 @@ impl Look {
         match kind {
             Kind::Text => self.text(),
             Kind::Muted => self.muted(),
-            Kind::Person => self.person(),
+            Kind::Person | Kind::Number => self.person(),
             Kind::Model => self.model(),
             Kind::Error => self.error(),
             Kind::Warning => self.warning(),
@@ -119,6 +119,9 @@ impl Look {
             Kind::Strong => self.text().add_modifier(Modifier::BOLD),
             Kind::Emphasis => self.text().add_modifier(Modifier::ITALIC),
             Kind::Code => self.code(),
+            Kind::Comment => self.muted().add_modifier(Modifier::ITALIC),
+            Kind::Literal => self.ok(),
+            Kind::Keyword => self.accent().add_modifier(Modifier::BOLD),
             Kind::Quote => self.quote(),
         }
     }
@@ -133,6 +136,7 @@ impl Look {
             '·' | '—' | '–' | '─' => '-',
             '›' | '→' => '>',
             '│' => '|',
+            '┆' => ':',
             '┼' => '+',
             '•' => '*',
             '°' => ' ',

@@ -11,6 +11,7 @@
 mod archive;
 mod board;
 mod chat;
+mod desk;
 mod diary;
 mod draft;
 mod editor;
@@ -23,6 +24,7 @@ mod links;
 mod look;
 mod markdown;
 mod operation;
+mod osc;
 mod overlay;
 mod panels;
 mod person;
@@ -57,6 +59,7 @@ use crate::habits;
 use crate::output::theme;
 use board::Board;
 use chat::{Chat, Partner};
+use desk::Work;
 use diary::Weight;
 use event::{Effect, Event, Leave, Pointer};
 use face::Face;
@@ -151,7 +154,16 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     if let Some(conversation) = start.and_then(|start| start.conversation) {
         update::conversations::show(&mut state, conversation);
     }
-    let mut tui = Tui { screen, state, context, began, effects: outgoing, desk: None, drawn: None };
+    let mut tui = Tui {
+        screen,
+        state,
+        context,
+        began,
+        effects: outgoing,
+        desk: None,
+        typed: Some(EventStream::new()),
+        drawn: None,
+    };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
     tui.desk = Some(desk(context, events.clone())?);
@@ -251,6 +263,8 @@ struct Tui<'a> {
     effects: mpsc::Sender<Effect>,
     /// The file of conversations; none before the first frame.
     desk: Option<Desk>,
+    /// What is typed; none while the terminal is somebody else's.
+    typed: Option<EventStream>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
 }
@@ -292,7 +306,6 @@ impl Tui<'_> {
         mut events: mpsc::Receiver<Event>,
         mut boards: watch::Receiver<Arc<Board>>,
     ) -> Result<Leave, Failure> {
-        let mut typed = EventStream::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // When the next frame is due; none while nothing is new.
@@ -305,7 +318,7 @@ impl Tui<'_> {
                     self.screen.enter()?;
                     (Event::Resized(self.screen.size().0, self.screen.size().1), KEY_FRAME)
                 }
-                input = typed.next() => match of_terminal(input)? {
+                input = next(&mut self.typed) => match of_terminal(input)? {
                     Some(event) => (event, KEY_FRAME),
                     None => continue,
                 },
@@ -346,15 +359,20 @@ impl Tui<'_> {
 
     /// Takes an event; how the program is left, when it is.
     async fn take(&mut self, event: Event) -> Result<Option<Leave>, Failure> {
-        let now = self.began.elapsed();
-        for effect in update::update(&mut self.state, event, now) {
-            match effect {
-                Effect::Leave(leave) => return Ok(Some(leave)),
-                Effect::Redraw => self.screen.resize(self.state.size)?,
-                Effect::Suspend => self.suspend()?,
-                Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
-                Effect::Conversations(job) => self.file(job),
-                effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let now = self.began.elapsed();
+            for effect in update::update(&mut self.state, event, now) {
+                match effect {
+                    Effect::Leave(leave) => return Ok(Some(leave)),
+                    Effect::Redraw => self.screen.resize(self.state.size)?,
+                    Effect::Suspend => self.suspend()?,
+                    Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
+                    Effect::Conversations(job) => self.file(job),
+                    Effect::Desk(Work::Edit(text)) => events.push(self.edit(&text).await?),
+                    Effect::Desk(Work::Copy(text)) => self.copy(text).await?,
+                    effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
+                }
             }
         }
         Ok(None)
@@ -376,6 +394,29 @@ impl Tui<'_> {
         if let Some(desk) = self.desk.take() {
             desk.close();
         }
+    }
+
+    /// Lends the terminal to the person's editor until it ends.
+    async fn edit(&mut self, text: &str) -> Result<Event, Failure> {
+        // Nothing may read what is typed for somebody else.
+        self.typed = None;
+        self.screen.leave();
+        let environment = &self.context.environment;
+        let state = &environment.dirs.state;
+        let edited = links::desk::edit(text, &environment.desk, state).await;
+        self.screen.enter()?;
+        self.typed = Some(EventStream::new());
+        self.state.size = self.screen.size();
+        Ok(Event::Desk(desk::News::Edited(edited)))
+    }
+
+    /// Gives a text to the clipboard of the terminal, and to the one of this machine.
+    async fn copy(&mut self, text: String) -> Result<(), Failure> {
+        if let Some(sequence) = osc::clipboard(&text, self.context.environment.desk.tmux) {
+            screen::pass_on(&sequence)?;
+        }
+        let copy = Effect::Desk(Work::Copy(text));
+        self.effects.send(copy).await.map_err(|_| links_ended())
     }
 
     /// Gives the terminal to the shell until it lets this program go on.
@@ -402,6 +443,14 @@ fn second_of_day() -> u64 {
     let [hours, minutes, seconds] = [time.hour(), time.minute(), time.second()]
         .map(|part| u64::try_from(part).unwrap_or_default());
     (hours * 60 + minutes) * 60 + seconds
+}
+
+/// What is typed next; nothing while the terminal is somebody else's.
+async fn next(typed: &mut Option<EventStream>) -> Option<std::io::Result<Typed>> {
+    match typed {
+        Some(typed) => typed.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the terminal says, when it matters.

@@ -30,6 +30,14 @@ pub enum Kind {
     Emphasis,
     /// Code.
     Code,
+    /// A remark in code.
+    Comment,
+    /// A text in code.
+    Literal,
+    /// A number in code, or what is true or false.
+    Number,
+    /// A word of a programming language.
+    Keyword,
     /// What somebody else said.
     Quote,
 }
@@ -76,6 +84,22 @@ pub fn elide(text: &str, columns: usize) -> String {
         out.push('…');
     }
     out
+}
+
+/// Cuts spans into rows of `columns`, wherever that is: each character is kept. At least one row.
+pub fn chop(spans: &[Span], columns: usize) -> Vec<Row> {
+    let mut wrapped =
+        Wrapped { rows: vec![Row::new()], used: 0, columns: columns.max(1), indent: "" };
+    for span in spans {
+        for grapheme in span.text.graphemes(true) {
+            let cells = grapheme.width();
+            if wrapped.used + cells > wrapped.columns && wrapped.used > 0 {
+                wrapped.begin_row(false);
+            }
+            wrapped.add(grapheme, cells, span);
+        }
+    }
+    wrapped.rows
 }
 
 /// Wraps spans to `columns`: between words where it can be, inside of a word that is too long.

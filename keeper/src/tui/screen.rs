@@ -174,6 +174,18 @@ pub fn give_back() {
     }
 }
 
+/// Passes a control sequence on that draws nothing. A terminal that was given back is left alone.
+///
+/// # Errors
+/// `IO_ERROR` when the terminal cannot be written.
+pub fn pass_on(sequence: &str) -> Result<(), Fault> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    match taken.as_mut() {
+        Some(Taken { tty, .. }) => tty.write_all(sequence.as_bytes()).map_err(unusable),
+        None => Ok(()),
+    }
+}
+
 /// From now on a panic of any thread gives the terminal back before it says what happened.
 pub fn give_back_in_a_panic() {
     let before = std::panic::take_hook();

@@ -7,7 +7,8 @@ use wire::worker::WorkerState;
 use wire::{Fault, limits};
 
 use super::chat::{Chat, Phase, Turn};
-use super::markdown;
+use super::event::AskId;
+use super::markdown::Flow;
 use super::rows::{Kind, Row, Span, wrap};
 use crate::last_words;
 use crate::output::clock::span;
@@ -29,29 +30,72 @@ pub enum Scroll {
 /// The rows of a conversation for one width, and which of them are seen.
 #[derive(Debug, Default)]
 pub struct Transcript {
+    /// Those of the turns that are over.
     rows: Vec<Row>,
+    /// These turns, and the row behind each of them.
+    settled: Vec<(AskId, usize)>,
+    /// The turn behind them.
+    open: Open,
     width: usize,
     height: usize,
     scroll: Scroll,
-    /// Turns whose rows will not change, and how many rows those are.
-    settled: (usize, usize),
+}
+
+/// A turn that goes on: the rows of its answer grow.
+#[derive(Debug, Default)]
+struct Open {
+    id: AskId,
+    /// What stands above the answer, and of what it was made.
+    head: Vec<Row>,
+    made_of: Option<(bool, usize, bool)>,
+    answer: Vec<Row>,
+    flow: Flow,
+    /// Bytes of the answer that are laid out.
+    bytes: usize,
+    /// What stands below the answer.
+    tail: Vec<Row>,
+}
+
+impl Open {
+    /// Lays out what is new of a turn.
+    fn lay_out(&mut self, turn: &Turn, width: usize, reasoning: bool) {
+        let text = turn.answer.trim_end();
+        if self.id != turn.id || text.len() < self.bytes {
+            *self = Self { id: turn.id, ..Self::default() };
+        }
+        let made_of = Some((turn.place.is_some(), turn.reasoning.len(), reasoning));
+        if self.made_of != made_of {
+            self.made_of = made_of;
+            self.head = head_of(turn, width, reasoning);
+        }
+        if self.bytes < text.len() {
+            self.flow.lay_out(text, width, &mut self.answer);
+            self.bytes = text.len();
+        }
+        self.tail = of_phase(turn, width);
+        self.tail.push(Row::new());
+    }
 }
 
 impl Transcript {
     /// Lays the conversation out for `width` columns of which `height` rows are seen. Turns that
-    /// are over are laid out once.
+    /// are over are laid out once, and of the one that goes on what is new.
     pub fn lay_out(&mut self, chat: &Chat, width: usize, height: usize) {
-        if self.width != width || self.settled.0 > chat.turns.len() {
+        let known = self.settled.iter().map(|(id, _)| *id);
+        let is_other = self.settled.len() > chat.turns.len()
+            || known.zip(&chat.turns).any(|(id, turn)| id != turn.id || turn.goes_on());
+        if self.width != width || is_other {
             self.forget();
         }
         (self.width, self.height) = (width, height);
-        let (turns, rows) = self.settled;
-        self.rows.truncate(rows);
-        for (index, turn) in chat.turns.iter().enumerate().skip(turns) {
-            self.rows.extend(of_turn(turn, width, chat.reasoning));
-            if !turn.goes_on() && self.settled.0 == index {
-                self.settled = (index + 1, self.rows.len());
+        for turn in chat.turns.iter().skip(self.settled.len()) {
+            self.open.lay_out(turn, width, chat.reasoning);
+            if turn.goes_on() {
+                break;
             }
+            let Open { head, answer, tail, .. } = std::mem::take(&mut self.open);
+            self.rows.extend([head, answer, tail].into_iter().flatten());
+            self.settled.push((turn.id, self.rows.len()));
         }
         if let Scroll::Row(row) = self.scroll
             && row >= self.last_top()
@@ -62,12 +106,18 @@ impl Transcript {
 
     /// Lays everything out again next time.
     pub fn forget(&mut self) {
-        self.settled = (0, 0);
+        self.settled.clear();
         self.rows.clear();
+        self.open = Open::default();
+    }
+
+    fn count(&self) -> usize {
+        let Open { head, answer, tail, .. } = &self.open;
+        self.rows.len() + head.len() + answer.len() + tail.len()
     }
 
     fn last_top(&self) -> usize {
-        self.rows.len().saturating_sub(self.height)
+        self.count().saturating_sub(self.height)
     }
 
     fn top(&self) -> usize {
@@ -78,10 +128,10 @@ impl Transcript {
     }
 
     /// The rows that are seen.
-    pub fn seen(&self) -> &[Row] {
-        let top = self.top();
-        let end = top.saturating_add(self.height).min(self.rows.len());
-        self.rows.get(top..end).unwrap_or_default()
+    pub fn seen(&self) -> impl Iterator<Item = &Row> {
+        let Open { head, answer, tail, .. } = &self.open;
+        let rows = self.rows.iter().chain(head).chain(answer).chain(tail);
+        rows.skip(self.top()).take(self.height)
     }
 
     /// Rows below those that are seen.
@@ -103,6 +153,27 @@ impl Transcript {
         self.scroll_by(page.saturating_mul(pages));
     }
 
+    /// Goes to the first row of a turn.
+    pub fn scroll_to(&mut self, id: AskId) {
+        if let Some(row) = self.begin_of(id) {
+            self.scroll = if row >= self.last_top() { Scroll::End } else { Scroll::Row(row) };
+        }
+    }
+
+    fn begin_of(&self, id: AskId) -> Option<usize> {
+        let at = self.settled.iter().position(|(settled, _)| *settled == id);
+        match at {
+            Some(0) => Some(0),
+            Some(at) => self.settled.get(at - 1).map(|(_, end)| *end),
+            None => (self.open.id == id).then_some(self.rows.len()),
+        }
+    }
+
+    /// Which of the rows that are seen is the first one of a turn.
+    pub fn place_of(&self, id: AskId) -> Option<usize> {
+        self.begin_of(id)?.checked_sub(self.top()).filter(|row| *row < self.height)
+    }
+
     /// Goes to the beginning.
     pub fn scroll_to_top(&mut self) {
         self.scroll = if self.last_top() == 0 { Scroll::End } else { Scroll::Row(0) };
@@ -114,7 +185,8 @@ impl Transcript {
     }
 }
 
-fn of_turn(turn: &Turn, width: usize, reasoning: bool) -> Vec<Row> {
+/// What stands above an answer.
+fn head_of(turn: &Turn, width: usize, reasoning: bool) -> Vec<Row> {
     let mut rows = vec![vec![Span::new("you", Kind::Person)]];
     rows.extend(wrap(&[Span::new(&turn.question, Kind::Text)], width, ""));
     rows.push(Row::new());
@@ -127,12 +199,6 @@ fn of_turn(turn: &Turn, width: usize, reasoning: bool) -> Vec<Row> {
     if !turn.reasoning.is_empty() {
         rows.extend(of_reasoning(turn, width, reasoning));
     }
-    let answer = turn.answer.trim_end();
-    if !answer.is_empty() {
-        rows.extend(markdown::rows(answer, width));
-    }
-    rows.extend(of_phase(turn, width));
-    rows.push(Row::new());
     rows
 }
 
@@ -219,4 +285,73 @@ pub fn of_fault(fault: &Fault, width: usize) -> Vec<Row> {
         rows.extend(wrap(&spans, width, "  "));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::chat::Partner;
+    use crate::tui::event::{News, Piece};
+    use proptest::prelude::*;
+    use wire::ModelRef;
+
+    fn asked() -> Chat {
+        let mut chat = Chat::with(Some(Partner { model: ModelRef::Demo, hive: None }));
+        chat.ask(1, "what".to_owned(), Duration::ZERO).unwrap();
+        chat
+    }
+
+    fn more(chat: &mut Chat, text: &str) {
+        let piece = Piece { answer: text.to_owned(), reasoning: String::new(), tokens: 1 };
+        chat.take(1, News::Piece(piece), Duration::from_millis(5));
+    }
+
+    fn seen(transcript: &Transcript) -> Vec<Row> {
+        transcript.seen().cloned().collect()
+    }
+
+    /// Text in which later lines do not change what earlier blocks are.
+    fn line() -> impl Strategy<Value = String> {
+        "(- |# |1\\. |> )?[a-z]{1,9}( [a-z]{1,9}){0,9}\n\n?|```(rust)?\n".boxed()
+    }
+
+    proptest! {
+        #[test]
+        fn new_text_never_moves_what_a_reader_reads(
+            before in prop::collection::vec(line(), 30..60),
+            after in prop::collection::vec(line(), 1..30),
+            up in 1..30_isize, width in 24..60_usize,
+        ) {
+            let (mut chat, mut transcript) = (asked(), Transcript::default());
+            more(&mut chat, &before.concat());
+            // The line that is being written may still become something else.
+            more(&mut chat, "\n\n");
+            transcript.lay_out(&chat, width, 12);
+            transcript.scroll_by(-(up + 16));
+            prop_assume!(transcript.below() > 0);
+            let read = seen(&transcript);
+            for text in after {
+                more(&mut chat, &text);
+                transcript.lay_out(&chat, width, 12);
+                prop_assert_eq!(&seen(&transcript), &read);
+            }
+            chat.take(1, News::Ended(Err(None)), Duration::from_millis(9));
+            transcript.lay_out(&chat, width, 12);
+            prop_assert_eq!(&seen(&transcript), &read);
+        }
+
+        #[test]
+        fn what_came_in_pieces_looks_as_what_came_at_once(
+            lines in prop::collection::vec(line(), 1..30), width in 24..60_usize,
+        ) {
+            let (mut chat, mut grown) = (asked(), Transcript::default());
+            for text in &lines {
+                more(&mut chat, text);
+                grown.lay_out(&chat, width, 500);
+            }
+            let mut once = Transcript::default();
+            once.lay_out(&chat, width, 500);
+            prop_assert_eq!(seen(&grown), seen(&once));
+        }
+    }
 }

@@ -65,7 +65,7 @@ fn rows(turn: Turn, chat: &Chat, width: usize) -> Vec<Row> {
     let alone = Chat { turns: vec![turn], reasoning: chat.reasoning, ..Chat::default() };
     let mut transcript = Transcript::default();
     transcript.lay_out(&alone, width, usize::MAX);
-    transcript.seen().to_vec()
+    transcript.seen().cloned().collect()
 }
 
 /// Bytes of an answer that are laid out as they will be whatever follows: up to an empty line

@@ -1,6 +1,7 @@
 //! Keys: how they are written, and what they do.
 
 mod map;
+mod scope;
 mod table;
 
 use std::fmt;
@@ -9,7 +10,8 @@ use std::str::FromStr;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 pub use map::KeyMap;
-pub use table::{Action, Scope, TABLE};
+pub use scope::Scope;
+pub use table::{Action, TABLE};
 
 /// A key with what is held with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

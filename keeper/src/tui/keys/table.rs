@@ -2,76 +2,7 @@
 
 use crate::tui::operation::Deed;
 
-/// Where a key counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Everywhere.
-    Everywhere,
-    /// While a message is written.
-    Writing,
-    /// In every panel, while nothing is written.
-    Panels,
-    /// Among the hives.
-    Hives,
-    /// Among the workers.
-    Workers,
-    /// In the conversation.
-    Chat,
-    /// In one of several conversations that are compared.
-    Lanes,
-}
-
-/// Scopes in which a key is looked up one after the other, nearest first.
-const LOOKED_UP: [&[Scope]; 4] = [
-    &[Scope::Writing, Scope::Everywhere],
-    &[Scope::Lanes, Scope::Chat, Scope::Panels, Scope::Everywhere],
-    &[Scope::Hives, Scope::Panels, Scope::Everywhere],
-    &[Scope::Workers, Scope::Panels, Scope::Everywhere],
-];
-
-impl Scope {
-    /// Its heading in the help.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Everywhere => "Everywhere",
-            Self::Writing => "Writing a message",
-            Self::Panels => "In a panel",
-            Self::Hives => "Hives",
-            Self::Workers => "Workers",
-            Self::Chat => "Conversation",
-            Self::Lanes => "Comparing",
-        }
-    }
-
-    /// Its word in the file of keys.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Everywhere => "everywhere",
-            Self::Writing => "writing",
-            Self::Panels => "panels",
-            Self::Hives => "hives",
-            Self::Workers => "workers",
-            Self::Chat => "chat",
-            Self::Lanes => "comparing",
-        }
-    }
-
-    /// Whether a key may be looked up in both, one after the other.
-    pub fn meets(self, other: Self) -> bool {
-        LOOKED_UP.iter().any(|scopes| scopes.contains(&self) && scopes.contains(&other))
-    }
-
-    /// All of them, in the order of the help.
-    pub const ALL: [Self; 7] = [
-        Self::Everywhere,
-        Self::Writing,
-        Self::Chat,
-        Self::Lanes,
-        Self::Panels,
-        Self::Hives,
-        Self::Workers,
-    ];
-}
+use super::Scope;
 
 /// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +67,18 @@ pub enum Action {
     LookAgain,
     /// Chooses a model.
     Pick,
+    /// Means the turn before.
+    OlderTurn,
+    /// Means the turn after.
+    NewerTurn,
+    /// Copies an answer.
+    Copy,
+    /// Copies a block of code.
+    CopyCode,
+    /// Lets a file go with the message.
+    Attach,
+    /// Writes the message with the person's editor.
+    Editor,
     /// Chooses with whom to compare.
     Compare,
     /// Goes to the lane on the left.
@@ -221,39 +164,45 @@ pub const TABLE: &[Binding] = &[
     bind(Scope::Chat, &["i", "enter"], Action::Write, ("write", "write a message"), "write"),
     bind(Scope::Chat, &["esc"], Action::Back, ("back", "cancel the answer"), ""),
     bind(Scope::Chat, &["n"], Action::Forget, ("new", "begin a new conversation"), "new"),
+    bind(Scope::Chat, &["["], Action::OlderTurn, ("older", "choose the turn before"), ""),
+    bind(Scope::Chat, &["]"], Action::NewerTurn, ("newer", "choose the turn after"), ""),
+    bind(Scope::Chat, &["y"], Action::Copy, ("copy", "copy the chosen or last answer"), "copy"),
+    bind(Scope::Chat, &["Y"], Action::CopyCode, ("copy-code", "copy a block of its code"), ""),
+    bind(Scope::Writing, &["alt-a"], Action::Attach, ("attach", "attach a text file"), ""),
     bind(
-        Scope::Lanes,
-        &["left", "h"],
-        Action::LaneLeft,
-        ("lane-left", "go to the conversation on the left"),
+        Scope::Everywhere,
+        &["ctrl-g"],
+        Action::Editor,
+        ("editor", "write in $VISUAL or $EDITOR"),
         "",
     ),
+    bind(Scope::Lanes, &["left", "h"], Action::LaneLeft, ("lane-left", "go to the left one"), ""),
     bind(
         Scope::Lanes,
         &["right", "l"],
         Action::LaneRight,
-        ("lane-right", "go to the conversation on the right"),
+        ("lane-right", "go to the right one"),
         "next",
     ),
     bind(
         Scope::Lanes,
         &["enter"],
         Action::KeepLane,
-        ("keep", "go on with this conversation alone"),
+        ("keep", "go on with it alone"),
         "go on with it",
     ),
     bind(
         Scope::Lanes,
         &["c"],
         Action::CancelLane,
-        ("cancel-lane", "cancel the answer of this one"),
+        ("cancel-lane", "cancel this answer"),
         "cancel it",
     ),
     bind(
         Scope::Lanes,
         &["backspace"],
         Action::EndCompare,
-        ("end-compare", "end comparing, take back the conversation of before"),
+        ("end-compare", "end, take back what was before"),
         "end",
     ),
     bind(
@@ -470,14 +419,14 @@ pub const TABLE: &[Binding] = &[
         Scope::Everywhere,
         &["f4"],
         Action::Settings,
-        ("settings", "system prompt and sampling of this conversation"),
+        ("settings", "system prompt and sampling"),
         "",
     ),
     bind(
         Scope::Everywhere,
         &["f3"],
         Action::Conversations,
-        ("conversations", "conversations: find, open, rename, export"),
+        ("conversations", "find, open, rename, export"),
         "",
     ),
     bind(
@@ -494,7 +443,7 @@ pub const TABLE: &[Binding] = &[
         Scope::Everywhere,
         &["f5"],
         Action::Compare,
-        ("compare", "send one message to several models, side by side"),
+        ("compare", "one message to several models"),
         "compare",
     ),
 ];

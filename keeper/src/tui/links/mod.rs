@@ -2,6 +2,7 @@
 //! there, so that nothing on the way to a hive can hold up a key.
 
 mod answer;
+pub mod desk;
 mod follow;
 mod operate;
 mod operating;
@@ -16,9 +17,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
-use wire::{Fault, HiveName};
+use wire::{Code, Fault, HiveName};
 
 use super::board::Board;
+use super::desk::Work;
 use super::event::{AskId, Effect, Event, News, Wanted};
 use super::person::{Open, Sitting};
 use super::records::RecordId;
@@ -175,6 +177,7 @@ impl Links {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Ask(wanted) => self.ask(*wanted),
+            Effect::Desk(work) => self.desk(work),
             Effect::Cancel(id) => {
                 if let Some(cancel) = self.asking.get(&id) {
                     // A second one while the first is not taken says the same.
@@ -216,6 +219,35 @@ impl Links {
         let (ways, context) = (self.ways.clone(), self.context.clone());
         tokio::task::spawn_local(async move {
             lender::serve(loan, &ways, &context.build).await;
+        });
+    }
+
+    /// Does something on the person's own machine.
+    fn desk(&self, work: Work) {
+        let (context, events) = (self.context.clone(), self.out.events.clone());
+        tokio::task::spawn_local(async move {
+            let environment = &context.environment;
+            let home = environment.desk.home.clone();
+            let ended = |_| Fault::new(Code::Internal, "the file's reader ended");
+            let event = match work {
+                Work::Copy(text) => Event::Done(desk::copy(&text, &environment.desk).await),
+                // A file may be on a disk that does not answer.
+                Work::Attach(path) => {
+                    let read = tokio::task::spawn_blocking(move || desk::attach(&path, &home));
+                    let file = read.await.map_err(ended).and_then(|file| file);
+                    Event::Desk(super::desk::News::Attached(file))
+                }
+                Work::Complete(typed) => {
+                    let start = typed.clone();
+                    let look = tokio::task::spawn_blocking(move || desk::complete(&start, &home));
+                    let found = look.await.unwrap_or_default();
+                    Event::Desk(super::desk::News::Completed(typed, found))
+                }
+                // That is the screen's.
+                Work::Edit(_) => return,
+            };
+            // The screen is gone when nobody takes it.
+            let _ = events.send(event).await;
         });
     }
 

@@ -1,6 +1,8 @@
 //! What stands over everything else and takes all keys: one file each, and its picture of the same
 //! name in `view/overlay`.
 
+pub mod attach;
+pub mod blocks;
 pub mod confirm;
 pub mod conversations;
 pub mod filter;
@@ -12,9 +14,12 @@ pub mod settings;
 pub mod theme;
 pub mod viewer;
 
+use super::desk::dropped;
 use super::event::Effect;
 use super::keys::Key;
 use super::state::State;
+use attach::Attach;
+use blocks::Blocks;
 use confirm::Confirm;
 use conversations::Conversations;
 use filter::Typing;
@@ -36,6 +41,10 @@ pub enum Overlay {
     Filter(Typing),
     /// What shall become of the workers.
     Quit(Quit),
+    /// Which file goes with the message.
+    Attach(Attach),
+    /// Which block of code is copied.
+    Blocks(Blocks),
     /// Which model to talk with.
     Picker(Picker),
     /// Whether something shall be done.
@@ -58,6 +67,8 @@ impl Overlay {
             Self::Filter(typing) => typing.press(state, key),
             Self::Theme(chooser) => chooser.press(state, key),
             Self::Quit(quit) => quit.press(state, key),
+            Self::Attach(attach) => attach.press(state, key),
+            Self::Blocks(blocks) => blocks.press(state, key),
             Self::Picker(picker) => picker.press(state, key),
             Self::Confirm(confirm) => confirm.press(state, key),
             Self::Question(asked) => asked.press(state, key),
@@ -78,10 +89,14 @@ impl Overlay {
         match self {
             Self::Question(asked) => asked.typed.push_str(line),
             Self::Picker(picker) => picker.typed.push_str(line),
+            Self::Attach(attach) => {
+                attach.typed.push_str(&dropped(line).unwrap_or_else(|| line.into()));
+            }
             Self::Viewer(Viewer { typing: Some(typed), .. }) => typed.push_str(line),
             Self::Conversations(it) => it.paste(line),
             Self::Settings(form) => form.paste(line),
             Self::Help(_)
+            | Self::Blocks(_)
             | Self::Viewer(_)
             | Self::Filter(_)
             | Self::Theme(_)

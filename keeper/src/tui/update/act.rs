@@ -1,11 +1,11 @@
 //! What an action does, whoever asked for it: a key, a word of the palette, the mouse.
 
-use super::conversations;
-use super::lanes;
 use super::operate;
 use super::pointer;
 use super::select::{chosen_worker, edge, go, mark, sort};
+use super::{conversations, desk, lanes};
 use crate::tui::chat::Partner;
+use crate::tui::desk::Work;
 use crate::tui::event::{Effect, Leave};
 use crate::tui::keys::Action;
 use crate::tui::overlay::Overlay;
@@ -16,6 +16,7 @@ use crate::tui::overlay::quit::Quit;
 use crate::tui::overlay::theme::Chooser;
 use crate::tui::state::{Focus, State};
 use crate::tui::view::layout;
+use wire::generate::Prompt;
 
 /// Does what is asked for.
 pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
@@ -64,6 +65,15 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
             return vec![Effect::LookAgain];
         }
         Action::Pick => state.overlay = Some(Overlay::Picker(Picker::default())),
+        Action::OlderTurn => desk::choose_turn(state, true),
+        Action::NewerTurn => desk::choose_turn(state, false),
+        Action::Copy => return desk::copy(state),
+        Action::CopyCode => return desk::copy_code(state),
+        Action::Attach => desk::ask_for_file(state),
+        Action::Editor => {
+            let text = state.draft.editor.text().to_owned();
+            return vec![Effect::Desk(Work::Edit(text))];
+        }
         Action::Compare => state.overlay = Some(Overlay::Picker(lanes::picker(state))),
         Action::LaneLeft => state.lanes.go(false),
         Action::LaneRight => state.lanes.go(true),
@@ -124,8 +134,8 @@ fn interrupt(state: &mut State) -> Vec<Effect> {
     if state.lanes.can_cancel() {
         return cancel(state);
     }
-    if state.focus == Focus::Writing && !state.draft.editor.is_empty() {
-        state.draft.editor.take();
+    if state.focus == Focus::Writing && !state.draft.is_empty() {
+        state.draft.clear();
         state.editing = None;
         return Vec::new();
     }
@@ -146,10 +156,15 @@ fn send(state: &mut State) -> Vec<Effect> {
         state.tell("an answer is coming; Esc cancels it");
         return Vec::new();
     }
-    if state.draft.editor.text().trim().is_empty() {
+    if state.draft.is_empty() {
         return Vec::new();
     }
-    let question = state.draft.take();
+    let question = state.draft.message();
+    if let Err(fault) = Prompt::Raw(question.clone()).check() {
+        state.warn(&fault);
+        return Vec::new();
+    }
+    state.draft.take();
     conversations::drop_what_was_edited(state);
     state.lanes.ask(&question, state.now).into_iter().map(|it| Effect::Ask(Box::new(it))).collect()
 }

@@ -4,6 +4,7 @@
 mod act;
 mod chronicle;
 pub mod conversations;
+mod desk;
 pub mod lanes;
 pub mod operate;
 mod pointer;
@@ -80,6 +81,10 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
         }
         Event::Configured(models) => {
             state.models = models;
+            Vec::new()
+        }
+        Event::Desk(news) => {
+            desk::take(state, news);
             Vec::new()
         }
         Event::Done(outcome) => {
@@ -180,8 +185,7 @@ fn paste(state: &mut State, text: &str) {
     } else if let Some(overlay) = &mut state.overlay {
         overlay.paste(&text);
     } else {
-        state.focus = Focus::Writing;
-        state.draft.editor.insert(&text);
+        desk::paste(state, &text);
     }
 }
 
@@ -204,6 +208,7 @@ fn in_panels(state: &mut State, key: Key) -> Vec<Effect> {
     if state.focus == Focus::Writing {
         let editor = &state.draft.editor;
         match key.parts() {
+            (KeyCode::Backspace, ..) if editor.is_empty() => state.draft.detach(),
             (KeyCode::Up, ..) if editor.is_at_the_top() => state.draft.recall(true),
             (KeyCode::Down, ..) if editor.is_at_the_end() => state.draft.recall(false),
             (KeyCode::Char('d'), true, false) if editor.is_empty() => return act::quit(state),

@@ -7,6 +7,7 @@ use wire::text;
 
 use super::layout::{Places, chat_places};
 use super::{lanes, line, panel, row};
+use crate::output::progress::bytes;
 use crate::tui::lanes::Lane;
 use crate::tui::look::Look;
 use crate::tui::rows::{Row, elide, width};
@@ -35,11 +36,19 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         if lane.chat.turns.is_empty() {
             welcome(lane, look, place.transcript, frame);
         }
-        for (number, content) in lane.transcript.seen().iter().enumerate() {
-            frame.render_widget(painted(content, look), row(place.transcript, number));
+        let chosen = lane.chat.chosen_turn().map(|turn| turn.id);
+        let chosen = chosen.filter(|id| lane.chat.is_chosen(*id));
+        let mark = chosen.and_then(|id| lane.transcript.place_of(id));
+        for (number, content) in lane.transcript.seen().enumerate() {
+            let at = row(place.transcript, number);
+            frame.render_widget(painted(content, look), at);
+            if mark == Some(number) {
+                frame.buffer_mut().set_style(at, look.selected());
+            }
         }
     }
     rule(state, look, parts.rule, frame);
+    files(state, look, parts.files, frame);
     draft(state, look, parts.draft, frame);
 }
 
@@ -99,6 +108,24 @@ fn welcome(lane: &Lane, look: &Look, place: Rect, frame: &mut Frame<'_>) {
         let words = look.shown(&elide(words, usize::from(at.width)));
         frame.render_widget(Line::styled(words, look.muted()).centered(), at);
     }
+}
+
+/// The files that go with the message, a chip each.
+fn files(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+    let attachments = &state.draft.attachments;
+    if attachments.is_empty() {
+        return;
+    }
+    let chips: Vec<(String, ratatui::style::Style)> = attachments
+        .iter()
+        .flat_map(|file| {
+            let size = bytes(u64::try_from(file.bytes()).unwrap_or(u64::MAX));
+            let chip = format!("[{} {size}]", file.name());
+            [("  ".to_owned(), look.text()), (chip, look.accent())]
+        })
+        .collect();
+    let hint = if state.draft.editor.is_empty() { "Backspace takes it away" } else { "" };
+    line(frame, place, look, &chips, &[(hint.to_owned(), look.muted())]);
 }
 
 /// What is written next, and the cursor.

@@ -56,6 +56,8 @@ pub struct ChatPlaces {
     pub lanes: Vec<LanePlaces>,
     /// The line between.
     pub rule: Rect,
+    /// Files that go with what is written.
+    pub files: Rect,
     /// What is written.
     pub draft: Rect,
 }
@@ -164,11 +166,16 @@ pub fn chat_places(state: &State, places: &Places) -> ChatPlaces {
     let most = MAX_DRAFT_ROWS.min(inner.height / 2).max(1);
     let draft = u16::try_from(rows.len()).unwrap_or(u16::MAX).clamp(1, most);
     let rule = u16::from(inner.height > 4);
-    let [transcript, rule, draft] =
-        Layout::vertical([Constraint::Min(0), Constraint::Length(rule), Constraint::Length(draft)])
-            .areas(inner);
+    let files = u16::from(!state.draft.attachments.is_empty());
+    let [transcript, rule, files, draft] = Layout::vertical([
+        Constraint::Min(0),
+        Constraint::Length(rule),
+        Constraint::Length(files),
+        Constraint::Length(draft),
+    ])
+    .areas(inner);
     let lanes = lanes::places(transcript, state.lanes.count(), state.lanes.at());
-    ChatPlaces { lanes, rule, draft }
+    ChatPlaces { lanes, rule, files, draft }
 }
 
 /// Lays everything out for the places that it has now: the conversations, and which rows of the

@@ -2,6 +2,7 @@
 
 mod compare;
 mod conversations;
+mod desk;
 mod ops;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What stands over everything else, one file each.
 
+mod attach;
+mod blocks;
 mod confirm;
 mod conversations;
 mod help;
@@ -25,6 +27,8 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
         Some(Overlay::Help(it)) => help::draw(state, look, *it, frame),
         Some(Overlay::Theme(it)) => theme::draw(state, look, it, frame),
         Some(Overlay::Quit(it)) => quit::draw(state, look, *it, frame),
+        Some(Overlay::Attach(it)) => attach::draw(look, it, frame),
+        Some(Overlay::Blocks(it)) => blocks::draw(look, it, frame),
         Some(Overlay::Picker(it)) => picker::draw(state, look, it, frame),
         Some(Overlay::Confirm(it)) => confirm::draw(look, it, frame),
         Some(Overlay::Question(it)) => {

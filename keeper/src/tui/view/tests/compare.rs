@@ -141,3 +141,48 @@ fn a_model_reference_is_taken_as_it_is_typed() {
         ("hf:Qwen/Qwen3-0.6B-GGUF:Q8_0", None)
     );
 }
+
+/// An answer of so many lines, as models write: lists, code, tables, text.
+fn long_answer(lines: usize) -> String {
+    let line = |number: usize| match number % 40 {
+        0 => format!("\n## Part {number}\n\n"),
+        1..14 => format!("- item {number} with *some* words and `code` in them\n"),
+        14 => "\n```rust\n".to_owned(),
+        15..30 => format!("    let value_{number} = \"text {number}\"; // why\n"),
+        30 => "```\n\n| a | b |\n|---|---|\n".to_owned(),
+        31..36 => format!("| {number} | cell |\n"),
+        36 => "\n".to_owned(),
+        _ => format!("A sentence of line {number} that goes on for some more words. "),
+    };
+    (0..lines).map(line).collect()
+}
+
+#[test]
+fn a_token_in_four_long_answers_is_drawn_within_a_frame() {
+    let mut state = state(200, 60);
+    press(&mut state, &["f5", "space", "right", "right", "right", "enter"]);
+    let ids = all_asked(&mut state, "x");
+    assert_eq!(ids.len(), 4);
+    for id in &ids {
+        answered(&mut state, *id, &long_answer(2_000));
+    }
+    screen(&mut state);
+    let mut took: Vec<Duration> = (0..60)
+        .map(|number| {
+            for id in &ids {
+                let _ = update(&mut state, Event::Answer(*id, piece("word ")), at(62));
+            }
+            if number % 3 == 0 {
+                press(&mut state, &["a"]);
+            }
+            let began = std::time::Instant::now();
+            screen(&mut state);
+            began.elapsed()
+        })
+        .collect();
+    took.sort();
+    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("a frame with four answers of 2,000 lines: {median:?}, at most {most:?}");
+    // A frame of 34 ms with threefold slack, for a build without optimisation as well.
+    assert!(median < Duration::from_millis(100), "{took:?}");
+}
