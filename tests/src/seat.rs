@@ -1,5 +1,6 @@
 //! A seat at a screen: the program on a terminal of its own, and what a person sees there.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -46,6 +47,22 @@ impl Seat {
     /// # Panics
     /// As there.
     pub fn with(sandbox: &Sandbox, args: &[&str], columns: u16, rows: u16) -> Self {
+        Self::of(sandbox, program().as_os_str(), args, (columns, rows))
+    }
+
+    /// Starts a shell with job control there; it knows the program as `rbee`.
+    ///
+    /// # Panics
+    /// As [`Self::at`].
+    pub fn with_shell(sandbox: &Sandbox, columns: u16, rows: u16) -> Self {
+        let alias = format!("rbee() {{ '{}' \"$@\"; }}\nPS1='ready> '\n", program().display());
+        std::fs::write(sandbox.home().join("rc"), alias).expect("a file for the shell");
+        // Its own line editing would change the modes as well.
+        let words = ["--noprofile", "--rcfile", "rc", "--noediting", "-i"];
+        Self::of(sandbox, "bash".as_ref(), &words, (columns, rows))
+    }
+
+    fn of(sandbox: &Sandbox, name: &OsStr, args: &[&str], (columns, rows): (u16, u16)) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
@@ -59,7 +76,7 @@ impl Seat {
         // The program becomes the leader of a session that has this terminal.
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(program())
+            .arg(name)
             .args(args)
             .env_clear()
             .env("HOME", sandbox.home())
@@ -142,6 +159,19 @@ impl Seat {
         self.parser.screen_mut().set_size(cells(rows), cells(columns));
     }
 
+    /// Process id of the program.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(0)
+    }
+
+    /// Takes what the program writes for so long.
+    pub fn watches(&mut self, span: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < span {
+            self.read(Duration::from_millis(100));
+        }
+    }
+
     /// Sends the program a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         crate::procs::signal(i32::try_from(self.child.id()).unwrap_or(0), signal);
@@ -164,6 +194,16 @@ impl Seat {
         };
         // What it wrote last may still be in the terminal.
         while self.read(Duration::ZERO) && self.has_more() {}
+        self.assert_restored();
+        (status.code(), self.screen())
+    }
+
+    /// Asserts that the terminal is as it was before the program began.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[track_caller]
+    pub fn assert_restored(&self) {
         let screen = self.parser.screen();
         assert!(!screen.alternate_screen(), "the screen of before is back");
         assert!(!screen.hide_cursor(), "the cursor is seen");
@@ -171,7 +211,20 @@ impl Seat {
         let modes = |termios: &Termios| (termios.local_modes, termios.input_modes);
         let after = tcgetattr(&self.theirs).expect("its modes");
         assert_eq!(modes(&after), modes(&self.before), "keys are taken as before");
-        (status.code(), self.screen())
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "no mouse");
+    }
+
+    /// Closes the terminal, as somebody does who closes its window; the exit code.
+    ///
+    /// # Panics
+    /// When the program does not end.
+    pub fn hangs_up(mut self) -> Option<i32> {
+        // Nobody is at its other side from now on.
+        self.ours = File::open("/dev/null").expect("nothing");
+        crate::wait_until("the program ends", PATIENCE, || {
+            self.child.try_wait().expect("it can be waited for")
+        })
+        .code()
     }
 
     fn has_more(&self) -> bool {

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::Fleet;
 
 /// What Ctrl-C sends.
@@ -49,6 +51,20 @@ impl Terminal {
             }
             let count = self.screen.read(&mut piece).expect("readable");
             assert!(count > 0, "it ended before it showed {words:?}: {}", self.all());
+            self.shown.extend_from_slice(piece.get(..count).unwrap_or_default());
+        }
+    }
+
+    /// Takes what is shown, if anything is within a tenth of a second: who shows it must not wait.
+    ///
+    /// # Panics
+    /// When the screen cannot be read.
+    pub fn looks(&mut self) {
+        let bound = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let mut waits = [PollFd::new(&self.screen, PollFlags::IN)];
+        if poll(&mut waits, Some(&bound)).unwrap_or(0) > 0 {
+            let mut piece = [0; 64 * 1024];
+            let count = self.screen.read(&mut piece).expect("readable");
             self.shown.extend_from_slice(piece.get(..count).unwrap_or_default());
         }
     }

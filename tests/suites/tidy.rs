@@ -232,6 +232,8 @@ const ROOMS: &[Room] = &[
             "keeper/src/tui/links",
             "keeper/src/tui/mod.rs",
             "keeper/src/tui/person.rs",
+            "keeper/src/tui/recorder/keep.rs",
+            "keeper/src/tui/replay/mod.rs",
             "keeper/src/tui/screen.rs",
             "keeper/src/tui/view/tests",
         ],

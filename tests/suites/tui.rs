@@ -84,7 +84,7 @@ fn two_models_answer_side_by_side_and_one_goes_on_alone() {
 
 #[test]
 fn every_signal_that_asks_to_end_leaves_the_terminal_as_it_was() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
         let sandbox = Sandbox::new();
         let mut seat = Seat::at(&sandbox, 80, 24);
         seat.shows("1 Hives");

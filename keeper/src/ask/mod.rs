@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 use wire::generate::{Chunk, FinishReason, GenerationTimings, Usage};
 use wire::journal::RequestPrefix;
@@ -55,7 +56,7 @@ pub struct Wish {
 }
 
 /// Where a request went.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Placed {
     /// Which request.
     pub request: RequestId,
@@ -70,7 +71,7 @@ pub struct Placed {
 }
 
 /// How an answer ended.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     /// Why, in the worker's words.
     pub finish_reason: Option<FinishReason>,

@@ -10,6 +10,7 @@ pub mod man;
 mod model;
 mod options;
 mod ps;
+mod replay;
 mod run;
 mod teller;
 mod watch;
@@ -70,6 +71,7 @@ enum Command {
     Worker(worker::Args),
     Model(model::Args),
     Why(why::Args),
+    Replay(replay::Args),
     Down(down::Args),
     Doctor(doctor::Args),
     Config(config::Args),
@@ -150,6 +152,7 @@ fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
         Command::Worker(args) => worker::run(args, context),
         Command::Model(args) => model::run(args, context),
         Command::Why(args) => why::run(args, context),
+        Command::Replay(args) => replay::run(args, context),
         Command::Down(args) => down::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Config(args) => config::run(args, context),
@@ -180,9 +183,11 @@ impl Command {
             Self::Why(args) => (args.json, Json::Value),
             Self::Down(args) => (args.json, Json::Value),
             Self::Doctor(args) => (args.json, Json::Value),
-            Self::Chat(_) | Self::Config(_) | Self::Completions(_) | Self::Man(_) => {
-                (false, Json::Off)
-            }
+            Self::Chat(_)
+            | Self::Config(_)
+            | Self::Completions(_)
+            | Self::Man(_)
+            | Self::Replay(_) => (false, Json::Off),
         };
         if wanted { form } else { Json::Off }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use wire::event::Event;
 use wire::{Code, Fault, HiveName, Timings};
@@ -18,7 +19,8 @@ use crate::fleet::{Fleet, Moment, Picture};
 const JITTER: f64 = 0.2;
 
 /// How the keeper stands with a hive.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// It is being connected for the first time.
     Connecting,

@@ -146,6 +146,11 @@ pub enum Effect {
     Suspend,
     /// The mouse shall be taken from the terminal, or given back.
     Mouse(bool),
+    /// What happened last shall be written to a file; `whole`: with the person's text.
+    Record {
+        /// Whether.
+        whole: bool,
+    },
     /// Everything shall be drawn anew.
     Redraw,
     /// The program shall end.

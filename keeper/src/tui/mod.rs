@@ -28,7 +28,9 @@ mod osc;
 mod overlay;
 mod panels;
 mod person;
+mod recorder;
 mod records;
+pub mod replay;
 mod rows;
 mod screen;
 mod state;
@@ -65,6 +67,8 @@ use event::{Effect, Event, Leave, Pointer};
 use face::Face;
 use keys::KeyMap;
 use look::Look;
+use recorder::keep::Kept;
+use recorder::{Recorder, Start as Beginning};
 use state::{Extent, State};
 
 /// The file of the person's own keys, beside the configuration.
@@ -154,6 +158,8 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     if let Some(conversation) = start.and_then(|start| start.conversation) {
         update::conversations::show(&mut state, conversation);
     }
+    let kept = recording(&state, context);
+    kept.save_in_a_panic();
     let mut tui = Tui {
         screen,
         state,
@@ -163,6 +169,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         desk: None,
         typed: Some(EventStream::new()),
         drawn: None,
+        kept,
     };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
@@ -243,6 +250,18 @@ fn models(context: &Context) -> Vec<(String, ModelRef)> {
     models
 }
 
+/// Records from now on.
+fn recording(state: &State, context: &Context) -> Kept {
+    let recorder = Recorder::new(Beginning {
+        size: state.size,
+        theme: state.theme.name().clone(),
+        hives: context.hives(),
+        models: state.models.clone(),
+        partner: context.default_model().ok(),
+    });
+    Kept::new(recorder, &context.environment.dirs.state, context.build.as_str())
+}
+
 /// The file of conversations, on its thread.
 fn desk(context: &Context, events: mpsc::Sender<Event>) -> Result<Desk, Fault> {
     let unix_ms = || {
@@ -267,11 +286,13 @@ struct Tui<'a> {
     typed: Option<EventStream>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
+    /// What happened last.
+    kept: Kept,
 }
 
 /// Signals that matter to who has the terminal.
 struct Signals {
-    end: [Signal; 3],
+    end: [Signal; 4],
     went_on: Signal,
 }
 
@@ -284,17 +305,20 @@ impl Signals {
                 signal(SignalKind::interrupt()).map_err(refused)?,
                 signal(SignalKind::terminate()).map_err(refused)?,
                 signal(SignalKind::hangup()).map_err(refused)?,
+                // Its own way to end would leave the terminal as it is.
+                signal(SignalKind::quit()).map_err(refused)?,
             ],
             went_on: signal(went_on).map_err(refused)?,
         })
     }
 
-    async fn to_end(end: &mut [Signal; 3]) {
-        let [interrupt, terminate, hangup] = end;
+    async fn to_end(end: &mut [Signal; 4]) {
+        let [interrupt, terminate, hangup, quit] = end;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
+            _ = quit.recv() => {}
         }
     }
 }
@@ -362,6 +386,7 @@ impl Tui<'_> {
         let mut events = vec![event];
         while let Some(event) = events.pop() {
             let now = self.began.elapsed();
+            self.kept.with(|recorder| recorder.take(&self.state, &event, now));
             for effect in update::update(&mut self.state, event, now) {
                 match effect {
                     Effect::Leave(leave) => return Ok(Some(leave)),
@@ -369,6 +394,7 @@ impl Tui<'_> {
                     Effect::Suspend => self.suspend()?,
                     Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
                     Effect::Conversations(job) => self.file(job),
+                    Effect::Record { whole } => self.save(whole),
                     Effect::Desk(Work::Edit(text)) => events.push(self.edit(&text).await?),
                     Effect::Desk(Work::Copy(text)) => self.copy(text).await?,
                     effect => self.effects.send(effect).await.map_err(|_| links_ended())?,
@@ -376,6 +402,17 @@ impl Tui<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Writes what happened last to a file.
+    fn save(&mut self, whole: bool) {
+        match self.kept.save(whole) {
+            Ok((count, path)) => {
+                let path = crate::model::path_word(&path);
+                self.state.tell(format!("{count} events are recorded: rbee replay {path}"));
+            }
+            Err(fault) => self.state.warn(&fault),
+        }
     }
 
     /// Gives a job to who has the file of conversations.
@@ -483,3 +520,6 @@ fn of_mouse(mouse: MouseEvent) -> Option<Event> {
 fn links_ended() -> Failure {
     Fault::new(Code::Internal, "the part that talks with the hives ended").into()
 }
+
+#[cfg(test)]
+mod tests;

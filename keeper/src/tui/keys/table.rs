@@ -99,6 +99,10 @@ pub enum Action {
     Mouse,
     /// Stops the program until the shell continues it.
     Suspend,
+    /// Writes what happened last to a file.
+    Record,
+    /// The same with what was written and answered.
+    RecordWhole,
     /// Draws everything anew.
     Redraw,
 }
@@ -438,6 +442,20 @@ pub const TABLE: &[Binding] = &[
     ),
     bind(Scope::Everywhere, &["ctrl-q"], Action::Quit, ("quit", "quit"), "quit"),
     bind(Scope::Everywhere, &["ctrl-z"], Action::Suspend, ("suspend", "stop until `fg`"), ""),
+    bind(
+        Scope::Everywhere,
+        &["f9"],
+        Action::Record,
+        ("record", "save what happened, without your text, for `rbee replay`"),
+        "",
+    ),
+    bind(
+        Scope::Everywhere,
+        &["alt-f9"],
+        Action::RecordWhole,
+        ("record-whole", "save what happened, with your text and the answers"),
+        "",
+    ),
     bind(Scope::Everywhere, &["ctrl-l"], Action::Redraw, ("redraw", "draw everything anew"), ""),
     bind(
         Scope::Everywhere,

@@ -197,6 +197,7 @@ impl Links {
             Effect::KeepTheme(name) => self.keep_theme(name),
             // Those are the screen's.
             Effect::Suspend
+            | Effect::Record { .. }
             | Effect::Redraw
             | Effect::Mouse(_)
             | Effect::Conversations(_)

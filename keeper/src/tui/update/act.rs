@@ -84,6 +84,8 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Theme => state.overlay = Some(Overlay::Theme(Chooser::of(state))),
         Action::Mouse => return vec![pointer::toggle(state)],
         Action::Suspend => return vec![Effect::Suspend],
+        Action::Record => return vec![Effect::Record { whole: false }],
+        Action::RecordWhole => return vec![Effect::Record { whole: true }],
         Action::Redraw => return vec![Effect::Redraw],
     }
     Vec::new()

@@ -1,0 +1,141 @@
+//! `rbee replay`: what a recorder kept, played again. Nothing that was done is done again.
+
+mod player;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crossterm::event::{Event as Typed, EventStream, KeyCode, KeyEventKind, KeyModifiers};
+use futures_util::StreamExt;
+use ratatui::Frame;
+use ratatui::style::Modifier;
+use wire::{Code, Fault};
+
+use super::Signals;
+use super::look::Look;
+use super::recorder::keep;
+use super::rows::elide;
+use super::screen::{self, Screen};
+use super::state::State;
+use crate::context::{Context, block_on};
+use crate::failure::Failure;
+use player::Player;
+
+/// Longest pause between two events: nobody wants to see a night pass.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// How a recording is played.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// So many times as fast as it happened.
+    pub speed: f64,
+    /// Only so many events.
+    pub to: Option<usize>,
+}
+
+/// The last screen of a recording as text.
+///
+/// # Errors
+/// Those of reading it.
+pub fn last_screen(file: &Path, how: How, context: &Context) -> Result<String, Failure> {
+    let mut player = Player::new(keep::read(file)?);
+    player.go_to(how.to.unwrap_or(usize::MAX));
+    Ok(player::text(&player.screen(|state| look(state, context))))
+}
+
+/// Plays a recording on this terminal until its end, and stays there until the person leaves.
+///
+/// # Errors
+/// Those of reading it, and of the terminal.
+pub fn play(file: &Path, how: How, context: &Context) -> Result<(), Failure> {
+    if !context.environment.is_interactive() {
+        return Err(Failure::usage("a recording is played at a terminal")
+            .hint("rbee replay --print FILE  # its last screen as text"));
+    }
+    let player = Player::new(keep::read(file)?);
+    screen::give_back_in_a_panic();
+    block_on(shown(player, how, context))
+}
+
+fn look(state: &State, context: &Context) -> Look {
+    Look::new(&state.theme, context.environment.depth, context.environment.unicode)
+}
+
+async fn shown(mut player: Player, how: How, context: &Context) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let mut screen = Screen::of_this_process()?;
+    let mut typed = EventStream::new();
+    let end = how.to.unwrap_or(usize::MAX);
+    let mut runs = true;
+    loop {
+        draw(&mut screen, &mut player, runs, context)?;
+        let goes_on = runs && player.progress().0 < end;
+        let pause = player.next().filter(|_| goes_on).map(|(next, before)| {
+            next.saturating_sub(before).div_f64(how.speed.max(f64::MIN_POSITIVE)).min(MAX_PAUSE)
+        });
+        let key = tokio::select! {
+            () = Signals::to_end(&mut signals.end) => return Err(Failure::interrupted()),
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => {
+                player.step();
+                continue;
+            }
+            input = typed.next() => match input {
+                Some(Ok(Typed::Key(key))) if key.kind != KeyEventKind::Release => key,
+                Some(Ok(Typed::Resize(columns, rows))) => {
+                    screen.resize((columns, rows))?;
+                    continue;
+                }
+                Some(Ok(_)) => continue,
+                _ => return Err(Fault::new(Code::Io, "the terminal is gone").into()),
+            },
+        };
+        let now = player.progress().0;
+        match key.code {
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(()),
+            KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
+            KeyCode::Char(' ') => runs = !runs,
+            KeyCode::Right => (runs, ()) = (false, player.step()),
+            KeyCode::Left => (runs, ()) = (false, player.go_to(now.saturating_sub(1))),
+            KeyCode::Home => (runs, ()) = (false, player.go_to(0)),
+            KeyCode::End => (runs, ()) = (false, player.go_to(end)),
+            _ => {}
+        }
+    }
+}
+
+/// Shows as much of the recorded screen as fits, and below it how far it is.
+fn draw(
+    screen: &mut Screen,
+    player: &mut Player,
+    runs: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let (count, all) = player.progress();
+    let word = match (count == all, runs) {
+        (true, _) => "the end",
+        (false, true) => "playing",
+        (false, false) => "paused",
+    };
+    let keys = "space pauses, left and right step, q ends";
+    let status = format!(" replay {count}/{all}, {word}: {keys}");
+    let recorded = player.screen(|state| look(state, context));
+    let show = |frame: &mut Frame<'_>| {
+        let place = frame.area();
+        let rows = place.height.saturating_sub(1).min(recorded.area.height);
+        for row in 0..rows {
+            for column in 0..place.width.min(recorded.area.width) {
+                let to = frame.buffer_mut().cell_mut((column, row));
+                if let (Some(to), Some(from)) = (to, recorded.cell((column, row))) {
+                    to.clone_from(from);
+                }
+            }
+        }
+        let last = ratatui::layout::Rect { y: rows, height: 1, ..place }.intersection(place);
+        let line = ratatui::text::Line::raw(elide(&status, place.width.into()));
+        frame.render_widget(line, last);
+        frame.buffer_mut().set_style(last, Modifier::REVERSED);
+    };
+    Ok(screen.draw(show)?)
+}
