@@ -62,8 +62,10 @@ impl Seat {
         Self::of(sandbox, "bash".as_ref(), &words, (columns, rows))
     }
 
-    fn of(sandbox: &Sandbox, name: &OsStr, args: &[&str], (columns, rows): (u16, u16)) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    fn of(sandbox: &Sandbox, what: &OsStr, args: &[&str], (columns, rows): (u16, u16)) -> Self {
+        // A program that had the other side as well would never see it closed.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let ours = openpt(flags).expect("a terminal");
         grantpt(&ours).expect("granted");
         unlockpt(&ours).expect("unlocked");
         let name = ptsname(&ours, Vec::new()).expect("its name");
@@ -76,7 +78,7 @@ impl Seat {
         // The program becomes the leader of a session that has this terminal.
         let child = Command::new("setsid")
             .arg("--ctty")
-            .arg(name)
+            .arg(what)
             .args(args)
             .env_clear()
             .env("HOME", sandbox.home())

@@ -63,7 +63,7 @@ impl Terminal {
         let bound = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         let mut waits = [PollFd::new(&self.screen, PollFlags::IN)];
         if poll(&mut waits, Some(&bound)).unwrap_or(0) > 0 {
-            let mut piece = [0; 64 * 1024];
+            let mut piece = [0; 16 * 1024];
             let count = self.screen.read(&mut piece).expect("readable");
             self.shown.extend_from_slice(piece.get(..count).unwrap_or_default());
         }

@@ -234,6 +234,7 @@ const ROOMS: &[Room] = &[
             "keeper/src/tui/person.rs",
             "keeper/src/tui/recorder/keep.rs",
             "keeper/src/tui/replay/mod.rs",
+            "keeper/src/tui/tests.rs",
             "keeper/src/tui/screen.rs",
             "keeper/src/tui/view/tests",
         ],

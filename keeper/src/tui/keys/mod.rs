@@ -1,5 +1,6 @@
 //! Keys: how they are written, and what they do.
 
+mod action;
 mod map;
 mod scope;
 mod table;
@@ -9,9 +10,10 @@ use std::str::FromStr;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+pub use action::Action;
 pub use map::KeyMap;
 pub use scope::Scope;
-pub use table::{Action, TABLE};
+pub use table::TABLE;
 
 /// A key with what is held with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

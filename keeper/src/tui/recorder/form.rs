@@ -14,7 +14,7 @@ use crate::ask::{Ending, Placed};
 use crate::fleet::{Hive, Moment};
 use crate::link::watch::{News as Told, Standing};
 use crate::tui::board::{Board, Stand};
-use crate::tui::event::{AskId, Event, Form, News, Piece, Question, QuestionId};
+use crate::tui::event::{AskId, Event, Form, News, Piece, Pointer, Question, QuestionId};
 
 /// Version of the form. A newer one is not read.
 const VERSION: u32 = 1;
@@ -85,6 +85,10 @@ pub enum Entry {
     Paste(String),
     /// The terminal has another size.
     Resized(u16, u16),
+    /// A button of the mouse was pressed: column, row.
+    Click(u16, u16),
+    /// The mouse's wheel was turned: column, row, whether down.
+    Wheel(u16, u16, bool),
     /// Time passed.
     Tick,
     /// The wall clock shows this local time of day, in seconds.
@@ -191,6 +195,8 @@ impl Entry {
     pub fn of(event: &Event) -> Self {
         match event {
             Event::Resized(columns, rows) => Self::Resized(*columns, *rows),
+            Event::Pointer(Pointer::Click(column, row)) => Self::Click(*column, *row),
+            Event::Pointer(Pointer::Wheel(column, row, down)) => Self::Wheel(*column, *row, *down),
             Event::Tick => Self::Tick,
             Event::Clock(second) => Self::Clock(*second),
             Event::Answer(id, news) => Self::Answer(*id, Heard::of(news)),
@@ -240,7 +246,12 @@ impl Entry {
                     answer.len() + reasoning.len()
                 }
                 Self::Answer(..) | Self::Asked(..) | Self::Failed(_) => ITEM_BYTES,
-                Self::Typed(_) | Self::Resized(..) | Self::Tick | Self::Clock(_) => 0,
+                Self::Typed(_)
+                | Self::Resized(..)
+                | Self::Click(..)
+                | Self::Wheel(..)
+                | Self::Tick
+                | Self::Clock(_) => 0,
             }
     }
 
@@ -251,6 +262,8 @@ impl Entry {
             Self::Typed(c) => Event::Key(key::parse(&c.to_string())?),
             Self::Paste(text) => Event::Paste(text),
             Self::Resized(columns, rows) => Event::Resized(cells(columns), cells(rows)),
+            Self::Click(column, row) => Event::Pointer(Pointer::Click(column, row)),
+            Self::Wheel(column, row, down) => Event::Pointer(Pointer::Wheel(column, row, down)),
             Self::Tick => Event::Tick,
             Self::Clock(second) => Event::Clock(second),
             Self::Hives(seen) => {

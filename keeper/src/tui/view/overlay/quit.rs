@@ -14,6 +14,8 @@ pub fn draw(state: &State, look: &Look, Quit { stops }: Quit, frame: &mut Frame<
     let plural = if live == 1 { "worker has its model" } else { "workers have their models" };
     let unknown = state.unknown_hives();
     let head = match (live, unknown) {
+        // What nobody knew when it was asked may be known now.
+        (0, 0) => "Nothing is loaded.".to_owned(),
         (0, 1) => "Nobody knows yet what one hive has loaded.".to_owned(),
         (0, _) => format!("Nobody knows yet what {unknown} hives have loaded."),
         _ => format!("{live} {plural} loaded."),
