@@ -11,8 +11,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::Sandbox;
 use crate::sandbox::{PATIENCE, program};
+use crate::{Fleet, Sandbox};
+
+/// How long a program in a lab may take, in seconds.
+const LAB_S: u64 = 180;
 
 /// The program as a person sees it.
 pub struct Seat {
@@ -62,7 +65,34 @@ impl Seat {
         Self::of(sandbox, "bash".as_ref(), &words, (columns, rows))
     }
 
-    fn of(sandbox: &Sandbox, what: &OsStr, args: &[&str], (columns, rows): (u16, u16)) -> Self {
+    /// Starts the program of the keeper's user of a lab, on a terminal of that size.
+    ///
+    /// # Panics
+    /// As [`Self::at`].
+    pub fn in_lab(fleet: &Fleet, columns: u16, rows: u16) -> Self {
+        let words = ["keeper", "env", "LANG=C.UTF-8", "TERM=xterm-256color"];
+        let program = ["setsid", "--ctty", "bin/rbee"];
+        let command = fleet.lab.command_within(LAB_S, &[&words[..], &program].concat());
+        Self::run(command, (columns, rows))
+    }
+
+    fn of(sandbox: &Sandbox, what: &OsStr, args: &[&str], size: (u16, u16)) -> Self {
+        // The program becomes the leader of a session that has this terminal.
+        let mut command = Command::new("setsid");
+        command
+            .arg("--ctty")
+            .arg(what)
+            .args(args)
+            .env_clear()
+            .env("HOME", sandbox.home())
+            .env("PATH", "/usr/bin:/bin")
+            .env("LANG", "C.UTF-8")
+            .env("TERM", "xterm-256color")
+            .current_dir(sandbox.home());
+        Self::run(command, size)
+    }
+
+    fn run(mut command: Command, (columns, rows): (u16, u16)) -> Self {
         // A program that had the other side as well would never see it closed.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let ours = openpt(flags).expect("a terminal");
@@ -75,22 +105,8 @@ impl Seat {
         let before = tcgetattr(&theirs).expect("its modes");
         let stream = || Stdio::from(theirs.try_clone().expect("a copy"));
         let started = Instant::now();
-        // The program becomes the leader of a session that has this terminal.
-        let child = Command::new("setsid")
-            .arg("--ctty")
-            .arg(what)
-            .args(args)
-            .env_clear()
-            .env("HOME", sandbox.home())
-            .env("PATH", "/usr/bin:/bin")
-            .env("LANG", "C.UTF-8")
-            .env("TERM", "xterm-256color")
-            .current_dir(sandbox.home())
-            .stdin(stream())
-            .stdout(stream())
-            .stderr(stream())
-            .spawn()
-            .expect("the program starts");
+        command.stdin(stream()).stdout(stream()).stderr(stream());
+        let child = command.spawn().expect("the program starts");
         let parser = vt100::Parser::new(cells(rows), cells(columns), 0);
         Self { child, ours: File::from(ours), theirs, before, parser, started }
     }

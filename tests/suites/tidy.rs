@@ -236,6 +236,7 @@ const ROOMS: &[Room] = &[
             "keeper/src/tui/replay/mod.rs",
             "keeper/src/tui/tests.rs",
             "keeper/src/tui/screen.rs",
+            "keeper/src/tui/shell.rs",
             "keeper/src/tui/view/tests",
         ],
         &["tokio", "std::fs", "Instant", "SystemTime"],

@@ -1,5 +1,6 @@
 //! What happens to the TUI, and what it wants done: everything that crosses its pure core.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub enum Event {
     Question(Question),
     /// News of an operation.
     Operation(RecordId, operate::News),
+    /// A program that the person wants the terminal for: its words.
+    Shell(Vec<OsString>),
     /// The configuration was read again: models that it names.
     Configured(Vec<(String, ModelRef)>),
     /// What came of something on the person's own machine.
@@ -142,6 +145,10 @@ pub enum Effect {
     Conversations(Job),
     /// Something is wanted of the person's own machine.
     Desk(desk::Work),
+    /// A shell of a hive shall have the terminal for a while.
+    Shell(HiveName),
+    /// A program shall have the terminal until it ends: its words.
+    Run(Vec<OsString>),
     /// The program shall be stopped as Ctrl-Z does.
     Suspend,
     /// The mouse shall be taken from the terminal, or given back.

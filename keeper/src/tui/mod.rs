@@ -11,6 +11,7 @@
 mod archive;
 mod board;
 mod chat;
+mod commands;
 mod desk;
 mod diary;
 mod draft;
@@ -33,12 +34,14 @@ mod records;
 pub mod replay;
 mod rows;
 mod screen;
+mod shell;
 mod state;
 mod trace;
 mod transcript;
 mod update;
 mod view;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -170,6 +173,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         typed: Some(EventStream::new()),
         drawn: None,
         kept,
+        wanted: None,
     };
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
@@ -288,6 +292,8 @@ struct Tui<'a> {
     drawn: Option<Instant>,
     /// What happened last.
     kept: Kept,
+    /// The words of a program that shall have the terminal next.
+    wanted: Option<Vec<OsString>>,
 }
 
 /// Signals that matter to who has the terminal.
@@ -364,6 +370,10 @@ impl Tui<'_> {
             if let Some(leave) = self.take(event).await? {
                 return Ok(leave);
             }
+            if let Some(words) = self.wanted.take() {
+                self.lend_terminal(&words).await?;
+                signals = Signals::listen()?;
+            }
             let next = self.drawn.map_or_else(Instant::now, |drawn| drawn + pause);
             due = Some(due.map_or(next, |due| due.min(next)));
         }
@@ -392,6 +402,7 @@ impl Tui<'_> {
                     Effect::Leave(leave) => return Ok(Some(leave)),
                     Effect::Redraw => self.screen.resize(self.state.size)?,
                     Effect::Suspend => self.suspend()?,
+                    Effect::Run(words) => self.wanted = Some(words),
                     Effect::Mouse(taken) => self.screen.take_mouse(taken)?,
                     Effect::Conversations(job) => self.file(job),
                     Effect::Record { whole } => self.save(whole),
@@ -463,6 +474,25 @@ impl Tui<'_> {
             Fault::new(Code::Internal, "the program cannot be stopped").cause(error)
         })?;
         Ok(self.screen.enter()?)
+    }
+
+    /// Gives the terminal to a program until that ends.
+    async fn lend_terminal(&mut self, words: &[OsString]) -> Result<(), Failure> {
+        // Nothing may read what is typed for somebody else.
+        self.typed = None;
+        self.screen.leave();
+        let ended = shell::run(words).await;
+        self.screen.enter()?;
+        self.typed = Some(EventStream::new());
+        self.state.size = self.screen.size();
+        match ended {
+            // An error of the program itself was told by it.
+            Ok(()) => {}
+            // A signal that asks this one to end.
+            Err(fault) if fault.code == Code::Cancelled => return Err(Failure::interrupted()),
+            Err(fault) => drop(self.take(Event::Done(Err(fault))).await?),
+        }
+        Ok(())
     }
 
     fn draw(&mut self) -> Result<(), Failure> {

@@ -40,6 +40,14 @@ pub enum Deed {
     Reload,
     /// Shows what the last operation said.
     ShowLast,
+    /// Makes a machine a hive.
+    AddHive,
+    /// Loads a model.
+    Load,
+    /// Takes words.
+    Palette,
+    /// Gives the terminal to a shell of the chosen hive.
+    Shell,
 }
 
 /// Something that can be done to a hive, to a worker, or to all of them.
@@ -183,8 +191,8 @@ impl Operation {
         )
     }
 
-    /// Whether it goes on until nobody looks.
+    /// Whether it ends when nobody looks any more: before it is done, nothing has changed.
     pub fn is_followed(&self) -> bool {
-        matches!(self, Self::WorkerLog(..) | Self::HiveLog(_))
+        matches!(self, Self::WorkerLog(..) | Self::HiveLog(_) | Self::Add(..))
     }
 }

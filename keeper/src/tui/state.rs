@@ -120,6 +120,8 @@ pub struct State {
     pub panels: Panels,
     /// What happened.
     pub diary: Diary,
+    /// Lines of the palette, oldest first.
+    pub commands: Vec<String>,
     /// What operations and logs say.
     pub records: Records,
     /// What happened last.
@@ -158,6 +160,7 @@ impl State {
             worker: None,
             panels: Panels::default(),
             diary: Diary::default(),
+            commands: Vec::new(),
             records: Records::default(),
             notice: None,
             mouse: false,

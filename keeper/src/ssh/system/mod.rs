@@ -105,6 +105,32 @@ fn arguments(target: &Target, around: &Around, limit: Duration) -> Vec<OsString>
     if target.accept_new {
         add("-o", "StrictHostKeyChecking=accept-new".into());
     }
+    all.extend(place(target, around));
+    all.push("/bin/sh".into());
+    all
+}
+
+/// The words with which a person at a terminal goes to `target` with their own `ssh`, its name first.
+///
+/// # Errors
+/// `INVALID_CONFIG` when there is no `ssh`.
+pub fn by_hand(target: &Target, around: &Around) -> Result<Vec<OsString>, Fault> {
+    let Some(program) = &around.program else {
+        let fault = Fault::new(Code::InvalidConfig, "there is no `ssh` in PATH to go there with");
+        return Err(fault.hint("command -v ssh"));
+    };
+    let mut words = vec![program.clone().into_os_string()];
+    if let Some(config) = &around.config {
+        words.extend(["-F".into(), config.into()]);
+    }
+    words.extend(place(target, around));
+    Ok(words)
+}
+
+/// Where to, and by which way.
+fn place(target: &Target, around: &Around) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut add = |flag: &str, value: OsString| all.extend([flag.into(), value]);
     if let Some(identity) = &target.identity {
         add("-i", super::config::home(identity, around).into());
     }
@@ -118,7 +144,7 @@ fn arguments(target: &Target, around: &Around, limit: Duration) -> Vec<OsString>
     if let Some(port) = target.address.port() {
         add("-p", port.to_string().into());
     }
-    all.extend(["--", target.address.host(), "/bin/sh"].map(OsString::from));
+    all.extend(["--", target.address.host()].map(OsString::from));
     all
 }
 

@@ -195,12 +195,14 @@ impl Links {
             Effect::Operate(id, operation) => self.operate(id, *operation),
             Effect::Abandon(id) => self.abandon(id),
             Effect::KeepTheme(name) => self.keep_theme(name),
+            Effect::Shell(hive) => self.shell(&hive),
             // Those are the screen's.
-            Effect::Suspend
+            Effect::Run(_)
+            | Effect::Suspend
             | Effect::Record { .. }
+            | Effect::Conversations(_)
             | Effect::Redraw
             | Effect::Mouse(_)
-            | Effect::Conversations(_)
             | Effect::Leave(_) => {}
         }
     }

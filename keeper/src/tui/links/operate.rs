@@ -130,6 +130,12 @@ async fn add_hive(
 ) -> Result<(String, Change), Fault> {
     let (context, told) = (means.context, means.told.clone());
     crate::hives::refuse_duplicate(&context.config, name)?;
+    let mut settings = settings.clone();
+    if let Some(identity) = &settings.identity {
+        let path = crate::ssh::config::home(identity, &context.environment.ssh);
+        settings.identity = Some(add::key_file(&path)?);
+    }
+    let settings = &settings;
     let witness: Arc<dyn Witness> = told.clone();
     let remote = Arc::new(context.dialer.remote(name, settings, false, witness));
     let given_up = async || {

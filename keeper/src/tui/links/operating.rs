@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::link::Transport;
 use crate::link::way::Way;
+use crate::ssh::system::{Target, by_hand};
 use crate::tui::event::Event;
 use crate::tui::operation::Operation;
 use crate::tui::records::{Line, RecordId};
@@ -88,6 +89,32 @@ impl Links {
             // A second one while the first is not taken says the same.
             let _ = operating.give_up.try_send(());
         }
+    }
+
+    /// Finds the words that give the terminal to a shell of a hive.
+    pub fn shell(&self, hive: &HiveName) {
+        let words = match self.context.config.hives.get(hive) {
+            None => {
+                let shell = (self.context.environment.ssh.variable)("SHELL");
+                Ok(vec![shell.unwrap_or_else(|| "/bin/sh".to_owned()).into()])
+            }
+            Some(settings) => {
+                let target = Target {
+                    address: settings.address.clone(),
+                    identity: settings.identity.clone(),
+                    jump: settings.jump.clone(),
+                    accept_new: false,
+                    may_ask: true,
+                };
+                by_hand(&target, &self.context.environment.ssh)
+            }
+        };
+        let event = match words {
+            Ok(words) => Event::Shell(words),
+            Err(fault) => Event::Done(Err(fault)),
+        };
+        // Where so much waits to be taken, the key is pressed again.
+        let _ = self.out.events.try_send(event);
     }
 
     /// A step of a hive: for its row, and for the record of what is done there.

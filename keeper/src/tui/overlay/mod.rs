@@ -1,12 +1,14 @@
 //! What stands over everything else and takes all keys: one file each, and its picture of the same
 //! name in `view/overlay`.
 
+pub mod add_hive;
 pub mod attach;
 pub mod blocks;
 pub mod confirm;
 pub mod conversations;
 pub mod filter;
 pub mod help;
+pub mod palette;
 pub mod picker;
 pub mod question;
 pub mod quit;
@@ -18,12 +20,14 @@ use super::desk::dropped;
 use super::event::Effect;
 use super::keys::Key;
 use super::state::State;
+use add_hive::AddHive;
 use attach::Attach;
 use blocks::Blocks;
 use confirm::Confirm;
 use conversations::Conversations;
 use filter::Typing;
 use help::Help;
+use palette::Palette;
 use picker::Picker;
 use question::Asked;
 use quit::Quit;
@@ -51,6 +55,10 @@ pub enum Overlay {
     Confirm(Confirm),
     /// Something that only the person knows.
     Question(Asked),
+    /// A machine that shall become a hive.
+    AddHive(AddHive),
+    /// A line for words.
+    Palette(Palette),
     /// A log, or what an operation says.
     Viewer(Viewer),
     /// The conversations.
@@ -75,12 +83,14 @@ impl Overlay {
             Self::Viewer(viewer) => viewer.press(state, key),
             Self::Conversations(it) => it.press(state, key),
             Self::Settings(form) => form.press(state, key),
+            Self::AddHive(form) => form.press(state, key),
+            Self::Palette(palette) => palette.press(state, key),
         }
     }
 
     /// Whether a question may cover it: nothing in it waits for this very key.
     pub fn may_be_covered(&self) -> bool {
-        matches!(self, Self::Viewer(_))
+        matches!(self, Self::Viewer(_) | Self::AddHive(_))
     }
 
     /// Takes text that was pasted, where something is typed.
@@ -95,6 +105,8 @@ impl Overlay {
             Self::Viewer(Viewer { typing: Some(typed), .. }) => typed.push_str(line),
             Self::Conversations(it) => it.paste(line),
             Self::Settings(form) => form.paste(line),
+            Self::AddHive(form) => form.paste(line),
+            Self::Palette(palette) => palette.paste(line),
             Self::Help(_)
             | Self::Blocks(_)
             | Self::Viewer(_)

@@ -182,7 +182,7 @@ fn anywhere(state: &State, name: &str, model: &ModelRef) -> Choice {
 
 /// How well the letters of `typed` are found in `text`, in their order; none when they are not.
 /// Letters that follow each other and those at the beginning of a word count more.
-fn score(text: &str, typed: &str) -> Option<i32> {
+pub fn score(text: &str, typed: &str) -> Option<i32> {
     let mut score = 0;
     let mut rest = text.chars().flat_map(char::to_lowercase);
     let (mut before, mut follows) = (None, false);

@@ -1,7 +1,7 @@
 //! What an event does to the state, and what shall be done because of it. Pure: no terminal, no
 //! hive, no clock.
 
-mod act;
+pub mod act;
 mod chronicle;
 pub mod conversations;
 mod desk;
@@ -79,6 +79,7 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
             operate::take(state, id, news);
             Vec::new()
         }
+        Event::Shell(words) => vec![Effect::Run(words)],
         Event::Configured(models) => {
             state.models = models;
             Vec::new()

@@ -5,10 +5,12 @@ use crate::operations::removal::How;
 use crate::tui::event::Effect;
 use crate::tui::operation::{Deed, Operation};
 use crate::tui::overlay::Overlay;
+use crate::tui::overlay::add_hive::AddHive;
+use crate::tui::overlay::palette::Palette;
 use crate::tui::overlay::viewer::Viewer;
 use crate::tui::records::{Line, RecordId, lines_of};
 use crate::tui::rows::Kind;
-use crate::tui::state::State;
+use crate::tui::state::{Focus, State};
 use wire::{Fault, HiveName, WorkerId};
 
 /// What became of an operation so far.
@@ -36,6 +38,10 @@ pub fn act(state: &mut State, deed: Deed) -> Vec<Effect> {
         Deed::Why => return propose(state, vec![Operation::Why(None)]),
         Deed::Reload => return propose(state, vec![Operation::Reload]),
         Deed::ShowLast => show_last(state),
+        Deed::Shell => return chosen_hive(state).cloned().map(Effect::Shell).into_iter().collect(),
+        Deed::AddHive => state.overlay = Some(Overlay::AddHive(AddHive::default())),
+        Deed::Load => state.overlay = Some(Overlay::Palette(Palette::with("load "))),
+        Deed::Palette => state.overlay = Some(Overlay::Palette(Palette::default())),
     }
     Vec::new()
 }
@@ -134,6 +140,18 @@ pub fn show_last(state: &mut State) {
     }
 }
 
+/// A form has done what it is for: the new hive is among the others.
+fn was_added(state: &mut State, id: RecordId) {
+    match &state.overlay {
+        Some(Overlay::AddHive(form)) if form.record == Some(id) => {
+            state.hive = form.fields.first().and_then(|name| name.trim().parse().ok());
+            state.focus = Focus::Hives;
+            state.overlay = None;
+        }
+        _ => {}
+    }
+}
+
 /// Takes news of an operation.
 pub fn take(state: &mut State, id: RecordId, news: News) {
     match news {
@@ -159,7 +177,10 @@ pub fn take(state: &mut State, id: RecordId, news: News) {
             }
             match outcome {
                 Ok(line) if line.is_empty() => {}
-                Ok(line) => state.tell(line),
+                Ok(line) => {
+                    was_added(state, id);
+                    state.tell(line);
+                }
                 Err(fault) => state.warn(&fault),
             }
         }

@@ -1,10 +1,12 @@
 //! What stands over everything else, one file each.
 
+mod add_hive;
 mod attach;
 mod blocks;
 mod confirm;
 mod conversations;
 mod help;
+mod palette;
 mod picker;
 mod question;
 mod quit;
@@ -38,12 +40,16 @@ pub fn draw(state: &State, look: &Look, frame: &mut Frame<'_>) {
         Some(Overlay::Viewer(it)) => viewer::draw(state, look, it, frame),
         Some(Overlay::Conversations(it)) => conversations::draw(look, it, frame),
         Some(Overlay::Settings(it)) => settings::draw(state, look, it, frame),
+        Some(Overlay::AddHive(it)) => add_hive::draw(state, look, it, frame),
+        Some(Overlay::Palette(it)) => palette::draw(state, look, it, frame),
     }
 }
 
 /// Draws what a question covers.
 fn below(state: &State, look: &Look, covered: Option<&Overlay>, frame: &mut Frame<'_>) {
-    if let Some(Overlay::Viewer(it)) = covered {
-        viewer::draw(state, look, it, frame);
+    match covered {
+        Some(Overlay::Viewer(it)) => viewer::draw(state, look, it, frame),
+        Some(Overlay::AddHive(it)) => add_hive::draw(state, look, it, frame),
+        _ => {}
     }
 }

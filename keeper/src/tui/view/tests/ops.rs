@@ -182,3 +182,95 @@ fn the_viewer_fits_the_smallest_screen() {
     let shown = screen(&mut state);
     assert!(shown.contains("line 8"), "{shown}");
 }
+
+#[test]
+fn words_are_completed_done_and_remembered() {
+    let mut state = state(100, 30);
+    press(&mut state, &["esc", ":", "d", "o", "c"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("doctor") && shown.contains("check the way to a hive"), "{shown}");
+    press(&mut state, &["tab", "n", "a"]);
+    assert!(screen(&mut state).contains(":doctor na"), "{}", screen(&mut state));
+    let begun = begun(press(&mut state, &["tab", "enter"]));
+    assert_eq!(begun[0].1, Operation::Doctor(hive("nas")));
+    press(&mut state, &["esc", "ctrl-p", "up"]);
+    assert!(screen(&mut state).contains(":doctor nas"), "{}", screen(&mut state));
+}
+
+#[test]
+fn an_unknown_word_is_answered_with_the_nearest() {
+    let mut state = state(80, 16);
+    press(&mut state, &["esc", ":"]);
+    write(&mut state, "dcotor");
+    press(&mut state, &["enter"]);
+    let shown = screen(&mut state);
+    assert!(shown.contains("there is no \"dcotor\"; nearest: doctor"), "{shown}");
+    assert_picture("ops-palette", &shown);
+}
+
+#[test]
+fn words_with_arguments_mean_what_they_say() {
+    let operation = |line: &str| {
+        let mut state = state(100, 30);
+        press(&mut state, &["esc", ":"]);
+        write(&mut state, line);
+        let effects = press(&mut state, &["enter"]);
+        if effects.is_empty() { begun(press(&mut state, &["y"])) } else { begun(effects) }
+    };
+    let of = |line: &str| operation(line).pop().map(|(_, operation)| operation);
+    let pc = || hive("pc");
+    assert_eq!(of("logs pc"), Some(Operation::HiveLog(pc())));
+    assert_eq!(of("logs demo-1"), Some(Operation::WorkerLog(pc(), "demo-1".parse().unwrap())));
+    assert_eq!(of("stop demo-1"), Some(Operation::StopWorker(pc(), "demo-1".parse().unwrap())));
+    assert_eq!(of("stop pc"), Some(Operation::StopAgent(pc())));
+    assert_eq!(of("load demo pc"), Some(Operation::Load(ModelRef::Demo, Some(pc()))));
+    assert_eq!(of("down"), Some(Operation::Down));
+    let how = How { purge: true, force: false };
+    assert_eq!(of("remove pc --purge"), Some(Operation::Remove(pc(), how)));
+    assert_eq!(of("remove pc --perge"), None);
+    assert_eq!(of("doctor nowhere"), None);
+    assert_eq!(of("logs"), None);
+}
+
+#[test]
+fn a_form_says_what_is_wrong_while_it_is_typed_and_stays_open_after_a_failure() {
+    let mut state = state(80, 24);
+    press(&mut state, &["esc", "1", "a"]);
+    write(&mut state, "Attic!");
+    let shown = screen(&mut state);
+    assert!(shown.contains("Add a hive") && shown.contains("Name     Attic!"), "{shown}");
+    assert_eq!(press(&mut state, &["tab", "enter"]), [], "nothing is begun with a wrong name");
+    press(&mut state, &["ctrl-u"]);
+    write(&mut state, "pc");
+    assert!(screen(&mut state).contains("there is a hive named pc already"));
+    press(&mut state, &["ctrl-u"]);
+    write(&mut state, "attic");
+    press(&mut state, &["tab"]);
+    write(&mut state, "ada@attic.lan");
+    let begun = begun(press(&mut state, &["enter"]));
+    let (id, Operation::Add(name, settings)) = begun[0].clone() else { panic!("{begun:?}") };
+    assert_eq!((name, settings.address.to_string().as_str()), (hive("attic"), "ada@attic.lan"));
+    assert_eq!(press(&mut state, &["x", "enter"]), [], "it is being done");
+    says(&mut state, id, [Line::new("attic: connecting", Kind::Text)]);
+    let fault =
+        Fault::new(Code::HiveUnreachable, "no answer").cause("timed out").hint("ping attic");
+    ends(&mut state, id, Err(fault));
+    state.size = (78, 19);
+    assert_picture("ops-add", &screen(&mut state));
+    state.size = (20, 5);
+    let shown = screen(&mut state);
+    assert!(shown.contains("Address  ic.lan") && shown.contains("Enter add it"), "{shown}");
+    let again = self::begun(press(&mut state, &["enter"]));
+    ends(&mut state, again[0].0, Ok("attic is a hive now"));
+    assert!(state.overlay.is_none());
+    assert_eq!(state.hive, Some(hive("attic")));
+}
+
+#[test]
+fn what_is_being_added_is_given_up_by_escape() {
+    let mut state = state(80, 24);
+    press(&mut state, &["esc", ":"]);
+    write(&mut state, "add attic ada@attic");
+    let begun = begun(press(&mut state, &["enter"]));
+    assert_eq!(press(&mut state, &["esc"]), [Effect::Abandon(begun[0].0)]);
+}
