@@ -30,8 +30,8 @@ fn what_happened_is_recorded_without_the_persons_text_and_shown_again_by_a_repla
     let path = file.to_str().expect("a path");
     let shown = sandbox.rbee(&["replay", "--print", path]).expect_code(0).stdout;
     assert!(shown.contains("1 Hives") && shown.contains("xxxx xx x xxxx?"), "{shown}");
-    let sent = sandbox.rbee(&["replay", "--print", "--to", "3", path]).expect_code(0).stdout;
-    assert!(!sent.contains("first after"), "{sent}");
+    let early = sandbox.rbee(&["replay", "--print", "--to", "3", path]).expect_code(0).stdout;
+    assert!(!early.contains("first after"), "{early}");
     let refused = sandbox.rbee(&["replay", path]).expect_code(2);
     assert!(refused.stderr.contains("rbee replay --print"), "{}", refused.stderr);
 }
