@@ -9,6 +9,7 @@ mod limits;
 mod logs;
 mod relay;
 mod requests;
+mod socket;
 mod voice;
 mod workers;
 

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use wire::{Timings, limits};
 
+use super::socket::Socket;
 use super::voice;
 use crate::executor::Handle;
 use crate::platform;
@@ -163,7 +164,9 @@ async fn connection(
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEADER_BYTES);
-    let (stream, ear) = voice::listen(stream);
+    // Refused only where the system is out of something: its client sees the end.
+    let Ok(socket) = Socket::new(stream) else { return };
+    let (stream, ear) = voice::listen(socket);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(client);

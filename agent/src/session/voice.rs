@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, MissedTickBehavior};
 use wire::silence::Silence;
+
+use super::socket::Socket;
 
 /// What every connection of HTTP/2 begins with (RFC 9113, section 3.4). Whoever speaks HTTP/1
 /// cannot be asked for a sign of life, and may listen for as long as it likes.
@@ -30,7 +31,7 @@ struct Signs {
 /// A stream that counts the bytes that come.
 #[derive(Debug)]
 pub struct Listened {
-    inner: UnixStream,
+    inner: Socket,
     signs: Arc<Signs>,
 }
 
@@ -39,7 +40,7 @@ pub struct Listened {
 pub struct Ear(Arc<Signs>);
 
 /// `stream` as before, and its ear.
-pub fn listen(stream: UnixStream) -> (Listened, Ear) {
+pub fn listen(stream: Socket) -> (Listened, Ear) {
     let signs = Arc::new(Signs::default());
     (Listened { inner: stream, signs: Arc::clone(&signs) }, Ear(signs))
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::io::BufReader;
 use tokio::time::sleep;
 use wire::text::{one_line, shell_word};
 use wire::{Code, Fault, Timings};
@@ -28,6 +29,8 @@ use super::{Peer, Session, Stream};
 /// Pause before each attempt; as many as there are.
 const PAUSES: [Duration; 3] =
     [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(400)];
+/// Bytes that are read ahead of the SSH library: two of the largest packets.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Machines that a connection may go through, those of their own configurations included.
 const MAX_HOPS: usize = 8;
 
@@ -242,6 +245,8 @@ impl Opening<'_> {
             banners: Banners::default(),
         };
         let config = Arc::new(config(&known, &self.caller.timings));
+        // Each packet is read in two parts, its length first.
+        let carrier = BufReader::with_capacity(READ_AHEAD_BYTES, carrier);
         let shaken = deadline.within(russh::client::connect_stream(config, carrier, host)).await;
         let mut handle = match shaken {
             Some(Ok(handle)) => handle,
