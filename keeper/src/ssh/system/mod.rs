@@ -110,7 +110,8 @@ fn arguments(target: &Target, around: &Around, limit: Duration) -> Vec<OsString>
     all
 }
 
-/// The words with which a person at a terminal goes to `target` with their own `ssh`, its name first.
+/// The words with which a person at a terminal goes to `target` with their own `ssh`, its name
+/// first.
 ///
 /// # Errors
 /// `INVALID_CONFIG` when there is no `ssh`.

@@ -31,6 +31,7 @@ pub async fn answer(
     let run = &context.config.run;
     let sampling = wanted.settings.sampling_over(&run.sampling());
     let ask = Ask { id: RequestId::random(), prompt, sampling, deadline: None };
+    crate::operations::why::remember(context, ask.id);
     let (hive, ctx_size) = (wanted.hive, wanted.settings.ctx_size.or(run.ctx_size));
     let want = Want { model: wanted.model, hive: hive.clone(), device: None, ctx_size };
     let wish = Wish { want, keep_alive_s: None, ask, is_last: false };

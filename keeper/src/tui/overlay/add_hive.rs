@@ -1,5 +1,5 @@
-//! A form for a machine that shall become a hive: checked while it is typed, told step by step while
-//! it is done, open to be corrected when it failed. Pure.
+//! A form for a machine that shall become a hive: checked while it is typed, told step by step
+//! while it is done, open to be corrected when it failed. Pure.
 
 use std::path::PathBuf;
 
