@@ -59,7 +59,7 @@ fn an_agent_that_is_killed_is_seen_to_go_and_changes_nothing_of_the_terminal() {
 fn a_terminal_that_is_gone_ends_the_program() {
     let sandbox = Sandbox::new();
     let mut seat = Seat::at(&sandbox, 80, 24);
-    seat.shows("1 Hives");
+    seat.shows("no agent runs there yet");
     let code = seat.hangs_up();
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
     assert!(sandbox.processes().is_empty());
