@@ -229,6 +229,7 @@ const ROOMS: &[Room] = &[
         &["keeper/src/tui"],
         &[
             "keeper/src/tui/inline/mod.rs",
+            "keeper/src/tui/input.rs",
             "keeper/src/tui/links",
             "keeper/src/tui/mod.rs",
             "keeper/src/tui/person.rs",

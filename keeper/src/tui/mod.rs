@@ -19,6 +19,7 @@ mod editor;
 pub mod event;
 mod face;
 mod inline;
+mod input;
 mod keys;
 mod lanes;
 mod links;
@@ -45,12 +46,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossterm::event::{
-    Event as Typed, EventStream, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
-};
-use futures_util::StreamExt;
+use crossterm::event::EventStream;
 use rustix::process::{Signal as Number, kill_current_process_group};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use wire::{Code, Fault, HiveName, ModelRef};
@@ -66,8 +63,9 @@ use board::Board;
 use chat::{Chat, Partner};
 use desk::Work;
 use diary::Weight;
-use event::{Effect, Event, Leave, Pointer};
+use event::{Effect, Event, Leave};
 use face::Face;
+use input::{Signals, next, of_terminal};
 use keys::KeyMap;
 use look::Look;
 use recorder::keep::Kept;
@@ -296,39 +294,6 @@ struct Tui<'a> {
     wanted: Option<Vec<OsString>>,
 }
 
-/// Signals that matter to who has the terminal.
-struct Signals {
-    end: [Signal; 4],
-    went_on: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let refused = |error| Fault::new(Code::Internal, "signals cannot be heard").cause(error);
-        let went_on = SignalKind::from_raw(Number::CONT.as_raw());
-        Ok(Self {
-            end: [
-                signal(SignalKind::interrupt()).map_err(refused)?,
-                signal(SignalKind::terminate()).map_err(refused)?,
-                signal(SignalKind::hangup()).map_err(refused)?,
-                // Its own way to end would leave the terminal as it is.
-                signal(SignalKind::quit()).map_err(refused)?,
-            ],
-            went_on: signal(went_on).map_err(refused)?,
-        })
-    }
-
-    async fn to_end(end: &mut [Signal; 4]) {
-        let [interrupt, terminate, hangup, quit] = end;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-            _ = quit.recv() => {}
-        }
-    }
-}
-
 impl Tui<'_> {
     async fn go_on(
         &mut self,
@@ -510,40 +475,6 @@ fn second_of_day() -> u64 {
     let [hours, minutes, seconds] = [time.hour(), time.minute(), time.second()]
         .map(|part| u64::try_from(part).unwrap_or_default());
     (hours * 60 + minutes) * 60 + seconds
-}
-
-/// What is typed next; nothing while the terminal is somebody else's.
-async fn next(typed: &mut Option<EventStream>) -> Option<std::io::Result<Typed>> {
-    match typed {
-        Some(typed) => typed.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What the terminal says, when it matters.
-fn of_terminal(input: Option<std::io::Result<Typed>>) -> Result<Option<Event>, Failure> {
-    let gone = || Fault::new(Code::Io, "the terminal is gone");
-    match input {
-        Some(Ok(Typed::Key(key))) if key.kind != KeyEventKind::Release => Ok(Some(Event::Key(key))),
-        Some(Ok(Typed::Mouse(mouse))) => Ok(of_mouse(mouse)),
-        Some(Ok(Typed::Paste(text))) => Ok(Some(Event::Paste(text))),
-        Some(Ok(Typed::Resize(columns, rows))) => Ok(Some(Event::Resized(columns, rows))),
-        Some(Ok(_)) => Ok(None),
-        Some(Err(error)) => Err(gone().cause(error).into()),
-        None => Err(gone().into()),
-    }
-}
-
-/// What the mouse did, when it matters.
-fn of_mouse(mouse: MouseEvent) -> Option<Event> {
-    let (column, row) = (mouse.column, mouse.row);
-    let pointer = match mouse.kind {
-        MouseEventKind::Down(MouseButton::Left) => Pointer::Click(column, row),
-        MouseEventKind::ScrollDown => Pointer::Wheel(column, row, true),
-        MouseEventKind::ScrollUp => Pointer::Wheel(column, row, false),
-        _ => return None,
-    };
-    Some(Event::Pointer(pointer))
 }
 
 /// The thread of the hives ended; why is told by its end.

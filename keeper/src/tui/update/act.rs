@@ -31,9 +31,7 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Panel(4) => state.focus = Focus::Events,
         Action::Panel(_) => state.focus = Focus::Chat,
         Action::Zoom => state.zoomed = !state.zoomed,
-        Action::Back if state.lanes.run() => return cancel(state),
-        Action::Back if state.focus == Focus::Writing => state.focus = Focus::Chat,
-        Action::Back => {}
+        Action::Back => return back(state),
         Action::Send => return send(state),
         Action::NewLine => state.draft.editor.insert("\n"),
         Action::Write => state.focus = Focus::Writing,
@@ -87,6 +85,17 @@ pub fn act(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Record => return vec![Effect::Record { whole: false }],
         Action::RecordWhole => return vec![Effect::Record { whole: true }],
         Action::Redraw => return vec![Effect::Redraw],
+    }
+    Vec::new()
+}
+
+/// Cancels what is being answered, else leaves writing.
+fn back(state: &mut State) -> Vec<Effect> {
+    if state.lanes.run() {
+        return cancel(state);
+    }
+    if state.focus == Focus::Writing {
+        state.focus = Focus::Chat;
     }
     Vec::new()
 }

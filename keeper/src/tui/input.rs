@@ -1,0 +1,89 @@
+//! What comes in from the terminal and from other processes: keys, text, the mouse, signals.
+
+use crossterm::event::{
+    Event as Typed, EventStream, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
+};
+use futures_util::StreamExt;
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wire::{Code, Fault};
+
+use super::event::{Event, Pointer};
+use crate::failure::Failure;
+
+/// Signals that matter to who has the terminal.
+pub struct Signals {
+    /// Those that ask to end.
+    pub end: [Signal; 4],
+    /// The one that lets a stopped program go on.
+    pub went_on: Signal,
+}
+
+impl Signals {
+    /// Hears them from now on.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the operating system refuses.
+    pub fn listen() -> Result<Self, Failure> {
+        let refused = |error| Fault::new(Code::Internal, "signals cannot be heard").cause(error);
+        let went_on = SignalKind::from_raw(Number::CONT.as_raw());
+        Ok(Self {
+            end: [
+                signal(SignalKind::interrupt()).map_err(refused)?,
+                signal(SignalKind::terminate()).map_err(refused)?,
+                signal(SignalKind::hangup()).map_err(refused)?,
+                // Its own way to end would leave the terminal as it is.
+                signal(SignalKind::quit()).map_err(refused)?,
+            ],
+            went_on: signal(went_on).map_err(refused)?,
+        })
+    }
+
+    /// Waits for one that asks to end.
+    pub async fn to_end(end: &mut [Signal; 4]) {
+        let [interrupt, terminate, hangup, quit] = end;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}
+
+/// What is typed next; nothing while the terminal is somebody else's.
+pub async fn next(typed: &mut Option<EventStream>) -> Option<std::io::Result<Typed>> {
+    match typed {
+        Some(typed) => typed.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the terminal says, when it matters.
+///
+/// # Errors
+/// `IO_ERROR` when it is gone.
+pub fn of_terminal(input: Option<std::io::Result<Typed>>) -> Result<Option<Event>, Failure> {
+    let gone = || Fault::new(Code::Io, "the terminal is gone");
+    match input {
+        Some(Ok(Typed::Key(key))) if key.kind != KeyEventKind::Release => Ok(Some(Event::Key(key))),
+        Some(Ok(Typed::Mouse(mouse))) => Ok(of_mouse(mouse)),
+        Some(Ok(Typed::Paste(text))) => Ok(Some(Event::Paste(text))),
+        Some(Ok(Typed::Resize(columns, rows))) => Ok(Some(Event::Resized(columns, rows))),
+        Some(Ok(_)) => Ok(None),
+        Some(Err(error)) => Err(gone().cause(error).into()),
+        None => Err(gone().into()),
+    }
+}
+
+/// What the mouse did, when it matters.
+fn of_mouse(mouse: MouseEvent) -> Option<Event> {
+    let (column, row) = (mouse.column, mouse.row);
+    let pointer = match mouse.kind {
+        MouseEventKind::Down(MouseButton::Left) => Pointer::Click(column, row),
+        MouseEventKind::ScrollDown => Pointer::Wheel(column, row, true),
+        MouseEventKind::ScrollUp => Pointer::Wheel(column, row, false),
+        _ => return None,
+    };
+    Some(Event::Pointer(pointer))
+}
