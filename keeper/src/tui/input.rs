@@ -1,15 +1,24 @@
 //! What comes in from the terminal and from other processes: keys, text, the mouse, signals.
 
+use std::time::Duration;
+
 use crossterm::event::{
     Event as Typed, EventStream, KeyEventKind, MouseButton, MouseEvent, MouseEventKind,
 };
 use futures_util::StreamExt;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 use wire::{Code, Fault};
 
 use super::event::{Event, Pointer};
+use crate::context::block_on;
 use crate::failure::Failure;
+
+/// What was typed and not taken yet; who types faster waits.
+const MAX_TYPED: usize = 64;
+/// How long the end of reading may take.
+const LAST_READ: Duration = Duration::from_millis(200);
 
 /// Signals that matter to who has the terminal.
 pub struct Signals {
@@ -51,10 +60,68 @@ impl Signals {
     }
 }
 
+/// What is typed, read on a thread of its own: whoever reads a terminal that is gone may be held
+/// there for ever, and must not hold up who hears the signal of its end.
+pub struct Typing {
+    typed: mpsc::Receiver<std::io::Result<Typed>>,
+    /// Reading ends when this does.
+    _reading: oneshot::Sender<()>,
+}
+
+impl Typing {
+    /// Reads from now on.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the operating system refuses a thread.
+    pub fn start() -> Result<Self, Failure> {
+        let (sender, typed) = mpsc::channel(MAX_TYPED);
+        let (reading, unwanted) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("typing".into())
+            .spawn(move || drop(block_on(read(sender, unwanted))))
+            .map_err(|error| {
+                Fault::new(Code::Internal, "no thread for what is typed").cause(error)
+            })?;
+        Ok(Self { typed, _reading: reading })
+    }
+
+    /// What is typed next; nothing any more when the terminal is gone.
+    pub async fn next(&mut self) -> Option<std::io::Result<Typed>> {
+        self.typed.recv().await
+    }
+
+    /// Reads no more: the terminal is somebody else's now.
+    pub async fn stop(self) {
+        let Self { mut typed, _reading: reading } = self;
+        drop(reading);
+        let ended = async { while typed.recv().await.is_some() {} };
+        // One that is held by its terminal reads nothing either.
+        let _held = tokio::time::timeout(LAST_READ, ended).await;
+    }
+}
+
+async fn read(
+    sender: mpsc::Sender<std::io::Result<Typed>>,
+    mut unwanted: oneshot::Receiver<()>,
+) -> Result<(), Failure> {
+    let mut typed = EventStream::new();
+    loop {
+        let input = tokio::select! {
+            biased;
+            _ = &mut unwanted => return Ok(()),
+            input = typed.next() => input,
+        };
+        let Some(input) = input else { return Ok(()) };
+        if sender.send(input).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
 /// What is typed next; nothing while the terminal is somebody else's.
-pub async fn next(typed: &mut Option<EventStream>) -> Option<std::io::Result<Typed>> {
-    match typed {
-        Some(typed) => typed.next().await,
+pub async fn next(typing: &mut Option<Typing>) -> Option<std::io::Result<Typed>> {
+    match typing {
+        Some(typing) => typing.next().await,
         None => std::future::pending().await,
     }
 }

@@ -46,7 +46,6 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossterm::event::EventStream;
 use rustix::process::{Signal as Number, kill_current_process_group};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -65,7 +64,7 @@ use desk::Work;
 use diary::Weight;
 use event::{Effect, Event, Leave};
 use face::Face;
-use input::{Signals, next, of_terminal};
+use input::{Signals, Typing, next, of_terminal};
 use keys::KeyMap;
 use look::Look;
 use recorder::keep::Kept;
@@ -168,7 +167,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         began,
         effects: outgoing,
         desk: None,
-        typed: Some(EventStream::new()),
+        typed: Some(Typing::start()?),
         drawn: None,
         kept,
         wanted: None,
@@ -285,7 +284,7 @@ struct Tui<'a> {
     /// The file of conversations; none before the first frame.
     desk: Option<Desk>,
     /// What is typed; none while the terminal is somebody else's.
-    typed: Option<EventStream>,
+    typed: Option<Typing>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
     /// What happened last.
@@ -347,6 +346,10 @@ impl Tui<'_> {
     /// Time passed. A wall clock that was set, or that went on while this machine slept, is told
     /// before.
     async fn tick(&mut self) -> Result<Event, Failure> {
+        if screen::is_gone() {
+            // Whoever does not hear the signal of it, as under `nohup`, ends all the same.
+            return Err(Fault::new(Code::Io, "the terminal is gone").into());
+        }
         let shown = second_of_day();
         let reckoned = self.state.diary.second_of_day(self.began.elapsed());
         if shown.abs_diff(reckoned) > CLOCK_SLACK_S {
@@ -409,16 +412,23 @@ impl Tui<'_> {
         }
     }
 
+    /// Reads no more of what is typed.
+    async fn stop_typing(&mut self) {
+        if let Some(typing) = self.typed.take() {
+            typing.stop().await;
+        }
+    }
+
     /// Lends the terminal to the person's editor until it ends.
     async fn edit(&mut self, text: &str) -> Result<Event, Failure> {
         // Nothing may read what is typed for somebody else.
-        self.typed = None;
+        self.stop_typing().await;
         self.screen.leave();
         let environment = &self.context.environment;
         let state = &environment.dirs.state;
         let edited = links::desk::edit(text, &environment.desk, state).await;
         self.screen.enter()?;
-        self.typed = Some(EventStream::new());
+        self.typed = Some(Typing::start()?);
         self.state.size = self.screen.size();
         Ok(Event::Desk(desk::News::Edited(edited)))
     }
@@ -444,11 +454,11 @@ impl Tui<'_> {
     /// Gives the terminal to a program until that ends.
     async fn lend_terminal(&mut self, words: &[OsString]) -> Result<(), Failure> {
         // Nothing may read what is typed for somebody else.
-        self.typed = None;
+        self.stop_typing().await;
         self.screen.leave();
         let ended = shell::run(words).await;
         self.screen.enter()?;
-        self.typed = Some(EventStream::new());
+        self.typed = Some(Typing::start()?);
         self.state.size = self.screen.size();
         match ended {
             // An error of the program itself was told by it.

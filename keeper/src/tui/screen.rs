@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use wire::{Code, Fault};
 
@@ -162,6 +163,16 @@ pub fn size(tty: &File) -> (u16, u16) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
         _ => USUAL_SIZE,
     }
+}
+
+/// Whether the terminal that was taken has hung up.
+pub fn is_gone() -> bool {
+    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Taken { tty, .. }) = taken.as_ref() else { return false };
+    let mut asked = [PollFd::new(tty, PollFlags::OUT)];
+    let heard = poll(&mut asked, Some(&Timespec::default()));
+    let [told] = asked;
+    heard.is_ok() && told.revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Gives the terminal back as it was; nothing when it is not taken.

@@ -7,13 +7,12 @@ mod tests;
 use std::path::Path;
 use std::time::Duration;
 
-use crossterm::event::{Event as Typed, EventStream, KeyCode, KeyEventKind, KeyModifiers};
-use futures_util::StreamExt;
+use crossterm::event::{Event as Typed, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::Frame;
 use ratatui::style::Modifier;
 use wire::{Code, Fault};
 
-use super::Signals;
+use super::input::{Signals, Typing};
 use super::look::Look;
 use super::recorder::keep;
 use super::rows::elide;
@@ -66,7 +65,7 @@ fn look(state: &State, context: &Context) -> Look {
 async fn shown(mut player: Player, how: How, context: &Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let mut screen = Screen::of_this_process()?;
-    let mut typed = EventStream::new();
+    let mut typed = Typing::start()?;
     let end = how.to.unwrap_or(usize::MAX);
     let mut runs = true;
     loop {

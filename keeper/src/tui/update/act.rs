@@ -132,13 +132,27 @@ fn show_all(state: &mut State) {
 
 /// Leaves at once when it is known that nothing is loaded, else asks what shall become of it.
 pub fn quit(state: &mut State) -> Vec<Effect> {
-    let knows_of_none = state.live_workers() == 0 && state.unknown_hives() == 0;
     // What is loaded stays loaded behind a chat, as behind a `run`.
-    if state.is_inline() || knows_of_none {
+    if state.is_inline() || knows_of_none(state) {
         return vec![Effect::Leave(Leave::Keep)];
     }
     state.overlay = Some(Overlay::Quit(Quit { stops: state.stops }));
     Vec::new()
+}
+
+/// Leaves when the question what shall become of the workers has come to nothing: the hives that
+/// were not known when it was asked have none.
+pub fn quit_if_asked_in_vain(state: &mut State) -> Vec<Effect> {
+    if matches!(state.overlay, Some(Overlay::Quit(_))) && knows_of_none(state) {
+        state.overlay = None;
+        return vec![Effect::Leave(Leave::Keep)];
+    }
+    Vec::new()
+}
+
+/// Whether all hives were heard of and nothing is loaded there.
+fn knows_of_none(state: &State) -> bool {
+    state.live_workers() == 0 && state.unknown_hives() == 0
 }
 
 fn interrupt(state: &mut State) -> Vec<Effect> {

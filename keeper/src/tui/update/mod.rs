@@ -65,7 +65,7 @@ pub fn update(state: &mut State, event: Event, now: Moment) -> Vec<Effect> {
         }
         Event::Board(board) => {
             take_board(state, board);
-            Vec::new()
+            act::quit_if_asked_in_vain(state)
         }
         Event::Answer(id, news) => answer(state, id, news),
         Event::Question(question) => {
