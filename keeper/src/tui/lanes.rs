@@ -1,5 +1,7 @@
 //! Conversations beside each other: one, or several that get the same messages. Pure.
 
+use wire::{HiveName, WorkerId};
+
 use super::chat::{Chat, Partner, Phase, Turn};
 use super::event::{AskId, News, Wanted};
 use super::transcript::Transcript;
@@ -51,6 +53,21 @@ impl Lanes {
     /// The focused one.
     pub fn focused_mut(&mut self) -> &mut Lane {
         &mut self.focused
+    }
+
+    /// Tokens a second that come from a worker to this screen; none when none come.
+    pub fn rate_on(&self, hive: &HiveName, id: &WorkerId) -> Option<f64> {
+        let here = |turn: &&Turn| {
+            turn.placed.as_ref().is_some_and(|it| it.hive == *hive && it.worker.id == *id)
+        };
+        let running = self.iter().filter_map(|lane| lane.chat.running());
+        running.filter(here).filter_map(Turn::rate).reduce(|sum, rate| sum + rate)
+    }
+
+    /// Tokens a second that come to this screen; none when none come.
+    pub fn rate(&self) -> Option<f64> {
+        let running = self.iter().filter_map(|lane| lane.chat.running());
+        running.filter_map(Turn::rate).reduce(|sum, rate| sum + rate)
     }
 
     /// All, from left to right.

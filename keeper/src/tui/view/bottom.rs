@@ -5,6 +5,7 @@ use ratatui::style::Style;
 
 use super::layout::Places;
 use super::{line, status};
+use crate::tui::keys::Action;
 use crate::tui::look::Look;
 use crate::tui::state::State;
 
@@ -27,12 +28,14 @@ fn keys(state: &State, look: &Look) -> Vec<(String, Style)> {
     let mut parts: Vec<(String, Style)> = Vec::new();
     let mut said = Vec::new();
     for scope in scopes {
-        for binding in
-            state.keys.bindings().iter().filter(|it| it.scope == *scope && !it.short.is_empty())
-        {
-            let Some(key) = binding.keys.first().filter(|_| !said.contains(&binding.short)) else {
+        for binding in state.keys.bindings().iter().filter(|it| it.scope == *scope) {
+            // The keys of lists do nothing in the conversation.
+            let of_lists = matches!(binding.action, Action::Filter | Action::Sort);
+            let is_said = binding.short.is_empty() || said.contains(&binding.short);
+            if is_said || (of_lists && state.focus.is_chat()) {
                 continue;
-            };
+            }
+            let Some(key) = binding.keys.first() else { continue };
             said.push(binding.short);
             parts.push((key.to_string(), look.hint()));
             parts.push((format!(" {}  ", binding.short), look.muted()));

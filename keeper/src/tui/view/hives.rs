@@ -48,7 +48,9 @@ pub fn height(state: &State, name: &HiveName) -> usize {
 
 /// Whether everything of a hive is shown: while keys go to it.
 fn is_open(state: &State, name: &HiveName) -> bool {
-    state.focus == Focus::Hives && chosen_hive(state) == Some(name)
+    let first = || state.board.hives().next().map(|(name, _)| name);
+    // Asked for each hive: to look for the chosen one among those that are seen would take long.
+    state.focus == Focus::Hives && state.hive.as_ref().or_else(first) == Some(name)
 }
 
 /// Draws the panel.

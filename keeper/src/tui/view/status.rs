@@ -31,6 +31,7 @@ pub fn parts(state: &State, look: &Look, columns: usize) -> Vec<Part> {
     if warnings > 0 {
         more.push((format!("{warnings} warning{}", plural(warnings)), look.warning()));
     }
+    more.extend(state.lanes.rate().map(|rate| (format!("{rate:.1} tokens/s"), look.muted())));
     more.extend(late(state).map(|words| (words, look.warning())));
     more.extend(memory(state).map(|words| (words, look.muted())));
     let mut room = columns.saturating_sub(parts.iter().map(|(text, _)| width(text)).sum());

@@ -31,6 +31,7 @@ const HIVE: usize = 8;
 const DEVICE: usize = 7;
 const STATE: usize = 17;
 const REQUESTS: usize = 8;
+const RATE: usize = 7;
 const UNLOAD: usize = 7;
 /// Columns of the first one for which the others give way.
 const MODEL: usize = 9;
@@ -64,7 +65,8 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         let marked = state.panels.marked.contains(&((*hive).clone(), worker.id.clone()));
         let age = state.board.age(hive, state.now);
         let of = (hive.as_str(), *worker);
-        line(frame, at, look, &of_worker(look, &columns, of, (marked, age)), &[]);
+        let rate = state.lanes.rate_on(hive, &worker.id);
+        line(frame, at, look, &of_worker(look, &columns, of, (marked, age, rate)), &[]);
         if focused && index == chosen_at {
             frame.buffer_mut().set_style(at, look.selected());
         }
@@ -93,10 +95,10 @@ fn draw_head(
         let mark = if order.column() == name { look.shapes.sorted } else { "" };
         format!("{name}{mark}")
     };
-    let cells = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "UNLOAD"].map(head));
-    let [model, hive, device, requests, unload] = cells;
+    let cells = columns.cells(["MODEL", "HIVE", "DEVICE", "BUSY", "TOK/S", "UNLOAD"].map(head));
+    let [model, hive, device, requests, rate, unload] = cells;
     let state = fit(&head("STATE"), columns.state);
-    let head = [fit("", MARK), model, hive, device, state, requests, unload].concat();
+    let head = [fit("", MARK), model, hive, device, state, requests, rate, unload].concat();
     line(frame, place, look, &[(head, look.muted())], &[]);
 }
 
@@ -124,6 +126,7 @@ struct Columns {
     device: usize,
     state: usize,
     requests: usize,
+    rate: usize,
     unload: usize,
 }
 
@@ -136,9 +139,11 @@ impl Columns {
             device: DEVICE,
             state: STATE,
             requests: REQUESTS,
+            rate: RATE,
             unload: UNLOAD,
         };
         for narrow in [
+            |columns: &mut Self| columns.rate = 0,
             |columns: &mut Self| columns.state = 11,
             |columns: &mut Self| columns.device = 0,
             |columns: &mut Self| columns.requests = 0,
@@ -155,15 +160,17 @@ impl Columns {
     }
 
     fn fixed(&self) -> usize {
-        MARK + self.hive + self.device + self.state + self.requests + self.unload
+        MARK + self.hive + self.device + self.state + self.requests + self.rate + self.unload
     }
 
-    fn cells(&self, [model, hive, device, requests, unload]: [String; 5]) -> [String; 5] {
+    fn cells(&self, cells: [String; 6]) -> [String; 6] {
+        let [model, hive, device, requests, rate, unload] = cells;
         [
             fit(&model, self.model),
             fit(&hive, self.hive),
             fit(&device, self.device),
             fit(&requests, self.requests),
+            fit(&rate, self.rate),
             fit(&unload, self.unload),
         ]
     }
@@ -183,7 +190,7 @@ fn of_worker(
     look: &Look,
     columns: &Columns,
     (hive, worker): (&str, &WorkerInfo),
-    (marked, age): (bool, Duration),
+    (marked, age, rate): (bool, Duration, Option<f64>),
 ) -> Vec<(String, Style)> {
     let lives = !worker.state.is_finished();
     let live = |text: String| if lives { text } else { "-".to_owned() };
@@ -198,8 +205,9 @@ fn of_worker(
     };
     let model = text::one_line(&worker.spec.model.to_string(), MAX_NAME_BYTES);
     let device = worker.spec.device.to_string();
-    let cells = columns.cells([model, hive.to_owned(), device, live(requests), live(unload)]);
-    let [model, hive, device, requests, unload] = cells;
+    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+    let cells = [model, hive.to_owned(), device, live(requests), rate, live(unload)];
+    let [model, hive, device, requests, rate, unload] = columns.cells(cells);
     let mark = fit(if marked { look.shapes.marked } else { "" }, MARK);
     let mut parts = vec![
         (mark, look.accent()),
@@ -207,7 +215,7 @@ fn of_worker(
         (format!("{hive}{device}"), look.text()),
     ];
     parts.extend(of_state(look, columns, worker, age));
-    parts.push((format!("{requests}{unload}"), look.text()));
+    parts.push((format!("{requests}{rate}{unload}"), look.text()));
     parts
 }
 

@@ -208,3 +208,20 @@ fn the_main_screens_of_large_terminals() {
     press(&mut state, &["esc", "2"]);
     assert_picture("workers-20x5", &screen(&mut state));
 }
+
+#[test]
+fn a_worker_shows_how_fast_it_answers_here_while_it_does() {
+    let mut state = state(200, 60);
+    let id = asked(&mut state, "x");
+    let _ = update(&mut state, Event::Answer(id, placed()), at(62));
+    for second in 62..66 {
+        let _ = update(&mut state, Event::Answer(id, piece("a")), at(second));
+    }
+    let shown = screen(&mut state);
+    let row = shown.lines().find(|line| line.contains("1/1 +2")).unwrap();
+    assert!(shown.contains("TOK/S") && row.contains("1.0"), "{shown}");
+    assert!(shown.lines().nth_back(1).unwrap().contains("1.0 tokens/s"), "{shown}");
+    let _ = update(&mut state, Event::Answer(id, News::Ended(Ok(ending()))), at(67));
+    let shown = screen(&mut state);
+    assert!(!shown.lines().nth_back(1).unwrap().contains("tokens/s"), "{shown}");
+}
