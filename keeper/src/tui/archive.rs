@@ -216,6 +216,7 @@ fn turn(said: Said, id: AskId, now: Moment) -> Turn {
         answer,
         reasoning,
         place,
+        worker: None,
         phase,
         asked: now,
         tokens_came,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::generate::{ChatRole, FinishReason, Message};
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, ModelRef};
+use wire::{Fault, HiveName, ModelRef, WorkerId};
 
 use super::archive::{Kept, Record};
 use super::event::{AskId, News, Piece, Wanted};
@@ -51,6 +51,8 @@ pub struct Turn {
     pub reasoning: String,
     /// Where it was answered.
     pub place: Option<Place>,
+    /// The worker there.
+    pub worker: Option<WorkerId>,
     /// How it goes.
     pub phase: Phase,
     /// When it was asked.
@@ -208,6 +210,7 @@ impl Chat {
             answer: String::new(),
             reasoning: String::new(),
             place: None,
+            worker: None,
             phase: Phase::Placing,
             asked: now,
             tokens_came: None,
@@ -234,6 +237,7 @@ impl Chat {
                 let spec = &placed.worker.spec;
                 let (device, ctx_size) = (spec.device, spec.ctx_size);
                 turn.place = Some(Place { hive: placed.hive, device, ctx_size });
+                turn.worker = Some(placed.worker.id);
                 if !cancelling {
                     turn.phase = Phase::Coming;
                 }

@@ -58,7 +58,8 @@ impl Lanes {
     /// Tokens a second that come from a worker to this screen; none when none come.
     pub fn rate_on(&self, hive: &HiveName, id: &WorkerId) -> Option<f64> {
         let here = |turn: &&Turn| {
-            turn.placed.as_ref().is_some_and(|it| it.hive == *hive && it.worker.id == *id)
+            turn.worker.as_ref() == Some(id)
+                && turn.place.as_ref().is_some_and(|place| place.hive == *hive)
         };
         let running = self.iter().filter_map(|lane| lane.chat.running());
         running.filter(here).filter_map(Turn::rate).reduce(|sum, rate| sum + rate)
