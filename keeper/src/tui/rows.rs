@@ -172,12 +172,25 @@ impl Wrapped<'_> {
                 continue;
             }
             for grapheme in text.graphemes(true) {
-                if self.used + width(grapheme) > self.columns {
-                    self.begin_row(true);
+                if width(grapheme) <= self.columns {
+                    self.put(grapheme, like);
+                    continue;
                 }
-                self.add(grapheme, width(grapheme), like);
+                // A cluster that no row can hold falls apart.
+                for c in grapheme.chars() {
+                    self.put(c.encode_utf8(&mut [0; 4]), like);
+                }
             }
         }
+    }
+
+    /// Adds what cannot be cut, in the next row when this one has no room.
+    fn put(&mut self, text: &str, like: &Span) {
+        let cells = width(text);
+        if self.used + cells > self.columns {
+            self.begin_row(true);
+        }
+        self.add(text, cells, like);
     }
 
     fn add(&mut self, text: &str, cells: usize, like: &Span) {
