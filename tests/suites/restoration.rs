@@ -31,7 +31,10 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
         seat.shows("half a message");
         seat.shows("1 Hives");
         seat.types(CTRL_Q);
-        seat.until("the shell", |screen| screen.contains("42 seen").then_some(()));
+        seat.until("the shell", |screen| {
+            let is_back = screen.contains("42 seen") && screen.trim_end().ends_with("ready>");
+            is_back.then_some(())
+        });
         seat.types("echo code $?; clear\r");
         seat.until("a clear screen", |screen| (screen.trim() == "ready>").then_some(()));
     }

@@ -182,6 +182,8 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         .spawn(move || links::run(&theirs, effects, out))
         .map_err(|error| Fault::new(Code::Internal, "no thread for the hives").cause(error))?;
     let left = tui.go_on(signals, incoming, boards).await;
+    // What is typed from now on is the shell's.
+    tui.stop_typing().await;
     if tui.state.stops != stopped {
         let kept = habits::remember_stops(&context.environment.dirs.state, tui.state.stops);
         if let Err(error) = kept {

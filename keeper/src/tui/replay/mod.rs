@@ -62,14 +62,26 @@ fn look(state: &State, context: &Context) -> Look {
     Look::new(&state.theme, context.environment.depth, context.environment.unicode)
 }
 
-async fn shown(mut player: Player, how: How, context: &Context) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
+async fn shown(player: Player, how: How, context: &Context) -> Result<(), Failure> {
     let mut screen = Screen::of_this_process()?;
     let mut typed = Typing::start()?;
+    let left = played(player, how, context, (&mut screen, &mut typed)).await;
+    typed.stop().await;
+    left
+}
+
+/// Plays until the person leaves.
+async fn played(
+    mut player: Player,
+    how: How,
+    context: &Context,
+    (screen, typed): (&mut Screen, &mut Typing),
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     let end = how.to.unwrap_or(usize::MAX);
     let mut runs = true;
     loop {
-        draw(&mut screen, &mut player, runs, context)?;
+        draw(screen, &mut player, runs, context)?;
         let goes_on = runs && player.progress().0 < end;
         let pause = player.next().filter(|_| goes_on).map(|(next, before)| {
             next.saturating_sub(before).div_f64(how.speed.max(f64::MIN_POSITIVE)).min(MAX_PAUSE)
