@@ -185,10 +185,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     // What is typed from now on is the shell's.
     tui.stop_typing().await;
     if tui.state.stops != stopped {
-        let kept = habits::remember_stops(&context.environment.dirs.state, tui.state.stops);
-        if let Err(error) = kept {
-            tracing::warn!(%error, "what was chosen cannot be remembered");
-        }
+        tui.remember_stops();
     }
     tui.save_the_rest();
     // The other thread ends when nobody has effects for it any more.
@@ -401,6 +398,14 @@ impl Tui<'_> {
         let Some(desk) = &self.desk else { return };
         if let Err(reply) = desk.give(job) {
             let _ = update::conversations::take(&mut self.state, reply);
+        }
+    }
+
+    /// What was chosen when leaving is proposed the next time.
+    fn remember_stops(&self) {
+        let dir = &self.context.environment.dirs.state;
+        if let Err(error) = habits::remember_stops(dir, self.state.stops) {
+            tracing::warn!(%error, "what was chosen cannot be remembered");
         }
     }
 
