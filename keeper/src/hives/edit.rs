@@ -217,7 +217,7 @@ temperature = 0.5
         assert_eq!(text.replace("theme = \"light\"\n", ""), COMMENTED);
         let config: crate::config::Config = toml::from_str(&text).unwrap();
         assert_eq!(config.theme, light);
-        let old = "# colours\ntheme = \"dark\"  # for now\n\n[run]\n# end\n";
+        let old = "# colours\ntheme = \"dark\"  # mine\n\n[run]\n# end\n";
         assert_eq!(with_theme(old, &light).unwrap(), old.replace("dark", "light"));
         assert_eq!(with_theme("", &light).unwrap(), "theme = \"light\"\n");
     }
