@@ -71,10 +71,13 @@ pub fn version() -> i64 {
 
 /// Looks at a file without changing it.
 pub fn kind(connection: &Connection) -> rusqlite::Result<Kind> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    // One view for all that is read: a program that makes the file between two of these would have
+    // it look like a foreign one.
+    let view = connection.unchecked_transaction()?;
+    let number = |name| view.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (found, application) = (number("user_version")?, number("application_id")?);
     let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        view.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (application, found) {
         (0, 0) if tables == 0 => Kind::Ours,
         (APPLICATION, found) if found > version() => Kind::Newer(found),

@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params,
@@ -21,6 +21,8 @@ use super::{
 
 /// How long a file that somebody else writes to is waited for.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two attempts at what SQLite does not wait for.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Places of a search that are looked at.
 const MAX_HITS: usize = 500;
 /// Names that are tried for a file that is set aside.
@@ -111,7 +113,7 @@ impl Store {
         let mut connection = Connection::open_with_flags(path, flags).map_err(trouble)?;
         connection.busy_timeout(patience).map_err(trouble)?;
         let set = |name: &str, value: &str| connection.pragma_update(None, name, value);
-        set("journal_mode", "wal").map_err(trouble)?;
+        patiently(patience, || set("journal_mode", "wal")).map_err(trouble)?;
         set("synchronous", "normal").map_err(trouble)?;
         set("foreign_keys", "on").map_err(trouble)?;
         set("secure_delete", "on").map_err(trouble)?;
@@ -373,6 +375,26 @@ fn said(row: &Row<'_>) -> rusqlite::Result<Said> {
         place: place.and_then(|place| serde_json::from_str(&place).ok()),
         end: serde_json::from_str(&end).unwrap_or_default(),
     })
+}
+
+/// Tries again while others use the file. SQLite waits by itself, except where two who each hold
+/// what the other wants would wait for ever: such a step fails at once.
+fn patiently<T>(
+    patience: Duration,
+    mut step: impl FnMut() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match step() {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < patience =>
+            {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Takes rights of others away, which the file may have from a restored backup.

@@ -228,6 +228,27 @@ fn several_programs_save_into_one_file_at_once_and_none_loses_a_turn() {
     }
 }
 
+/// What is read of a file before it is opened may be read while another program makes the file, or
+/// while the last one that had it open puts its log away.
+#[test]
+fn a_file_that_others_make_and_leave_is_never_taken_for_a_foreign_or_a_broken_one() {
+    for _ in 0..50 {
+        let (_dir, path) = file();
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..5 {
+                        let opened = Store::open(&path, Duration::from_secs(30)).unwrap();
+                        assert!(opened.note.is_none(), "{:?}", opened.note);
+                    }
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn ten_thousand_messages_are_listed_searched_and_opened_quickly() {
     let (_dir, path) = file();
