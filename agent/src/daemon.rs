@@ -10,6 +10,7 @@ use wire::hello::{Hello, Role, agent_protocol};
 use wire::settings::Lifetime;
 use wire::{BuildId, Code, Fault, RequestId, layout, limits};
 
+use crate::carried::Carried;
 use crate::dirs::{self, Dirs};
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle, adopt};
@@ -22,7 +23,8 @@ use crate::session::{self, Hive, server};
 use crate::settings::Settings;
 use crate::shortage;
 use crate::store::Store;
-use crate::supervisor::{Ask, Supervisor};
+use crate::supervisor::input::BEGINNING;
+use crate::supervisor::{Ask, Input, Supervisor};
 
 /// Runs until it is told to end or nobody needs it.
 ///
@@ -36,17 +38,19 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let _lock = lock(Path::new(&layout::agent_lock(&dirs.runtime)))?;
     let _log = open_log(&dirs.agent_log())?;
     let timings = settings.timings.clone();
-    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed());
+    let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), seed(), BEGINNING);
+    let (carried, before) = Carried::open(dirs.carryover());
     let gpus = Gpus::follow(Sources::new(dirs::nvml_library()));
     let scopes = Scopes::look().await;
     tracing::info!(systemd = scopes.is_there(), "scopes of the user's own manager");
     let (executor, handle) =
-        Executor::new(supervisor, setup(&dirs, &settings, scopes, gpus.clone())?);
+        Executor::new(supervisor, setup(&dirs, &settings, scopes, gpus.clone(), carried)?);
     let executing = tokio::spawn(executor.run());
     let workers = PathBuf::from(layout::workers_dir(&dirs.runtime));
     adopt::adopt_all(&workers, &handle)
         .await
         .map_err(|error| cannot(&format!("look for workers in {}", workers.display()), &error))?;
+    handle.tell(Input::CarriedOver(Box::new(before))).await;
 
     let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
     let listener = server::bind(&socket)
@@ -93,7 +97,13 @@ fn hello(build: BuildId, settings: &Settings) -> Hello {
     }
 }
 
-fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes, gpus: Gpus) -> Result<Setup, Fault> {
+fn setup(
+    dirs: &Dirs,
+    settings: &Settings,
+    scopes: Scopes,
+    gpus: Gpus,
+    carried: Carried,
+) -> Result<Setup, Fault> {
     let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
     let program = program
         .to_str()
@@ -107,6 +117,7 @@ fn setup(dirs: &Dirs, settings: &Settings, scopes: Scopes, gpus: Gpus) -> Result
         margin_bytes: settings.agent.worker_margin_bytes,
         cpu_percent: settings.agent.worker_cpu_percent,
         peaks: Arc::new(Peaks::open(dirs.peaks())),
+        carried,
         gpus,
     })
 }

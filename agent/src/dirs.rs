@@ -130,6 +130,11 @@ impl Dirs {
         self.log.with_file_name("peaks.json")
     }
 
+    /// The file of what an agent leaves to the next one.
+    pub fn carryover(&self) -> PathBuf {
+        self.log.with_file_name("carryover.json")
+    }
+
     /// What the agent records.
     pub fn agent_log(&self) -> PathBuf {
         self.log.join("agent.jsonl")

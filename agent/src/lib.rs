@@ -4,12 +4,14 @@ pub mod cli;
 
 mod admission;
 mod attach;
+mod carried;
 mod client;
 mod daemon;
 mod dirs;
 mod executor;
 mod inventory;
 mod journal;
+mod kept;
 mod kill;
 mod peaks;
 mod platform;

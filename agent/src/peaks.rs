@@ -1,15 +1,16 @@
 //! What models really took, where that was more than was computed: kept over the agent's life.
 
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use wire::device::Device;
 use wire::{ModelRef, limits};
 
-/// Version of the file. A newer one is neither used nor replaced.
+use crate::kept::Kept;
+
+/// Version of the file.
 const VERSION: u32 = 1;
 /// A run that took less takes this part of the difference away: one short answer does not undo
 /// what a long one has shown.
@@ -26,49 +27,34 @@ struct Overrun {
     bytes: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Stored {
-    version: u32,
     overruns: Vec<Overrun>,
-}
-
-/// The one field that every version has.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
 }
 
 /// All that were measured, the one that changed last at the end.
 #[derive(Debug, Default)]
 pub struct Peaks {
-    path: PathBuf,
-    known: Mutex<Vec<Overrun>>,
-    /// Whether the file may be written: it is not a newer build's.
-    is_ours: bool,
+    file: Kept,
+    known: Mutex<Stored>,
 }
 
 impl Peaks {
     /// Reads the file; a missing or damaged one means that nothing was measured.
     pub fn open(path: PathBuf) -> Self {
-        let bytes = read(&path).unwrap_or_default();
-        let newer = serde_json::from_slice::<Version>(&bytes).is_ok_and(|v| v.version > VERSION);
-        if newer {
-            tracing::warn!(path = %path.display(), "measured memory of a newer build is not used");
-            return Self { path, known: Mutex::default(), is_ours: false };
-        }
-        let stored = serde_json::from_slice::<Stored>(&bytes);
-        let mut known = stored.map(|stored| stored.overruns).unwrap_or_default();
-        known.truncate(limits::MAX_REMEMBERED_PEAKS);
-        for one in &mut known {
+        let (file, stored) = Kept::open::<Stored>(path, VERSION, limits::MAX_PEAKS_BYTES);
+        let mut known = stored.unwrap_or_default();
+        known.overruns.truncate(limits::MAX_REMEMBERED_PEAKS);
+        for one in &mut known.overruns {
             one.bytes = one.bytes.min(MAX_OVERRUN_BYTES);
         }
-        Self { path, known: Mutex::new(known), is_ours: true }
+        Self { file, known: Mutex::new(known) }
     }
 
     /// Bytes to add to the computed need of a model on a device.
     pub fn overrun_bytes(&self, model: &ModelRef, device: Device) -> u64 {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|one| one.model == *model && one.device == device);
+        let found = known.overruns.iter().find(|one| one.model == *model && one.device == device);
         found.map_or(0, |one| one.bytes)
     }
 
@@ -76,6 +62,7 @@ impl Peaks {
     /// then included. Whether that changed anything.
     pub fn note(&self, model: &ModelRef, device: Device, need_bytes: u64, peak_bytes: u64) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut known.overruns;
         let place = known.iter().position(|one| one.model == *model && one.device == device);
         let before = place.and_then(|place| known.get(place)).map_or(0, |one| one.bytes);
         let bytes = corrected(before, need_bytes, peak_bytes);
@@ -98,23 +85,8 @@ impl Peaks {
     /// # Errors
     /// Whatever the operating system refuses.
     pub fn save(&self) -> io::Result<()> {
-        if !self.is_ours {
-            return Ok(());
-        }
         // Held while it is written: the last one to save has the last word.
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = Stored { version: VERSION, overruns: known.clone() };
-        let bytes = serde_json::to_vec(&stored)?;
-        let part = self.path.with_extension("part");
-        let mut options = std::fs::OpenOptions::new();
-        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&part);
-        let written = opened.and_then(|mut file| file.write_all(&bytes));
-        if let Err(error) = written.and_then(|()| std::fs::rename(&part, &self.path)) {
-            // The cause is worth more than a second error about the rest of it.
-            let _kept = std::fs::remove_file(&part);
-            return Err(error);
-        }
-        Ok(())
+        self.file.save(&*self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -126,12 +98,6 @@ fn corrected(before: u64, need_bytes: u64, peak_bytes: u64) -> u64 {
     let next =
         if seen >= before { seen } else { before - (before - seen).div_ceil(FORGETTING_DIVISOR) };
     next.min(MAX_OVERRUN_BYTES)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(limits::MAX_PEAKS_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

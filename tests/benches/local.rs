@@ -101,8 +101,9 @@ fn hop() {
     let run: Vec<&str> = run.iter().map(String::as_str).collect();
     let _ = sandbox.rbee(&run).expect_code(0);
     let (engine, agent) = (engine_socket(&sandbox), sandbox.pid_of(Role::Agent));
-    let Compared { alone, ratio, interval: (low, high) } =
-        bench::compare(|| direct_ms(&engine), || bench::token_ms_of_run(spawn(&sandbox, &run)));
+    let whole_way = || bench::token_ms_of_run(spawn(&sandbox, &run));
+    let [Compared { alone, ratio, interval: (low, high) }] =
+        bench::compare(&|| direct_ms(&engine), [&whole_way]);
     println!(
         "0.5B shape, Q8_0, decode           worker alone {alone:.1} tokens/s   through agent and \
          keeper median {ratio:.4} of that, 95 % interval {low:.4} to {high:.4}"

@@ -154,32 +154,42 @@ pub fn processor_share(child: Child, spent_ns: impl Fn() -> u64) -> f64 {
     ms(Duration::from_nanos(spent)) / f64::from(TOKENS - 1) / token / cores()
 }
 
-/// Decode speed the whole way against the worker's own socket.
+/// Decode speed some way against the worker's own socket.
 #[derive(Debug, Clone, Copy)]
 pub struct Compared {
     /// Tokens a second from the worker's own socket.
     pub alone: f64,
-    /// The whole way's speed, of that.
+    /// That way's speed, of that.
     pub ratio: f64,
     /// Where the true ratio lies at 95 %.
     pub interval: (f64, f64),
 }
 
-/// Measures pairs in turn, so that a busy machine slows both sides, in an order that alternates.
-/// Both give a token's time in milliseconds.
-pub fn compare(direct: impl Fn() -> f64, whole_way: impl Fn() -> f64) -> Compared {
-    let (mut ratios, mut alone) = (Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        let (direct, whole_way) = if pair % 2 == 0 {
-            let direct = direct();
-            (direct, whole_way())
-        } else {
-            let whole_way = whole_way();
-            (direct(), whole_way)
-        };
-        alone.push(1e3 / direct);
-        ratios.push(direct / whole_way);
+/// Measures each way beside `direct` in turn, so that a busy machine slows all of them, in an order
+/// that rotates. All give a token's time in milliseconds.
+pub fn compare<const WAYS: usize>(
+    direct: &dyn Fn() -> f64,
+    ways: [&dyn Fn() -> f64; WAYS],
+) -> [Compared; WAYS] {
+    let (mut ratios, mut alone) = (ways.map(|_| Vec::new()), Vec::new());
+    for round in 0..PAIRS {
+        let mut times = ways.map(|_| f64::NAN);
+        let mut of_direct = f64::NAN;
+        for place in 0..=WAYS {
+            let which = (place + round) % (WAYS + 1);
+            match (times.get_mut(which), ways.get(which)) {
+                (Some(time), Some(way)) => *time = way(),
+                _ => of_direct = direct(),
+            }
+        }
+        alone.push(1e3 / of_direct);
+        for (ratios, time) in ratios.iter_mut().zip(times) {
+            ratios.push(of_direct / time);
+        }
     }
-    let interval = interval_of_the_median(ratios.clone());
-    Compared { alone: median(alone), ratio: median(ratios), interval }
+    let alone = median(alone);
+    ratios.map(|ratios| {
+        let interval = interval_of_the_median(ratios.clone());
+        Compared { alone, ratio: median(ratios), interval }
+    })
 }

@@ -10,6 +10,8 @@ use crate::wait_until;
 
 /// How long anything in a sandbox may take. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Names another program to try or to measure: one of the profile `dist`, or an older one.
+const PROGRAM_VARIABLE: &str = "RBEE_PROGRAM";
 
 /// A home with nothing in it. Dropping it ends what runs there and fails the test when something
 /// was left over.
@@ -229,11 +231,15 @@ pub fn another_build(dir: &Path) -> PathBuf {
     path
 }
 
-/// The program that was built with this suite: beside the directory of the test programs.
+/// The program that was built with this suite, beside the directory of the test programs; or the
+/// one that [`PROGRAM_VARIABLE`] names.
 ///
 /// # Panics
 /// When it was not built.
 pub fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
+        return PathBuf::from(named);
+    }
     let suite = std::env::current_exe().expect("the suite's own path");
     suite
         .ancestors()

@@ -16,8 +16,8 @@ while [ "$1" != --target ]; do shift; done
 rust=${2%%.*}
 while [ "$1" != --target-dir ]; do shift; done
 [ ! -e "$RBEE_DATA.broken" ] || exit 101
-mkdir -p "$2/$rust/release"
-cp "$BUILT" "$2/$rust/release/rbee"
+mkdir -p "$2/$rust/dist"
+cp "$BUILT" "$2/$rust/dist/rbee"
 "#;
 
 /// A directory with tools that only say what they were asked for.

@@ -6,7 +6,7 @@ use crate::fault::Fault;
 use crate::ids::{BuildId, WorkerId};
 use crate::memory::{Limit, MemoryUse, Wanted};
 use crate::timings::{self, Timings};
-use crate::worker::{Exit, WorkerSpec};
+use crate::worker::{Exit, LastEnd, WorkerSpec};
 
 /// Version of every file in a worker's directory. Newer files are refused, older ones read.
 pub const RECORD_VERSION: u32 = 1;
@@ -62,6 +62,12 @@ pub struct GuardSpec {
     /// How often the worker was started before this time.
     #[serde(default)]
     pub restarts: u32,
+    /// How many of those starts followed each other without a good while of serving between.
+    #[serde(default)]
+    pub attempts: u32,
+    /// How its process before this one ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_end: Option<LastEnd>,
     /// The model's file, for another start; empty when an older agent wrote this.
     #[serde(default)]
     pub model_path: String,

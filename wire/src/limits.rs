@@ -192,6 +192,8 @@ pub const WORKER_DISK_BYTES: u64 = 1024 * 1024;
 pub const MAX_REMEMBERED_PEAKS: usize = 256;
 /// Bytes of the file of measured memory: a line of at most a kilobyte for each.
 pub const MAX_PEAKS_BYTES: u64 = 256 * 1024;
+/// Bytes of the file in which an agent keeps what the next one shall know.
+pub const MAX_CARRYOVER_BYTES: u64 = 4 * 1024 * 1024;
 /// Nesting of a chat template's calls and values.
 pub const MAX_TEMPLATE_DEPTH: usize = 64;
 /// Bytes of each file of messages and tools that a template is tried with.

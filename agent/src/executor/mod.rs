@@ -24,7 +24,9 @@ use self::process::Setup;
 use crate::inventory;
 use crate::platform;
 use crate::scope::Scopes;
+use crate::supervisor::carryover::Carryover;
 use crate::supervisor::effect::Start;
+use crate::supervisor::input::BEGINNING;
 use crate::supervisor::{Answer, Ask, Client, Effect, End, Input, Supervisor, Token};
 
 /// Messages that may wait for the supervisor; beyond that, senders wait.
@@ -35,7 +37,8 @@ const TICK: Duration = Duration::from_millis(250);
 const CALM_TICK: Duration = Duration::from_secs(1);
 /// What a guard's process gets on top of its ladder before nobody waits for it any more.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
-
+/// What a disk gets to take the last word of an agent that ends.
+const LAST_WORD_TIME: Duration = Duration::from_secs(1);
 /// Before free memory is looked at again that did not grow as it should.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 
@@ -215,6 +218,8 @@ pub struct Executor {
     records: HashMap<WorkerId, GuardRecord>,
     /// What is known of the engines' memory.
     account: Account,
+    /// What the next agent shall know; written elsewhere, for a disk may take its time.
+    carryover: watch::Sender<Carryover>,
     /// Whether the agent shall end.
     exit: bool,
 }
@@ -237,6 +242,7 @@ impl Executor {
             account: Account::new(Arc::clone(&setup.peaks), setup.gpus.clone()),
             setup: Arc::new(setup),
             started: Instant::now(),
+            carryover: watch::Sender::default(),
             inputs,
             handle: handle.clone(),
             closing,
@@ -251,6 +257,8 @@ impl Executor {
     /// Runs until the supervisor ends the agent.
     pub async fn run(mut self) {
         let mut ticked = Instant::now();
+        let carried = self.setup.carried.clone();
+        let writer = tokio::spawn(carried.follow(self.carryover.subscribe()));
         loop {
             let pace = if self.supervisor.is_calm() { CALM_TICK } else { TICK };
             let tick = ticked + pace.min(self.setup.timings.heartbeat);
@@ -264,8 +272,12 @@ impl Executor {
             self.take(message);
             if self.exit {
                 self.closing.send_replace(true);
-                return;
+                break;
             }
+        }
+        drop(self.carryover);
+        if tokio::time::timeout(LAST_WORD_TIME, writer).await.is_err() {
+            tracing::warn!("the disk did not take what the next agent should know");
         }
     }
 
@@ -317,7 +329,7 @@ impl Executor {
     }
 
     fn update(&mut self, input: Input) {
-        for effect in self.supervisor.update(input, self.started.elapsed()) {
+        for effect in self.supervisor.update(input, BEGINNING + self.started.elapsed()) {
             self.perform(effect);
         }
     }
@@ -372,6 +384,7 @@ impl Executor {
                     let _left = revoke.send(*fault);
                 }
             }
+            Effect::CarryOver(carryover) => drop(self.carryover.send_replace(*carryover)),
             Effect::Publish(event) => self.publish(&event),
             Effect::Reply(token, answer) => {
                 if let Some(reply) = self.replies.remove(&token) {

@@ -16,6 +16,7 @@ use wire::memory::Wanted;
 use wire::{RequestId, Timings, WorkerId, layout, limits, ndjson, text};
 
 use crate::admission;
+use crate::carried::Carried;
 use crate::inventory::Gpus;
 use crate::peaks::Peaks;
 use crate::platform;
@@ -48,6 +49,8 @@ pub struct Setup {
     pub cpu_percent: Option<u32>,
     /// What models took beyond their needs.
     pub peaks: Arc<Peaks>,
+    /// Where what the next agent shall know is kept.
+    pub carried: Carried,
     /// The GPUs whose memory is looked at around a worker's end.
     pub gpus: Gpus,
 }
@@ -108,6 +111,8 @@ impl Setup {
                 cpu_percent: self.cpu_percent,
             },
             restarts: start.restarts,
+            attempts: start.attempts,
+            last_end: start.last_end.clone(),
             model_path: start.path.clone(),
             engine: self.engine(start, &dir),
             timings: self.timings.clone(),

@@ -22,6 +22,7 @@ use wire::worker::{Exit, SpawnReply, WorkerInfo, WorkerSpec, WorkerState};
 use wire::{Code, Device, Fault, ModelRef, RequestId, Timings, WorkerId, layout, routes};
 
 use super::{Hive, router, server};
+use crate::carried::Carried;
 use crate::client::{self, Connection, Values};
 use crate::dirs::Dirs;
 use crate::executor::process::Setup;
@@ -30,6 +31,7 @@ use crate::inventory::{Gpus, Inventory};
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::supervisor::input::BEGINNING;
 use crate::supervisor::{Answer, Ask, Client, End, Input, Supervisor};
 
 /// No condition of these tests takes longer, unless it never comes.
@@ -63,9 +65,10 @@ impl Agent {
             margin_bytes: 0,
             cpu_percent: None,
             peaks: Arc::default(),
+            carried: Carried::default(),
             gpus: Gpus::none(),
         };
-        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0);
+        let supervisor = Supervisor::new(timings.clone(), settings.agent.clone(), 0, BEGINNING);
         let (executor, handle) = Executor::new(supervisor, setup);
         tokio::spawn(executor.run());
         let hello = Hello {
@@ -133,6 +136,8 @@ impl Agent {
             need_bytes: 0,
             wanted: Wanted::default(),
             restarts: 0,
+            attempts: 0,
+            last_end: None,
             model_path: String::new(),
             engine: EngineCommand { program: String::new(), args: Vec::new(), can_be_asked: true },
             timings: Timings::default(),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use wire::device::Device;
 use wire::event::Event;
-use wire::worker::{HandoverReply, SpawnReply, StopReply, WorkerInfo, WorkerSpec};
+use wire::worker::{HandoverReply, LastEnd, SpawnReply, StopReply, WorkerInfo, WorkerSpec};
 use wire::{Fault, WorkerId};
 
+use super::carryover::Carryover;
 use super::input::Token;
 
 /// The answer to an [`super::Ask`].
@@ -42,7 +44,7 @@ pub enum Answer {
 }
 
 /// A worker that was admitted, with all that its guard has to know.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// Which worker.
     pub id: WorkerId,
@@ -56,6 +58,10 @@ pub struct Start {
     pub path: String,
     /// How often it was started before this time.
     pub restarts: u32,
+    /// How many of those starts followed each other without a good while of serving between.
+    pub attempts: u32,
+    /// How its process before this one ended.
+    pub last_end: Option<LastEnd>,
 }
 
 /// One thing to do.
@@ -78,6 +84,8 @@ pub enum Effect {
     },
     /// Tell everyone who reads events.
     Publish(Event),
+    /// Keep this for the next agent, instead of what was to be kept before.
+    CarryOver(Box<Carryover>),
     /// Answer a question.
     Reply(Token, Answer),
     /// End the agent.

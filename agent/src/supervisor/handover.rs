@@ -30,8 +30,6 @@ impl Supervisor {
                 out.push(refuse(ticket.token, Self::shutting_down()));
             }
         }
-        // The next agent finds processes, and a worker between two of them has none.
-        self.give_up_restarts(out);
         // Whoever is on its way to its end must not forget it: the next agent would keep it.
         let ending = |worker: &&Worker| matches!(worker.life, Life::Draining(_));
         let ids: Vec<_> = self.workers.values().filter(ending).map(|w| w.id.clone()).collect();

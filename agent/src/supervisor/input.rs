@@ -9,8 +9,13 @@ use wire::memory::{DeviceMemoryBack, Limit, MemoryBack};
 use wire::status::EngineStatus;
 use wire::{Fault, ModelRef, RequestId, WorkerId};
 
-/// Time since the agent's start. Only differences are used.
+use super::carryover::Carryover;
+
+/// Time since [`BEGINNING`] before the agent's start. Only differences are used.
 pub type Moment = Duration;
+
+/// How long before an agent's start its time begins: what an earlier agent saw has a moment too.
+pub const BEGINNING: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Names one question to the supervisor, so that its answer finds the way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +142,8 @@ pub enum Input {
     },
     /// A guard of an earlier agent was found alive, or dead with its record.
     Adopted(Box<GuardSpec>),
+    /// What an earlier agent left, after everything that was adopted.
+    CarriedOver(Box<Carryover>),
     /// A guard says that its engine runs.
     Running {
         /// Which worker.

@@ -49,7 +49,7 @@ mod tests {
     impl Hive {
         fn of(lifetime: Lifetime) -> Self {
             let settings = AgentSettings { lifetime, ..AgentSettings::default() };
-            let supervisor = Supervisor::new(Timings::default(), settings, 0);
+            let supervisor = Supervisor::new(Timings::default(), settings, 0, Moment::ZERO);
             Self { supervisor, now: Moment::ZERO }
         }
 

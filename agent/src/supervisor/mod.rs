@@ -3,11 +3,13 @@
 //! A pure state machine. [`Supervisor::update`] takes one [`Input`] and the time and returns what
 //! shall be done; processes, sockets, files and clocks are the executor's.
 
+pub mod carryover;
 pub mod effect;
 pub mod input;
 pub mod queue;
 pub mod worker;
 
+mod breakers;
 mod ending;
 mod handover;
 mod lease;
@@ -26,12 +28,14 @@ use wire::status::{EnginePhase, EngineStatus};
 use wire::worker::{StoppedWorker, WorkerInfo};
 use wire::{Code, Fault, RequestId, Timings, WorkerId};
 
+use breakers::Breakers;
+use carryover::Carryover;
 use effect::Start;
 pub use effect::{Answer, Effect};
 use handover::Handover;
 pub use input::{Ask, Back, Client, End, Input, Moment, SpawnAsk, Token};
 use queue::Ticket;
-use restarts::{Breakers, Dice, RestartWaiter};
+use restarts::{Dice, RestartWaiter};
 pub use spawning::SLOTS;
 use worker::{Life, Reason, Worker};
 
@@ -68,6 +72,8 @@ pub struct Supervisor {
     cancels: Vec<CancelWaiter>,
     restarts: Vec<RestartWaiter>,
     breakers: Breakers,
+    /// What is kept for the next agent.
+    carried: Carryover,
     dice: Dice,
     revision: u64,
     connections: usize,
@@ -81,8 +87,9 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A hive without workers. `seed` is any number: it spreads the pauses before restarts.
-    pub fn new(timings: Timings, settings: AgentSettings, seed: u64) -> Self {
+    /// A hive without workers that begins now. `seed` is any number: it spreads the pauses before
+    /// restarts.
+    pub fn new(timings: Timings, settings: AgentSettings, seed: u64, now: Moment) -> Self {
         Self {
             timings,
             settings,
@@ -92,12 +99,13 @@ impl Supervisor {
             cancels: Vec::new(),
             restarts: Vec::new(),
             breakers: Breakers::default(),
+            carried: Carryover::default(),
             dice: Dice(seed),
             revision: 0,
             connections: 0,
-            idle_since: Moment::ZERO,
-            alone_since: Moment::ZERO,
-            last_input: Moment::ZERO,
+            idle_since: now,
+            alone_since: now,
+            last_input: now,
             down: false,
             handover: None,
             exited: false,
@@ -112,6 +120,10 @@ impl Supervisor {
             Input::Ask(token, ask) => self.answer(token, ask, now, &mut out),
             Input::Left { token, done } => self.leave(token, done, now, &mut out),
             Input::Adopted(spec) => self.adopt(*spec, now),
+            Input::CarriedOver(carryover) => {
+                self.carried = (*carryover).clone();
+                self.carried_over(*carryover, now);
+            }
             Input::Running { worker, pid, started_unix_s } => {
                 self.running(&worker, pid, started_unix_s);
             }
@@ -203,9 +215,12 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, guard: GuardSpec, now: Moment) {
-        let GuardSpec { id, spec, model_ctx, need_bytes, model_path, restarts, .. } = guard;
-        let path = model_path;
-        let start = Start { id: id.clone(), spec, model_ctx, need_bytes, path, restarts };
+        let GuardSpec { id, spec, model_ctx, need_bytes, .. } = guard;
+        let (path, restarts, attempts) = (guard.model_path, guard.restarts, guard.attempts);
+        let id_of = id.clone();
+        let last_end = guard.last_end;
+        let start =
+            Start { id: id_of, spec, model_ctx, need_bytes, path, restarts, attempts, last_end };
         let worker = Worker { found: true, ..Worker::new(start, now) };
         self.workers.entry(id).or_insert(worker);
     }
@@ -267,6 +282,7 @@ impl Supervisor {
         self.answer_restarts(now, out);
         self.finish_handover(now, out);
         self.forget_old(out);
+        self.carry_over(out);
         let busy = self.connections > 0 || self.workers.values().any(Worker::is_kept);
         if busy {
             self.idle_since = now;

@@ -1,12 +1,12 @@
 //! Starting again what ended by itself: when, how often, and when not any more.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use wire::worker::{LastEnd, WorkerState};
-use wire::{Code, Device, Fault, ModelRef, WorkerId, limits, text};
+use wire::{Code, Fault, WorkerId, limits, text};
 
 use super::Supervisor;
+use super::breakers::given_up;
 use super::effect::{Answer, Effect};
 use super::input::{End, Moment, Token};
 use super::requests::{not_routable, refuse};
@@ -46,79 +46,6 @@ impl Dice {
         let thousandths = u32::try_from(thousandths).unwrap_or(1000);
         first.saturating_mul(doubled).saturating_mul(thousandths) / 1000
     }
-}
-
-/// The failures of one model on one device.
-#[derive(Debug, Default)]
-struct Breaker {
-    failures: VecDeque<Moment>,
-    /// The worker whose failure opened it, once one has.
-    holder: Option<WorkerId>,
-}
-
-/// What fails again and again is not started any more until somebody says so.
-#[derive(Debug, Default)]
-pub(super) struct Breakers(BTreeMap<(ModelRef, Device), Breaker>);
-
-impl Breakers {
-    /// Counts one failure of `worker`. Whether its model's breaker is open now.
-    fn count(&mut self, worker: &Worker, now: Moment, window: Duration) -> bool {
-        let recent = |at: &Moment| now.saturating_sub(*at) <= window;
-        self.0.retain(|_, breaker| {
-            breaker.holder.is_some() || breaker.failures.back().is_some_and(recent)
-        });
-        let key = (worker.spec.model.clone(), worker.spec.device);
-        if self.0.len() >= limits::MAX_BREAKERS && !self.0.contains_key(&key) {
-            let closed = self.0.iter().filter(|(_, breaker)| breaker.holder.is_none());
-            let oldest = closed.min_by_key(|(_, b)| b.failures.back().copied());
-            let oldest = oldest.map(|(key, _)| key.clone());
-            oldest.and_then(|key| self.0.remove(&key));
-        }
-        let breaker = self.0.entry(key).or_default();
-        breaker.failures.push_back(now);
-        while breaker.failures.front().is_some_and(|at| !recent(at))
-            || breaker.failures.len() > limits::BREAKER_FAILURES
-        {
-            breaker.failures.pop_front();
-        }
-        if breaker.failures.len() >= limits::BREAKER_FAILURES {
-            breaker.holder.get_or_insert_with(|| worker.id.clone());
-        }
-        breaker.holder.is_some()
-    }
-
-    /// Refuses what fails again and again.
-    pub(super) fn check(&self, model: &ModelRef, device: Device) -> Result<(), Fault> {
-        let holder = |breaker: &Breaker| breaker.holder.clone();
-        match self.0.get(&(model.clone(), device)).and_then(holder) {
-            None => Ok(()),
-            Some(holder) => Err(Fault::new(Code::WorkerCrashed, given_up(model, device))
-                .detail("breaker", "open")
-                .detail("failures", limits::BREAKER_FAILURES)
-                .detail("worker", holder.as_str())
-                .hint(format!("rbee worker restart {holder}"))),
-        }
-    }
-
-    fn close(&mut self, worker: &Worker) {
-        self.0.remove(&(worker.spec.model.clone(), worker.spec.device));
-    }
-
-    /// Whether a breaker is open that names this worker: then it must not be forgotten, or nobody
-    /// could close it.
-    pub(super) fn is_held_by(&self, id: &WorkerId) -> bool {
-        self.0.values().any(|breaker| breaker.holder.as_ref() == Some(id))
-    }
-
-    /// Closes the breaker that names a worker which is forgotten all the same.
-    pub(super) fn release(&mut self, id: &WorkerId) {
-        self.0.retain(|_, breaker| breaker.holder.as_ref() != Some(id));
-    }
-}
-
-fn given_up(model: &ModelRef, device: Device) -> String {
-    let failures = limits::BREAKER_FAILURES;
-    format!("{model} on {device} failed {failures} times in a short time and is not started again")
 }
 
 impl Supervisor {
@@ -175,6 +102,10 @@ impl Supervisor {
 
     /// Has the memory measured for a worker whose pause is over.
     pub(super) fn end_pause(&mut self, id: &WorkerId, now: Moment, out: &mut Vec<Effect>) {
+        // The next agent starts it.
+        if self.down {
+            return;
+        }
         let life = self.workers.get_mut(id).map(|worker| &mut worker.life);
         if let Some(Life::Restarting { at, measuring, .. }) = life
             && !*measuring
@@ -194,7 +125,7 @@ impl Supervisor {
         now: Moment,
         out: &mut Vec<Effect>,
     ) {
-        let Some(worker) = self.workers.get(id) else { return };
+        let Some(worker) = self.workers.get(id).filter(|_| !self.down) else { return };
         let Life::Restarting { measuring: true, .. } = worker.life else { return };
         let spec = &worker.spec;
         let closed = self.breakers.check(&spec.model, spec.device);
@@ -268,6 +199,9 @@ impl Supervisor {
         for waiter in std::mem::take(&mut self.restarts) {
             let id = &waiter.worker;
             match self.workers.get(id) {
+                Some(worker) if self.down && !worker.is_alive() => {
+                    out.push(refuse(waiter.token, Self::shutting_down()));
+                }
                 None => {
                     let message = format!("worker {id} was stopped before it was started again");
                     out.push(refuse(waiter.token, Fault::new(Code::ShuttingDown, message)));

@@ -100,7 +100,9 @@ impl Supervisor {
         };
         let model_ctx = ask.shape.context;
         let (need_bytes, path) = (admitted.need_bytes, ask.path);
-        let start = Start { id: id.clone(), spec, model_ctx, need_bytes, path, restarts: 0 };
+        let (id_of, restarts, attempts, last_end) = (id.clone(), 0, 0, None);
+        let start =
+            Start { id: id_of, spec, model_ctx, need_bytes, path, restarts, attempts, last_end };
         self.workers.insert(id.clone(), Worker::new(start.clone(), now));
         let reply = self.spawn_reply(&id, false, now, out);
         out.push(Effect::Start(start));

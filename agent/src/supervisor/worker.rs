@@ -126,7 +126,7 @@ pub struct Worker {
 impl Worker {
     /// A worker whose guard is being started.
     pub fn new(start: Start, now: Moment) -> Self {
-        let Start { id, spec, model_ctx, need_bytes, path, restarts } = start;
+        let Start { id, spec, model_ctx, need_bytes, path, restarts, attempts, last_end } = start;
         Self {
             queue: Queue::new(spec.slots),
             id,
@@ -135,10 +135,10 @@ impl Worker {
             need_bytes,
             path,
             restarts,
-            attempts: 0,
+            attempts,
             serving_since: None,
             started_unix_s: None,
-            last_end: None,
+            last_end,
             found: false,
             left: false,
             life: Life::Starting,
@@ -177,6 +177,8 @@ impl Worker {
             need_bytes: self.need_bytes,
             path: self.path.clone(),
             restarts: self.restarts,
+            attempts: self.attempts,
+            last_end: self.last_end.clone(),
         }
     }
 

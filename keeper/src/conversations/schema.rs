@@ -76,8 +76,7 @@ pub fn kind(connection: &Connection) -> rusqlite::Result<Kind> {
     let view = connection.unchecked_transaction()?;
     let number = |name| view.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (found, application) = (number("user_version")?, number("application_id")?);
-    let tables: i64 =
-        view.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 = view.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (application, found) {
         (0, 0) if tables == 0 => Kind::Ours,
         (APPLICATION, found) if found > version() => Kind::Newer(found),

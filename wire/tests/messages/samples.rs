@@ -345,6 +345,8 @@ fn guard_spec() -> GuardSpec {
         need_bytes: 3_221_225_472,
         wanted: bounds::wanted(),
         restarts: 2,
+        attempts: 1,
+        last_end: Some(LastEnd { cause: "signal 9".into(), stderr_tail: "one\ntwo\n".into() }),
         model_path: "/models/a.gguf".into(),
         engine: EngineCommand {
             program: "/opt/rbee".into(),
