@@ -6,7 +6,6 @@ use wire::{Fault, WorkerId};
 use super::told::Told;
 use crate::bootstrap::logs::Kind as Which;
 use crate::context::Context;
-use crate::link::streams::Lines;
 use crate::link::way::Way;
 use crate::link::{self, Transport};
 use crate::operations::logs::{self, Extent};
@@ -26,21 +25,13 @@ pub async fn of_agent(
     told: &Told,
     given_up: &mut mpsc::Receiver<()>,
 ) -> Result<(), Fault> {
-    if let Some(lines) = logs::of_agent(way, EXTENT, context).await {
-        return pass(lines, told, given_up).await;
+    if let Some(mut lines) = logs::of_agent(way, EXTENT, context).await {
+        return pass(async || lines.next().await, told, given_up).await;
     }
     // No agent answers, so its file is read without it.
     let Some(remote) = way.remote() else { return Err(link::no_agent(way.hive())) };
     let mut lines = remote.logs(Which::Agent, EXTENT.lines, EXTENT.follow).await?;
-    loop {
-        tokio::select! {
-            line = lines.next() => match line? {
-                Some(line) => say(&line, told).await,
-                None => return Ok(()),
-            },
-            _ = given_up.recv() => return Ok(()),
-        }
-    }
+    pass(async || lines.next().await, told, given_up).await
 }
 
 /// The log of a worker.
@@ -55,19 +46,19 @@ pub async fn of_worker(
     given_up: &mut mpsc::Receiver<()>,
 ) -> Result<(), Fault> {
     match logs::of_worker(way, id, EXTENT, context).await? {
-        Some(lines) => pass(lines, told, given_up).await,
+        Some(mut lines) => pass(async || lines.next().await, told, given_up).await,
         None => Err(logs::no_log(id)),
     }
 }
 
 async fn pass(
-    mut lines: Lines,
+    mut next: impl AsyncFnMut() -> Result<Option<String>, Fault>,
     told: &Told,
     given_up: &mut mpsc::Receiver<()>,
 ) -> Result<(), Fault> {
     loop {
         tokio::select! {
-            line = lines.next() => match line? {
+            line = next() => match line? {
                 Some(line) => say(&line, told).await,
                 None => return Ok(()),
             },
