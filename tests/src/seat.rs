@@ -127,12 +127,38 @@ impl Seat {
     /// When it does not in time.
     #[track_caller]
     pub fn until<T>(&mut self, what: &str, condition: impl Fn(&str) -> Option<T>) -> T {
+        self.sees(what, PATIENCE, |seat| condition(&seat.screen()))
+    }
+
+    /// As [`Self::until`], for one row of the screen, counted from zero.
+    ///
+    /// # Panics
+    /// As there.
+    #[track_caller]
+    pub fn until_in_row<T>(&mut self, row: u16, condition: impl Fn(&str) -> Option<T>) -> T {
+        let what = format!("something in row {row}");
+        self.sees(&what, PATIENCE, |seat| condition(&seat.row(row)))
+    }
+
+    /// What a row of the screen shows now.
+    pub fn row(&self, row: u16) -> String {
+        let screen = self.parser.screen();
+        screen.rows(0, screen.size().1.get()).nth(usize::from(row)).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn sees<T>(
+        &mut self,
+        what: &str,
+        bound: Duration,
+        condition: impl Fn(&Self) -> Option<T>,
+    ) -> T {
         let begun = Instant::now();
         loop {
-            if let Some(value) = condition(&self.screen()) {
+            if let Some(value) = condition(self) {
                 return value;
             }
-            assert!(begun.elapsed() < PATIENCE, "in vain for {what}:\n{}", self.screen());
+            assert!(begun.elapsed() < bound, "in vain for {what}:\n{}", self.screen());
             self.read(Duration::from_millis(100));
         }
     }
@@ -141,6 +167,12 @@ impl Seat {
     #[track_caller]
     pub fn shows(&mut self, words: &str) {
         self.until(words, |screen| screen.contains(words).then_some(()));
+    }
+
+    /// As [`Self::shows`], for what may take longer than most things.
+    #[track_caller]
+    pub fn shows_within(&mut self, words: &str, bound: Duration) {
+        self.sees(words, bound, |seat| seat.screen().contains(words).then_some(()));
     }
 
     /// Takes what the program wrote, waiting for it that long at most; whether it may write more.
@@ -184,9 +216,9 @@ impl Seat {
 
     /// Takes what the program writes for so long.
     pub fn watches(&mut self, span: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < span {
-            self.read(Duration::from_millis(100));
+        let end = Instant::now() + span;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.read(left);
         }
     }
 

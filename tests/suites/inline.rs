@@ -7,6 +7,8 @@ use rustix::process::Signal;
 
 /// Ctrl-D, on an empty line.
 const CTRL_D: &str = "\u{4}";
+/// Ctrl-O: a model is chosen.
+const CTRL_O: &str = "\u{f}";
 
 #[test]
 fn what_was_said_stays_on_the_usual_screen_and_goes_on_another_time() {
@@ -40,4 +42,36 @@ fn what_was_said_stays_on_the_usual_screen_and_goes_on_another_time() {
     assert!(listed.contains("What is a hive?  demo   3 "), "{listed}");
     let nothing = sandbox.rbee(&["chat", "--inline"]).expect_code(2);
     assert!(nothing.stderr.contains("needs a terminal"), "{}", nothing.stderr);
+}
+
+#[test]
+fn a_list_over_the_chat_leaves_the_usual_screen_as_it_was() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::with(&sandbox, &["chat", "--inline", "-m", "demo"], 80, 24);
+    seat.shows("Enter send");
+    seat.types("What is a hive?\r");
+    seat.shows("first after");
+    // Memory that is free is another one from second to second.
+    let still = |screen: &str| {
+        let rows = screen.lines().filter(|row| !row.contains("hive online"));
+        rows.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = still(&seat.screen());
+    seat.types(CTRL_O);
+    seat.shows("Talk with");
+    seat.types("\u{1b}");
+    seat.until("the chat as it was", |screen| (still(screen) == before).then_some(()));
+    // What is answered meanwhile is there afterwards.
+    seat.types("What is a worker?\r");
+    seat.types(CTRL_O);
+    seat.shows("Talk with");
+    seat.types("\u{1b}");
+    seat.until("both answers", |screen| (screen.matches("first after").count() == 2).then_some(()));
+    // From the list the program ends on the usual screen, too.
+    seat.types(CTRL_O);
+    seat.shows("Talk with");
+    seat.signal(Signal::TERM);
+    let (_, screen) = seat.ends();
+    assert!(screen.contains("What is a worker?") && !screen.contains("Talk with"), "{screen}");
+    assert!(!screen.contains("Enter send"), "{screen}");
 }

@@ -333,7 +333,7 @@ pub struct Chunk {
     /// One, or none in a chunk that only carries usage.
     #[serde(default)]
     pub choices: Vec<Choice>,
-    /// Set in the last chunk.
+    /// Set in the last chunk, and in the first one as far as it is known then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// Set in the last chunk.

@@ -14,7 +14,7 @@ pub struct Reading {
     line: Vec<u8>,
     /// Events that carried a part of the answer.
     pub parts: u32,
-    /// Tokens, once the worker said how many.
+    /// Tokens, once the worker said how many; with the first token it says them as far as it knows.
     pub usage: Option<Usage>,
     /// The worker's own times, once it said them.
     pub timings: Option<GenerationTimings>,
@@ -65,9 +65,10 @@ impl Reading {
         }
     }
 
-    /// Tokens of the answer: as the worker says, else one for each part that came.
+    /// Tokens of the answer: as the worker says when it is over, else one for each part that came.
     pub fn completion_tokens(&self) -> u32 {
-        self.usage.map_or(self.parts, |usage| usage.completion_tokens)
+        let usage = self.usage.filter(|_| self.finish_reason.is_some());
+        usage.map_or(self.parts, |usage| usage.completion_tokens)
     }
 }
 
@@ -101,9 +102,14 @@ mod tests {
             texts in proptest::collection::vec("\\PC{0,9}|\"usage\":\\{|data: \\{\n", 0..9),
             cut in 1usize..40,
         ) {
-            let mut bytes: Vec<u8> = texts.iter().flat_map(|text| token(text)).collect();
+            let known = Usage { prompt_tokens: 3, completion_tokens: 1, ..Usage::default() };
+            let first = Choice { token_ids: vec![7], ..Choice::default() };
+            let first = Chunk { usage: Some(known), ..chunk(first) };
+            let mut bytes = sse::encode(&first).unwrap();
+            bytes.extend(texts.iter().flat_map(|text| token(text)));
             let so_far = read(&bytes, cut);
-            prop_assert_eq!(so_far.completion_tokens() as usize, texts.len());
+            prop_assert_eq!(so_far.completion_tokens() as usize, texts.len() + 1);
+            prop_assert_eq!(so_far.usage, Some(known));
             prop_assert_eq!(so_far.finish_reason, None);
             let usage = Usage { prompt_tokens: 3, completion_tokens: 99, ..Usage::default() };
             let choice = Choice { finish_reason: Some(FinishReason::Stop), ..Choice::default() };

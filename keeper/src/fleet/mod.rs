@@ -3,6 +3,7 @@
 pub mod place;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::device::DeviceInfo;
@@ -40,21 +41,21 @@ pub enum Picture {
     Torn,
 }
 
-/// All hives that have been heard.
+/// All hives that have been heard. Copies are cheap: they share each hive until it says something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fleet {
-    hives: BTreeMap<HiveName, Hive>,
+    hives: BTreeMap<HiveName, Arc<Hive>>,
 }
 
 impl Fleet {
     /// All hives, by name.
     pub fn hives(&self) -> impl Iterator<Item = (&HiveName, &Hive)> {
-        self.hives.iter()
+        self.hives.iter().map(|(name, hive)| (name, &**hive))
     }
 
     /// One hive.
     pub fn hive(&self, name: &HiveName) -> Option<&Hive> {
-        self.hives.get(name)
+        self.hives.get(name).map(|hive| &**hive)
     }
 
     /// One worker.
@@ -65,10 +66,11 @@ impl Fleet {
     /// Takes one event of `hive`.
     pub fn update(&mut self, hive: &HiveName, event: Event, now: Moment) -> Picture {
         if let Event::Snapshot(snapshot) = event {
-            self.hives.insert(hive.clone(), Hive::of(snapshot, now));
+            self.hives.insert(hive.clone(), Arc::new(Hive::of(snapshot, now)));
             return Picture::Whole;
         }
         let Some(known) = self.hives.get_mut(hive) else { return Picture::Torn };
+        let known = Arc::make_mut(known);
         known.heard = now;
         known.update(event)
     }
@@ -78,7 +80,8 @@ impl Fleet {
         if let Some(known) = self.hives.get_mut(hive)
             && reply.revision >= known.revision
         {
-            known.workers.insert(reply.worker.id.clone(), reply.worker.clone());
+            let workers = &mut Arc::make_mut(known).workers;
+            workers.insert(reply.worker.id.clone(), reply.worker.clone());
         }
     }
 }

@@ -220,6 +220,7 @@ fn turn(said: Said, id: AskId, now: Moment) -> Turn {
         phase,
         asked: now,
         tokens_came,
+        prompt_tokens: None,
         tokens,
         kept,
     };

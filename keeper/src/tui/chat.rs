@@ -59,6 +59,8 @@ pub struct Turn {
     pub asked: Moment,
     /// When its first and its last token came.
     pub tokens_came: Option<(Moment, Moment)>,
+    /// Tokens of its prompt, once the worker said how many.
+    pub prompt_tokens: Option<u32>,
     /// Tokens that came.
     pub tokens: usize,
     /// What of it is in the file of conversations.
@@ -129,11 +131,17 @@ impl Turn {
         }
     }
 
-    /// Tokens of the context that are used and that there are; known when it is complete.
+    /// Tokens of the context that are used and that there are, as far as it is known: the prompt
+    /// and what came of the answer, in the end as the worker counted.
     pub fn context(&self) -> Option<(u32, u32)> {
-        let Phase::Done(ending) = &self.phase else { return None };
+        let used = if let Phase::Done(ending) = &self.phase {
+            ending.usage.total_tokens
+        } else {
+            let came = u32::try_from(self.tokens).unwrap_or(u32::MAX);
+            self.prompt_tokens?.saturating_add(came)
+        };
         let size = self.place.as_ref()?.ctx_size;
-        (ending.usage.total_tokens > 0).then_some((ending.usage.total_tokens, size))
+        (used > 0).then_some((used, size))
     }
 
     /// Whether the context's end cut it short.
@@ -214,6 +222,7 @@ impl Chat {
             phase: Phase::Placing,
             asked: now,
             tokens_came: None,
+            prompt_tokens: None,
             tokens: 0,
             kept: Kept::default(),
         });
@@ -232,6 +241,7 @@ impl Chat {
                     Err(Some(fault)) => Phase::Failed(fault),
                 };
             }
+            News::Prompt(tokens) => turn.prompt_tokens = Some(tokens),
             News::Piece(piece) => turn.add(&piece, now),
             News::Placed(placed) => {
                 let spec = &placed.worker.spec;
@@ -345,5 +355,10 @@ mod tests {
         let turn = chat.running().unwrap();
         assert_eq!(turn.first_token(), Some(at(100)));
         assert!((turn.rate().unwrap() - 10.0).abs() < 1e-9);
+        assert_eq!(turn.context(), None, "nobody said how long the prompt is");
+        let (hive, device) = ("pc".parse().unwrap(), wire::Device::CPU);
+        chat.turns[0].place = Some(Place { hive, device, ctx_size: 2048 });
+        chat.take(id, News::Prompt(30), at(400));
+        assert_eq!(chat.running().unwrap().context(), Some((33, 2048)));
     }
 }

@@ -84,6 +84,8 @@ pub enum News {
     Absent(HiveName, Fault),
     /// A worker took it.
     Placed(Box<Placed>),
+    /// Its prompt has so many tokens.
+    Prompt(u32),
     /// A piece of the answer.
     Piece(Piece),
     /// It is over; none when the person ended it.

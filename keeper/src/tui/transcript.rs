@@ -227,7 +227,9 @@ fn of_phase(turn: &Turn, width: usize) -> Vec<Row> {
         Phase::Cancelling => muted("cancelling…"),
         Phase::Done(_) if turn.is_cut() => {
             let text = "the answer ends here: the context is full, or its limit was reached";
-            wrap(&[Span::new(text, Kind::Warning)], width, "  ")
+            let mut rows = wrap(&[Span::new(text, Kind::Warning)], width, "  ");
+            rows.extend(muted(&figures(turn)));
+            rows
         }
         Phase::Done(_) => muted(&figures(turn)),
         Phase::Cancelled => wrap(&[Span::new("cancelled", Kind::Warning)], width, "  "),

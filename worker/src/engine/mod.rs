@@ -156,6 +156,8 @@ pub enum Piece {
         calls: Vec<FunctionCall>,
         /// How probable it was, if that was asked for.
         logprobs: Option<Box<ChosenLogprob>>,
+        /// Tokens of the prompt; the first token tells them.
+        prompt: Option<u32>,
     },
     /// The answer is complete.
     Finished {

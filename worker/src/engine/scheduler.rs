@@ -107,10 +107,11 @@ impl Scheduler {
         let mut sequence = Sequence::new(SLOT, prompt, job.sampling.clone(), model)?;
         let mut logits = self.compute(job, &mut sequence)?;
         let times = Times { queued, prepared, slot, prefilled: Instant::now() };
+        let mut prompt = Some(count(sequence.prompt_len()));
         loop {
             let advance = sequence.advance(&mut logits, &self.tokenizer)?;
             let finish = advance.finish;
-            self.send_token(job, advance)?;
+            self.send_token(job, advance, &mut prompt)?;
             if let Some(reason) = finish {
                 let (usage, timings) = (usage(&sequence), self.timings(&times));
                 log_finish(job, usage, timings);
@@ -150,12 +151,18 @@ impl Scheduler {
         }
     }
 
-    fn send_token(&self, job: &Job, advance: Advance) -> Result<(), Interrupt> {
+    fn send_token(
+        &self,
+        job: &Job,
+        advance: Advance,
+        prompt: &mut Option<u32>,
+    ) -> Result<(), Interrupt> {
         let Advance { token, text, reasoning, calls, logprobs, is_end, .. } = advance;
         if is_end && text.is_empty() && reasoning.is_empty() && calls.is_empty() {
             return Ok(());
         }
-        self.send(job, Piece::Token { id: token, text, reasoning, calls, logprobs })
+        let prompt = prompt.take();
+        self.send(job, Piece::Token { id: token, text, reasoning, calls, logprobs, prompt })
     }
 
     /// Sends a piece; waits for a slow reader no longer than the job's deadline and patience.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use wire::fault::ErrorEnvelope;
 use wire::generate::{
     ChatRequest, Choice, ChoiceLogprobs, Chunk, CompletionRequest, Delta, FunctionCall, Prompt,
-    ToolCall,
+    ToolCall, Usage,
 };
 use wire::sampling::{Sampling, SamplingFields};
 use wire::{Code, Fault, RequestId, limits, routes, sse};
@@ -134,6 +134,12 @@ fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>, Fa
     }
 }
 
+/// What a request used when its first token comes.
+fn usage_so_far(prompt_tokens: u32) -> Usage {
+    let total_tokens = prompt_tokens.saturating_add(1);
+    Usage { prompt_tokens, completion_tokens: 1, total_tokens, cached_tokens: 0 }
+}
+
 /// The answer to one request. Dropping it closes the engine's channel, which frees the slot.
 struct Answer {
     id: RequestId,
@@ -186,11 +192,12 @@ impl Answer {
             Piece::Prefilled { done, total } => {
                 format!(": prefill {done}/{total}\n\n").into_bytes()
             }
-            Piece::Token { id, text, reasoning, calls, logprobs } => {
+            Piece::Token { id, text, reasoning, calls, logprobs, prompt } => {
                 let logprobs = logprobs.map(|one| ChoiceLogprobs { content: vec![*one] });
                 let mut choice = Choice { logprobs, ..self.choice(id, text, reasoning) };
                 choice.delta.tool_calls = calls.into_iter().map(|call| self.call(call)).collect();
                 chunk.choices.push(choice);
+                chunk.usage = prompt.map(usage_so_far);
                 sse::encode(&chunk)?
             }
             Piece::Finished { reason, usage, timings } => {

@@ -12,7 +12,9 @@
 //! ready · 120 tokens/s         ┘
 //! ```
 //! Nothing is asked of the terminal, and rows are counted from the one that the cursor is in: it
-//! works where answers of the terminal are slow or do not come.
+//! works where answers of the terminal are slow or do not come. What takes all keys for a while, a
+//! list of models or a question, is on the terminal's other screen: rows for it here would push
+//! what was said out of sight, and be left blank behind it.
 
 mod paint;
 mod printed;
@@ -41,10 +43,14 @@ const LEAVE: &[u8] = b"\x1b[0m\x1b[?2004l\x1b[?25h\x1b[J";
 /// not know it passes over it), without a cursor that runs about.
 const BEGIN: &str = "\x1b[?2026h\x1b[?25l";
 const END: &str = "\x1b[?25h\x1b[?2026l";
-/// Rows that an overlay gets, when the terminal has them.
-const OVERLAY_ROWS: u16 = 20;
+/// The other screen, with nothing on it; the usual one again, and the cursor where it was (xterm's
+/// control sequences).
+const OTHER_SCREEN: &[u8] = b"\x1b[?1049h";
+const USUAL_SCREEN: &[u8] = b"\x1b[0m\x1b[?1049l";
+/// As [`LEAVE`], from the other screen.
+const LEAVE_OTHER: &[u8] = b"\x1b[0m\x1b[?1049l\x1b[?2004l\x1b[?25h\x1b[J";
 
-/// The rows at the end.
+/// The rows at the end; on the other screen, all of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Footer {
     lines: Vec<String>,
@@ -57,6 +63,8 @@ pub struct Inline {
     tty: File,
     printed: Printed,
     drawn: Option<Footer>,
+    /// What the other screen shows, while it is there.
+    over: Option<Footer>,
 }
 
 fn unusable(error: impl std::fmt::Display) -> Fault {
@@ -70,7 +78,8 @@ impl Inline {
     /// `IO_ERROR` when it cannot be read or written.
     pub fn of_this_process() -> Result<Self, Fault> {
         let tty = io::stdout().as_fd().try_clone_to_owned().map_err(unusable)?;
-        let mut inline = Self { tty: File::from(tty), printed: Printed::default(), drawn: None };
+        let (tty, printed) = (File::from(tty), Printed::default());
+        let mut inline = Self { tty, printed, drawn: None, over: None };
         inline.enter()?;
         Ok(inline)
     }
@@ -87,21 +96,26 @@ impl Inline {
     pub fn enter(&mut self) -> Result<(), Fault> {
         screen::take(&self.tty, LEAVE)?;
         // Somebody else may have written below.
-        self.drawn = None;
+        (self.drawn, self.over) = (None, None);
         self.tty.write_all(ENTER).map_err(unusable)
     }
 
     /// The terminal has another size: rows that are printed stay as they are.
     pub fn resize(&mut self) {
         self.printed.resize();
+        if self.over.is_some() {
+            // Drawn anew, whatever the terminal made of it.
+            self.over = Some(Footer::default());
+        }
     }
 
     /// Takes the last rows away and gives the terminal back.
     pub fn leave(&mut self) {
         if screen::is_taken() {
+            // A terminal that is gone needs nothing back.
+            let _ = self.return_to_the_usual_screen();
             let mut out = String::new();
             self.go_to_the_top(&mut out);
-            // A terminal that is gone needs nothing back.
             let _ = self.tty.write_all(out.as_bytes());
             screen::give_back();
         }
@@ -118,6 +132,10 @@ impl Inline {
         // The last column stays free: a terminal may go to the next row behind it.
         let (columns, rows) = self.size();
         let width = columns.saturating_sub(1).max(1);
+        if state.overlay.is_some() {
+            return self.draw_over(state, look, (width, rows));
+        }
+        self.return_to_the_usual_screen()?;
         let (print, live) = self.printed.take(&state.lane().chat, usize::from(width));
         let footer = footer(state, look, &live, (width, rows))?;
         if print.is_empty() && self.drawn.as_ref() == Some(&footer) {
@@ -142,6 +160,37 @@ impl Inline {
         Ok(())
     }
 
+    /// Draws the other screen. What is complete meanwhile is printed when it is gone.
+    fn draw_over(&mut self, state: &mut State, look: &Look, size: (u16, u16)) -> Result<(), Fault> {
+        let shown = pictured(state, look, &[], size)?;
+        if self.over.as_ref() == Some(&shown) {
+            return Ok(());
+        }
+        if self.over.is_none() {
+            screen::take(&self.tty, LEAVE_OTHER)?;
+            self.tty.write_all(OTHER_SCREEN).map_err(unusable)?;
+        }
+        let mut out = format!("{BEGIN}\x1b[H");
+        out.push_str(&shown.lines.join("\x1b[K\r\n"));
+        out.push_str("\x1b[K\x1b[J\x1b[H");
+        let (column, row) = shown.cursor;
+        go(&mut out, row, 'B');
+        go(&mut out, column, 'C');
+        out.push_str(END);
+        self.tty.write_all(out.as_bytes()).map_err(unusable)?;
+        self.over = Some(shown);
+        Ok(())
+    }
+
+    /// Leaves the other screen, where it is there.
+    fn return_to_the_usual_screen(&mut self) -> Result<(), Fault> {
+        if self.over.take().is_some() {
+            self.tty.write_all(USUAL_SCREEN).map_err(unusable)?;
+            screen::take(&self.tty, LEAVE)?;
+        }
+        Ok(())
+    }
+
     /// To where the last rows begin.
     fn go_to_the_top(&self, out: &mut String) {
         go(out, self.drawn.as_ref().map_or(0, |footer| footer.cursor.1), 'A');
@@ -155,7 +204,7 @@ impl Drop for Inline {
     }
 }
 
-/// Moves the cursor by some cells (ECMA-48, CUU and CUF).
+/// Moves the cursor by some cells (ECMA-48, CUU, CUD and CUF).
 fn go(out: &mut String, cells: usize, way: char) {
     if cells > 0 {
         // A String takes everything.
@@ -173,8 +222,16 @@ fn footer(
     // One row of what is above is always seen.
     let most = rows.saturating_sub(1).max(1);
     let wanted = view::inline::height(state, live.len(), width, rows);
-    let height = if state.overlay.is_some() { wanted.max(OVERLAY_ROWS) } else { wanted };
-    let height = height.min(most);
+    pictured(state, look, live, (width, wanted.min(most)))
+}
+
+/// So many columns and rows, as they are drawn.
+fn pictured(
+    state: &mut State,
+    look: &Look,
+    live: &[Row],
+    (width, height): (u16, u16),
+) -> Result<Footer, Fault> {
     state.size = (width, height);
     let area = ratatui::layout::Rect::new(0, 0, width, height);
     let options = TerminalOptions { viewport: Viewport::Fixed(area) };

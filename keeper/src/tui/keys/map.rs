@@ -75,6 +75,15 @@ impl KeyMap {
         scopes.iter().find_map(|scope| self.found.get(&(*scope, key)).copied())
     }
 
+    /// The first key that does something, in the first of `scopes` that has one for it.
+    pub fn key(&self, action: Action, scopes: &[Scope]) -> Option<Key> {
+        let of = |scope: &Scope| {
+            let mut here = self.bindings.iter().filter(|it| it.scope == *scope);
+            here.find(|it| it.action == action && !it.keys.is_empty())?.keys.first().copied()
+        };
+        scopes.iter().find_map(of)
+    }
+
     /// The table with the changes of a file's text; `path` is for the error.
     ///
     /// # Errors

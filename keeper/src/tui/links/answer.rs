@@ -108,6 +108,9 @@ impl Audience for Listener<'_> {
             reasoning: choice.delta.reasoning_content.clone(),
             tokens: choice.token_ids.len(),
         };
+        if let Some(usage) = chunk.usage.filter(|_| self.tokens == 0) {
+            self.tell(News::Prompt(usage.prompt_tokens)).await?;
+        }
         self.tokens = self.tokens.saturating_add(piece.tokens);
         if piece == Piece::default() {
             return Ok(());

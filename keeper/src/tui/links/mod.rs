@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet};
+use wire::event::Event as Said;
 use wire::{Code, Fault, HiveName};
 
 use super::board::Board;
@@ -41,8 +42,10 @@ use told::Rows;
 
 /// News of all hives that wait to be taken.
 const MAX_WAITING: usize = 256;
-/// Shortest time between two boards.
+/// Longest time that something new of a hive waits for others, so that one board tells them all.
 const BOARD_PAUSE: Duration = Duration::from_millis(50);
+/// The same for figures, which each hive tells each second.
+const FIGURES_PAUSE: Duration = Duration::from_millis(250);
 /// Commands that wait for a loan.
 const MAX_LOANS_WAITING: usize = 16;
 /// How long the hives' farewell may take.
@@ -107,6 +110,25 @@ struct Heard {
     loans: mpsc::Receiver<Loan>,
 }
 
+/// How long news may wait for others.
+fn pause_after(news: &following::News) -> Duration {
+    match news {
+        following::News::Event(event) if is_figures(event) => FIGURES_PAUSE,
+        _ => BOARD_PAUSE,
+    }
+}
+
+/// Whether an event only tells anew what is told all the time.
+fn is_figures(event: &Said) -> bool {
+    matches!(event, Said::Telemetry { .. } | Said::Heartbeat { .. })
+}
+
+/// The next board, at the latest after a pause.
+fn sooner(due: Option<Instant>, pause: Duration) -> Instant {
+    let end = Instant::now() + pause;
+    due.map_or(end, |due| due.min(end))
+}
+
 struct Links {
     context: Rc<Context>,
     ways: Rc<Vec<Way>>,
@@ -137,16 +159,17 @@ impl Links {
                     None => break,
                 },
                 Some((hive, what)) = heard.news.recv() => {
+                    let pause = pause_after(&what);
                     self.board.take(&hive, what, self.out.began.elapsed());
-                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                    due = Some(sooner(due, pause));
                 }
                 Some((hive, step)) = heard.steps.recv() => {
                     self.step(&hive, &step);
-                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                    due = Some(sooner(due, BOARD_PAUSE));
                 }
                 Some((id, change)) = heard.changes.recv() => {
                     self.changed(id, change);
-                    due.get_or_insert_with(|| Instant::now() + BOARD_PAUSE);
+                    due = Some(sooner(due, BOARD_PAUSE));
                 }
                 Some(loan) = heard.loans.recv() => self.lend(loan),
                 () = ask::passed(due), if due.is_some() => {

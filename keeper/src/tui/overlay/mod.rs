@@ -88,6 +88,26 @@ impl Overlay {
         }
     }
 
+    /// The keys that are said at the bottom of the screen; none for those that stand in it.
+    pub fn keys(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Help(_) => &[("PgUp", "up"), ("PgDn", "down"), ("Esc", "close")],
+            Self::Palette(_) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "close")],
+            Self::Attach(_) | Self::Blocks(_) | Self::Picker(_) => {
+                &[("Enter", "take it"), ("Esc", "close")]
+            }
+            Self::Filter(_)
+            | Self::Theme(_)
+            | Self::Quit(_)
+            | Self::Confirm(_)
+            | Self::Question(_)
+            | Self::AddHive(_)
+            | Self::Viewer(_)
+            | Self::Conversations(_)
+            | Self::Settings(_) => &[],
+        }
+    }
+
     /// Whether a question may cover it: nothing in it waits for this very key.
     pub fn may_be_covered(&self) -> bool {
         matches!(self, Self::Viewer(_) | Self::AddHive(_))

@@ -129,6 +129,7 @@ pub enum Heard {
     Silent(HiveName, Option<Duration>),
     Absent(HiveName, Fault),
     Placed(Box<Placed>),
+    Prompt(u32),
     Piece { answer: String, reasoning: String, tokens: usize },
     Ended(Box<Ending>),
     Cancelled,
@@ -304,6 +305,7 @@ impl Heard {
             News::Silent(hive, time) => Self::Silent(hive.clone(), *time),
             News::Absent(hive, why) => Self::Absent(hive.clone(), why.clone()),
             News::Placed(placed) => Self::Placed(placed.clone()),
+            News::Prompt(tokens) => Self::Prompt(*tokens),
             News::Piece(Piece { answer, reasoning, tokens }) => {
                 let (answer, reasoning) = (answer.clone(), reasoning.clone());
                 Self::Piece { answer, reasoning, tokens: *tokens }
@@ -322,6 +324,7 @@ impl Heard {
             Self::Silent(hive, time) => News::Silent(hive, time),
             Self::Absent(hive, why) => News::Absent(hive, why),
             Self::Placed(placed) => News::Placed(placed),
+            Self::Prompt(tokens) => News::Prompt(tokens),
             Self::Piece { answer, reasoning, tokens } => {
                 News::Piece(Piece { answer, reasoning, tokens })
             }

@@ -3,11 +3,13 @@
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::{Line, Span};
+use ratatui::widgets::Clear;
 use wire::text;
 
 use super::layout::{Places, chat_places};
 use super::{lanes, line, panel, row};
 use crate::output::progress::bytes;
+use crate::tui::keys::Action;
 use crate::tui::lanes::Lane;
 use crate::tui::look::Look;
 use crate::tui::rows::{Row, elide, width};
@@ -34,7 +36,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
             lanes::draw(lane, look, place, at == state.lanes.at(), frame);
         }
         if lane.chat.turns.is_empty() {
-            welcome(lane, look, place.transcript, frame);
+            welcome(lane, state, look, place.transcript, frame);
         }
         let chosen = lane.chat.chosen_turn().map(|turn| turn.id);
         let chosen = chosen.filter(|id| lane.chat.is_chosen(*id));
@@ -52,8 +54,8 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
     draft(state, look, parts.draft, frame);
 }
 
-/// The line between what was said and what is written. In it: how fast the answer comes, and how
-/// much of the conversation is below.
+/// The line between what was said and what is written. In it: how fast the answer comes, how full
+/// the context is, and how much of the conversation is below.
 pub fn rule(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
     let rule = look.shapes.rule.repeat(usize::from(place.width));
     frame.render_widget(Line::styled(rule, look.border()), place);
@@ -70,6 +72,9 @@ pub fn rule(state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
         let figures = format!(" {figures} ");
         let columns = u16::try_from(width(&figures)).unwrap_or(place.width);
         let at = Rect { x: place.x + 1, width: columns.min(place.width - 1), ..place };
+        // Nothing of the line's look stays.
+        frame.render_widget(Clear, at);
+        frame.buffer_mut().set_style(at, look.text());
         frame.render_widget(Line::styled(look.shown(&figures), look.muted()), at);
     }
     frame.render_widget(Line::styled(look.shown(&words), look.accent()).right_aligned(), place);
@@ -96,16 +101,26 @@ pub fn painted(content: &Row, look: &Look) -> Line<'static> {
 }
 
 /// What stands where nothing was said.
-fn welcome(lane: &Lane, look: &Look, place: Rect, frame: &mut Frame<'_>) {
-    let words = if lane.chat.partner.is_some() {
-        ["Write a message and press Enter.", "F1 shows all keys."]
-    } else {
-        ["No model is chosen.", "Ctrl-O chooses one."]
+fn welcome(lane: &Lane, state: &State, look: &Look, place: Rect, frame: &mut Frame<'_>) {
+    let of = |action, says: &str| {
+        let key = state.keys.key(action, Focus::Writing.scopes())?;
+        Some(format!("{key} {says}"))
     };
-    let top = usize::from(place.height.saturating_sub(2) / 2);
+    let words = if lane.chat.partner.is_some() {
+        vec![
+            Some("Write a message.".to_owned()),
+            of(Action::Send, "sends it"),
+            of(Action::NewLine, "begins a new line"),
+            of(Action::Help, "shows all keys"),
+        ]
+    } else {
+        vec![Some("No model is chosen.".to_owned()), of(Action::Pick, "chooses one")]
+    };
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    let top = usize::from(place.height).saturating_sub(words.len()) / 2;
     for (number, words) in words.into_iter().enumerate() {
         let at = row(place, top + number);
-        let words = look.shown(&elide(words, usize::from(at.width)));
+        let words = look.shown(&elide(&words, usize::from(at.width)));
         frame.render_widget(Line::styled(words, look.muted()).centered(), at);
     }
 }

@@ -147,7 +147,9 @@ fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
         }
         Standing::Stopped => (none, look.muted(), "no agent runs there yet".to_owned()),
         Standing::Unreachable { .. } => {
-            let step = stand.step.as_ref().map(|step| format!(", {step}")).unwrap_or_default();
+            // Why an attempt failed stands in the row below.
+            let step = stand.step.as_deref().and_then(|step| step.split(": ").next());
+            let step = step.map(|step| format!(", {step}")).unwrap_or_default();
             (wrong, look.error(), format!("unreachable {since}{step}"))
         }
         Standing::Refused { .. } => {

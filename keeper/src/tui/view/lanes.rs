@@ -1,11 +1,11 @@
 //! Conversations that are compared, side by side; below each other where there is no room.
 //!
 //! ```text
-//! › demo on pc ────────── 12 more │  demo on nas ──────────────────
-//! you                             │ you
-//! What is a hive?                 │ What is a hive?
-//! …                               │ …
-//! 31.2 tokens/s · first 120 ms    │ 12.0 tokens/s · first 90 ms
+//! › demo on pc ───────── ↓ 12 more │   demo on nas ─────────────────
+//! you                              │ you
+//! What is a hive?                  │ What is a hive?
+//! …                                │ …
+//! 31.2 tok/s · context 812 of 4096 │ 12.0 tok/s · context 310 of …
 //! ```
 
 use ratatui::Frame;
@@ -14,7 +14,7 @@ use ratatui::style::Style;
 use wire::text;
 
 use super::{line, row};
-use crate::tui::chat::Turn;
+use crate::tui::chat::{Phase, Turn};
 use crate::tui::lanes::Lane;
 use crate::tui::look::Look;
 use crate::tui::rows::{elide, width};
@@ -22,6 +22,8 @@ use crate::tui::transcript::short;
 
 /// Fewest columns of a lane that stands beside another one.
 const MIN_COLUMNS: u16 = 36;
+/// Columns between two lanes that stand beside each other: a line with air on both sides.
+const GAP: u16 = 3;
 /// Fewest rows of a lane that stands above another one, its title and its figures included.
 const MIN_ROWS: u16 = 5;
 /// Bytes of a model's name.
@@ -46,7 +48,7 @@ pub fn places(place: Rect, count: usize, focused: usize) -> Vec<LanePlaces> {
         return vec![LanePlaces { transcript: place, ..LanePlaces::default() }];
     }
     let lanes = u16::try_from(count).unwrap_or(u16::MAX);
-    let abreast = ((place.width + 1) / (MIN_COLUMNS + 1)).clamp(1, lanes);
+    let abreast = ((place.width + GAP) / (MIN_COLUMNS + GAP)).clamp(1, lanes);
     // As many beside each other in each row as in the others, or one less.
     let rows = lanes.div_ceil(abreast);
     let abreast = lanes.div_ceil(rows);
@@ -58,10 +60,10 @@ pub fn places(place: Rect, count: usize, focused: usize) -> Vec<LanePlaces> {
     for (at, band) in cut(place.height, rows).into_iter().enumerate() {
         let before = u16::try_from(at).unwrap_or(u16::MAX).saturating_mul(abreast);
         let here = abreast.min(lanes.saturating_sub(before));
-        for (at, part) in cut(place.width + 1, here).into_iter().enumerate() {
+        for (at, part) in cut(place.width + GAP, here).into_iter().enumerate() {
             let (y, height) = (place.y + band.0, band.1);
             let is_last = at + 1 == usize::from(here);
-            let lane = Rect { x: place.x + part.0, y, width: part.1 - 1, height };
+            let lane = Rect { x: place.x + part.0, y, width: part.1.saturating_sub(GAP), height };
             places.push(parts(lane, !is_last));
         }
     }
@@ -79,7 +81,7 @@ fn cut(length: u16, count: u16) -> Vec<(u16, u16)> {
 
 fn parts(lane: Rect, has_neighbour: bool) -> LanePlaces {
     let below = lane.height.saturating_sub(1);
-    let edge = Rect { x: lane.right(), width: 1, ..lane };
+    let edge = Rect { x: lane.right() + GAP / 2, width: 1, ..lane };
     LanePlaces {
         title: Rect { height: lane.height.min(1), ..lane },
         transcript: Rect { y: lane.y + 1, height: below.saturating_sub(1), ..lane },
@@ -114,7 +116,7 @@ fn title(lane: &Lane, look: &Look, columns: usize, focused: bool) -> Vec<(String
         0 => String::new(),
         below => format!(" {} {below} more", look.shapes.below),
     };
-    let room = columns.saturating_sub(width(mark) + width(&below) + 2);
+    let room = columns.saturating_sub(width(mark) + width(&below) + 1);
     let name = elide(&name.unwrap_or_default(), room);
     let rule = look.shapes.rule.repeat(room.saturating_sub(width(&name)));
     vec![
@@ -126,21 +128,19 @@ fn title(lane: &Lane, look: &Look, columns: usize, focused: bool) -> Vec<(String
 }
 
 /// Figures of an answer in at most `columns`. What is not known is not there, nor what has no room.
+/// Below an answer that is complete stand its own; then there is only how full the context is.
 pub fn figures(turn: &Turn, columns: usize) -> String {
+    let comes = !matches!(turn.phase, Phase::Done(_));
     let mut words = Vec::new();
-    if let Some(rate) = turn.rate() {
-        words.push(format!("{rate:.1} tokens/s"));
-    }
-    if let Some(first) = turn.first_token() {
-        words.push(format!("first {}", short(first)));
-    }
-    match turn.count() {
-        0 => {}
-        1 => words.push("1 token".to_owned()),
-        count => words.push(format!("{count} tokens")),
-    }
-    if let Some((used, size)) = turn.context() {
-        words.push(format!("context {used} of {size}"));
+    words.extend(turn.rate().filter(|_| comes).map(|rate| format!("{rate:.1} tokens/s")));
+    words.extend(turn.context().map(|(used, size)| format!("context {used} of {size}")));
+    if comes {
+        match turn.count() {
+            0 => {}
+            1 => words.push("1 token".to_owned()),
+            count => words.push(format!("{count} tokens")),
+        }
+        words.extend(turn.first_token().map(|first| format!("first {}", short(first))));
     }
     let joined = words.join(" · ");
     if width(&joined) <= columns {
@@ -167,9 +167,9 @@ mod tests {
                 .map(|it| (it.title.x, it.title.y, it.title.width))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(rects(78, 19, 2), [(0, 0, 38), (39, 0, 39)]);
-        assert_eq!(rects(78, 19, 3), [(0, 0, 38), (39, 0, 39), (0, 9, 78)]);
-        assert_eq!(rects(198, 55, 4), [(0, 0, 48), (49, 0, 49), (99, 0, 49), (149, 0, 49)]);
+        assert_eq!(rects(78, 19, 2), [(0, 0, 37), (40, 0, 38)]);
+        assert_eq!(rects(78, 19, 3), [(0, 0, 37), (40, 0, 38), (0, 9, 78)]);
+        assert_eq!(rects(198, 55, 4), [(0, 0, 47), (50, 0, 47), (100, 0, 47), (150, 0, 48)]);
         assert_eq!(rects(60, 20, 2), [(0, 0, 60), (0, 10, 60)]);
         assert_eq!(rects(60, 8, 2), [(0, 0, 60), (0, 0, 0)], "only the focused one");
     }

@@ -199,8 +199,49 @@ fn the_help_names_every_key_and_any_other_key_closes_it() {
     for binding in crate::tui::keys::TABLE {
         assert!(shown.contains(binding.says), "{}: {shown}", binding.says);
     }
+    assert!(shown.contains(":reload"), "what has no key is done by its name: {shown}");
     press(&mut state, &["x"]);
     assert!(state.overlay.is_none() && state.draft.editor.is_empty());
+}
+
+#[test]
+fn the_last_line_has_whole_hints_of_where_keys_go_and_always_the_one_for_all_keys() {
+    let last = |columns, keys: &[&str]| {
+        let mut state = state(columns, 24);
+        press(&mut state, keys);
+        screen(&mut state).lines().last().unwrap_or_default().trim().to_owned()
+    };
+    let hives = "a add  s start  I install  d doctor  l log  t ssh  S stop  X remove  ? help";
+    assert_eq!(last(80, &["alt-1"]), hives);
+    let workers = "Enter talk  Space mark  L load  x stop  R restart  l log  w why  q quit  ? help";
+    assert_eq!(last(80, &["alt-2"]), workers);
+    let writing = "Enter send  Esc back  Ctrl-O model  Tab panel  Ctrl-Q quit  F5 compare  F1 help";
+    assert_eq!(last(80, &[]), writing);
+    assert_eq!(last(80, &["ctrl-p"]), "Enter do it  Tab complete  Esc close");
+    for columns in 40..160 {
+        for panel in ["alt-1", "alt-2", "alt-3", "alt-4"] {
+            let shown = last(columns, &[panel]);
+            assert!(shown.ends_with("? help") && !shown.contains('…'), "{columns}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn figures_of_an_answer_are_live_while_it_comes_and_then_stand_below_it_once() {
+    let mut state = state(160, 30);
+    let id = asked(&mut state, "x");
+    let _ = update(&mut state, Event::Answer(id, placed()), at(62));
+    let _ = update(&mut state, Event::Answer(id, News::Prompt(30)), at(62));
+    for second in 62..65 {
+        let _ = update(&mut state, Event::Answer(id, piece("word ")), at(second));
+    }
+    let shown = screen(&mut state);
+    assert!(shown.contains("1.0 tokens/s") && shown.contains("context 33 of 2048"), "{shown}");
+    let _ = update(&mut state, Event::Answer(id, News::Ended(Ok(ending()))), at(65));
+    let shown = screen(&mut state);
+    let counts = ["200.0", "120 ms", "11 tok", "context 41 of 2048"];
+    let counts = counts.map(|words| shown.matches(words).count());
+    assert_eq!(counts, [1, 1, 1, 1], "{shown}");
 }
 
 #[test]
