@@ -115,6 +115,8 @@ pub fn spec(program: &str, args: &[&str]) -> GuardSpec {
         need_bytes: 0,
         wanted: Wanted::default(),
         restarts: 0,
+        attempts: 0,
+        last_end: None,
         model_path: String::new(),
         engine: EngineCommand {
             program: program.to_owned(),
