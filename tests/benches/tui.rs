@@ -94,13 +94,14 @@ fn keys() {
     for lane in 0..LANES {
         seat.types(&format!("lane{lane} "));
         seat.shows(&format!("{} marked", lane + 1));
-        seat.types(&"\u{8}".repeat("lane0".len()));
+        seat.types(&"\u{7f}".repeat("lane0".len()));
     }
     seat.types("\r");
     seat.shows(&format!("comparing {LANES}"));
     let mut times = Vec::new();
     while times.len() < KEYS {
         // Alt-N: each round is a conversation of its own, so that no context fills up.
+        seat.until_in_row(FIGURES, |row| (streams(row) == 0).then_some(()));
         seat.types("\u{15}\u{1b}n");
         seat.until_in_row(WRITTEN, |row| written(row).is_empty().then_some(()));
         seat.types("go\r");
