@@ -176,7 +176,12 @@ fn describe(header: &mut Header, shape: &Shape, template: &str, family: &str) {
     header.f32(&key("attention.layer_norm_rms_epsilon"), 1e-6);
     header.f32(&key("rope.freq_base"), 1e6);
     let mut tokens = byte_characters();
-    tokens.extend((256..shape.vocab - 1).map(|n| format!("<unused{n}>")));
+    // Words, and here and there the end of a paragraph, as answers have them: to this kind of
+    // tokenizer `Ġ` is a space and `Ċ` the end of a line.
+    tokens.extend((256..shape.vocab - 1).map(|n| match n % 8 {
+        0 => format!(".ĊĊW{n}"),
+        _ => format!("Ġw{n}"),
+    }));
     tokens.push("<|im_end|>".to_owned());
     let mut types = vec![1; tokens.len()];
     if let Some(last) = types.last_mut() {
