@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rbee_tests::procs::{self, Role};
 use rbee_tests::sandbox::{self, PATIENCE};
-use rbee_tests::{Sandbox, http, wait_until};
+use rbee_tests::{Sandbox, Seat, http, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 use wire::routes;
@@ -58,6 +58,34 @@ fn chat(max_tokens: u32) -> Vec<u8> {
          \"max_tokens\":{max_tokens},\"ignore_eos\":true,\"temperature\":0}}"
     )
     .into_bytes()
+}
+
+/// Whether a line of the TUI shows a busy worker, and a pace of it.
+fn has_pace(line: &str) -> bool {
+    let is_pace = |word: &str| word.contains('.') && word.parse::<f64>().is_ok_and(|it| it > 0.0);
+    line.contains("1/1") && line.split_whitespace().any(is_pace)
+}
+
+#[test]
+fn how_fast_a_worker_decodes_is_told_to_everybody_while_it_does() {
+    let sandbox = warm("");
+    let mut seat = Seat::at(&sandbox, 160, 30);
+    let pace = || sandbox.workers()[0]["tokens_per_s"].as_f64();
+    wait_until("the first answer is forgotten", PATIENCE, || pace().is_none().then_some(()));
+    seat.shows("TOK/S");
+    assert!(!seat.screen().lines().any(has_pace), "{}", seat.screen());
+    // Another program asks; neither `ps` nor the screen has anything of it but what the agent says.
+    let asked = Instant::now();
+    let child = begun(&sandbox, &long(&["--json"]));
+    seat.until("a pace on the screen", |screen| screen.lines().any(has_pace).then_some(()));
+    let done = sandbox::finish(child).expect_code(0).json_lines().pop().expect("its end");
+    let took = asked.elapsed().as_secs_f64();
+    let seen = pace().expect("a pace of what just ended");
+    let tokens = done["usage"]["completion_tokens"].as_f64().expect("a count");
+    println!("{tokens} tokens in {took:.2} s, {seen} a second seen");
+    assert!(seen <= tokens, "all of them in a second is the most: {seen}");
+    assert!(seen >= tokens / took.max(1.0) / 4.0, "{seen}: {tokens} in {took}");
+    wait_until("nothing is said of it any more", PATIENCE, || pace().is_none().then_some(()));
 }
 
 /// Starts a request and waits for the first byte of its answer.

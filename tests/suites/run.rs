@@ -284,6 +284,7 @@ fn ps_and_worker_list_have_the_documented_fields() {
         "limit",
         "restarts",
         "started_unix_s",
+        "tokens_per_s",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);

@@ -194,6 +194,9 @@ pub struct WorkerInfo {
     /// Resident bytes of its process, as the operating system says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// Thousandths of tokens a second that it decoded lately, for whomever; absent when none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub millitokens_per_s: Option<u32>,
     /// Seconds until it is unloaded, while it idles with a limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unload_in_s: Option<u64>,
@@ -203,6 +206,13 @@ pub struct WorkerInfo {
     /// What its hive did to keep it running.
     #[serde(flatten)]
     pub supervision: Supervision,
+}
+
+impl WorkerInfo {
+    /// Tokens a second that it decoded lately; none when none.
+    pub fn tokens_per_s(&self) -> Option<f64> {
+        self.millitokens_per_s.map(|thousandths| f64::from(thousandths) / 1000.0)
+    }
 }
 
 /// `POST /v1/workers/spawn`: a worker for a model, started or found.
@@ -300,6 +310,7 @@ mod tests {
             active: 1,
             queued: 2,
             memory_bytes: None,
+            millitokens_per_s: None,
             unload_in_s: None,
             limit: None,
             supervision: Supervision { restarts: 3, ..Supervision::default() },

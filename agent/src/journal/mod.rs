@@ -2,6 +2,7 @@
 
 mod disk;
 pub mod reading;
+mod tempo;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Write;
@@ -11,9 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use wire::journal::{ClientName, EndedBy, Entry, RequestPrefix};
+use wire::worker::WorkerInfo;
 use wire::{Code, Fault, ModelRef, RequestId, WorkerId, limits, ndjson};
 
 use self::reading::Reading;
+use self::tempo::Tempo;
 use crate::supervisor::Client;
 
 /// How near to its deadline a client may leave for its deadline to be why: its own clock began
@@ -37,6 +40,8 @@ struct State {
     ended: VecDeque<Entry>,
     /// Models of the workers that were asked for lately.
     models: HashMap<WorkerId, ModelRef>,
+    /// How fast workers decode; those that had a slot lately.
+    tempos: HashMap<WorkerId, Arc<Mutex<Tempo>>>,
 }
 
 /// A request as it comes in.
@@ -68,9 +73,8 @@ impl Journal {
         Arc::new(Self { state: Mutex::new(state), disk })
     }
 
-    /// A panic elsewhere leaves nothing half done in here, so poison is passed over.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Begins to follow a request.
@@ -95,7 +99,7 @@ impl Journal {
         state.running.insert(number, entry);
         drop(state);
         let journal = Arc::clone(self);
-        Trace { journal, number, request, received, deadline }
+        Trace { journal, number, request, received, deadline, tempo: None }
     }
 
     /// The model of a worker that was asked for before.
@@ -106,6 +110,24 @@ impl Journal {
     /// Remembers the models of all workers.
     pub fn learn_models(&self, models: impl Iterator<Item = (WorkerId, ModelRef)>) {
         self.lock().models = models.take(limits::MAX_WORKERS).collect();
+    }
+
+    /// Tells of each worker how fast it decodes now.
+    pub fn pace(&self, workers: &mut [WorkerInfo]) {
+        let (state, now) = (self.lock(), Instant::now());
+        for worker in workers {
+            let tempo = state.tempos.get(&worker.id);
+            worker.millitokens_per_s = tempo.and_then(|tempo| locked(tempo).millitokens_per_s(now));
+        }
+    }
+
+    /// The tempo of a worker, for those who count its tokens.
+    fn tempo(&self, worker: &WorkerId) -> Arc<Mutex<Tempo>> {
+        let (mut state, now) = (self.lock(), Instant::now());
+        state.tempos.retain(|_, tempo| {
+            Arc::strong_count(tempo) > 1 || locked(tempo).millitokens_per_s(now).is_some()
+        });
+        Arc::clone(state.tempos.entry(worker.clone()).or_default())
     }
 
     /// Notes that a client cancelled a request, also when it has left before it said so.
@@ -141,6 +163,11 @@ impl Journal {
     }
 }
 
+/// A panic elsewhere leaves nothing half done in here, so poison is passed over.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -157,6 +184,8 @@ pub struct Trace {
     request: RequestId,
     received: Instant,
     deadline: Option<Instant>,
+    /// Of its worker, once it has a slot there.
+    tempo: Option<Arc<Mutex<Tempo>>>,
 }
 
 impl Trace {
@@ -179,23 +208,32 @@ impl Trace {
     }
 
     /// It has a slot.
-    pub fn granted(&self) {
-        let mut waited = 0;
+    pub fn granted(&mut self) {
+        let (mut waited, mut worker) = (0, None);
         self.note(|entry, now| {
             entry.slot_ms = Some(now);
             waited = now.saturating_sub(entry.queued_ms.unwrap_or(now));
+            worker = Some(entry.worker.clone());
         });
+        self.tempo = worker.map(|worker| self.journal.tempo(&worker));
         tracing::info!(request = %self.request, waited_ms = waited, "slot granted");
     }
 
     /// A part of its answer passed.
     pub fn passed(&self, reading: &Reading) {
+        let mut new = 0;
         self.note(|entry, now| {
             if reading.parts > 0 {
                 entry.first_token_ms.get_or_insert(now);
             }
+            new = reading.completion_tokens().saturating_sub(entry.completion_tokens);
             entry.completion_tokens = reading.completion_tokens();
         });
+        if new > 0
+            && let Some(tempo) = &self.tempo
+        {
+            locked(tempo).add(new, Instant::now());
+        }
     }
 
     /// Its answer is complete.
@@ -316,7 +354,7 @@ mod tests {
         let mut ended = Vec::new();
         for (arrival, end, by, code) in cases {
             let request = arrival.request;
-            let trace = journal.begin(arrival);
+            let mut trace = journal.begin(arrival);
             trace.queued(Some(ModelRef::Demo));
             trace.granted();
             assert_eq!(only(&journal, request).ended_ms, None);

@@ -18,13 +18,12 @@ use wire::worker::{WorkerInfo, WorkerState};
 use wire::{Code, Fault, layout, ndjson, text};
 
 use super::exchange::{Refused, json};
-use super::workers::unexpected;
+use super::workers::{Look, look};
 use super::{Hive, Shared};
 use crate::executor::process;
 use crate::inventory;
 use crate::platform;
 use crate::settings;
-use crate::supervisor::{Answer, Ask};
 
 /// How long the look at what bounds workers may take.
 const LOOK_TIME: Duration = Duration::from_secs(5);
@@ -35,10 +34,7 @@ const HOT_CELSIUS: i32 = 85;
 const BOUNDS: &str = "workers' bounds";
 
 pub(super) async fn doctor(State(hive): Shared) -> Result<Response, Refused> {
-    let (workers, promised) = match hive.handle.ask(Ask::Look).await? {
-        Answer::Look { workers, promised, .. } => (workers, promised),
-        other => return Err(unexpected(&other)),
-    };
+    let Look { workers, promised, .. } = look(&hive).await?;
     let hive = Arc::clone(&hive);
     let devices = hive.inventory.devices(&workers, &promised).await;
     let devices = gpus(&devices, &hive.inventory.notes());

@@ -1,6 +1,5 @@
 //! The live picture: a snapshot, then what changes, with heartbeats in between.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -10,16 +9,13 @@ use axum::response::Response;
 use futures_util::stream;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior};
-use wire::device::Device;
 use wire::event::{Event, Snapshot, Warning};
-use wire::worker::WorkerInfo;
 use wire::{ndjson, routes};
 
-use super::exchange::{self, Refused};
-use super::workers::unexpected;
+use super::exchange;
+use super::workers::{Look, look};
 use super::{Hive, Shared};
 use crate::executor::Published;
-use crate::supervisor::{Answer, Ask};
 
 /// What a reader asks for who wants telemetry.
 const WATCH: &str = "watch=1";
@@ -96,13 +92,13 @@ impl Reader {
     }
 
     async fn telemetry(&self) -> Option<Bytes> {
-        let (_, workers, promised) = self.look().await.ok()?;
+        let Look { workers, promised, .. } = look(&self.hive).await.ok()?;
         let devices = self.hive.inventory.devices(&workers, &promised).await;
         line(&Event::Telemetry { devices, workers })
     }
 
     async fn snapshot(&mut self) -> Option<Bytes> {
-        let (revision, workers, promised) = self.look().await.ok()?;
+        let Look { revision, workers, promised, .. } = look(&self.hive).await.ok()?;
         self.known = Some(revision);
         let devices = self.hive.inventory.devices(&workers, &promised).await;
         line(&Event::Snapshot(Snapshot {
@@ -112,13 +108,6 @@ impl Reader {
             workers,
             warnings: self.warnings.borrow_and_update().clone(),
         }))
-    }
-
-    async fn look(&self) -> Result<(u64, Vec<WorkerInfo>, BTreeMap<Device, u64>), Refused> {
-        match self.hive.handle.ask(Ask::Look).await? {
-            Answer::Look { revision, workers, promised, .. } => Ok((revision, workers, promised)),
-            other => Err(unexpected(&other)),
-        }
     }
 }
 

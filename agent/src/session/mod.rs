@@ -37,7 +37,6 @@ use crate::inventory::Inventory;
 use crate::journal::Journal;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::supervisor::{Answer, Ask};
 
 /// What every request may need.
 #[derive(Debug)]
@@ -127,10 +126,10 @@ async fn hello(State(hive): Shared) -> Result<Response, Refused> {
 }
 
 async fn ready(State(hive): Shared) -> Result<Response, Refused> {
-    match hive.handle.ask(Ask::Look).await? {
-        Answer::Look { accepting: true, .. } => Ok(StatusCode::OK.into_response()),
-        _ => Err(Fault::new(Code::ShuttingDown, "the agent is shutting down").into()),
+    if workers::look(&hive).await?.accepting {
+        return Ok(StatusCode::OK.into_response());
     }
+    Err(Fault::new(Code::ShuttingDown, "the agent is shutting down").into())
 }
 
 async fn no_route() -> Refused {

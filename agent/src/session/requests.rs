@@ -9,6 +9,7 @@ use wire::journal::RequestPrefix;
 use wire::{Code, Fault, RequestId};
 
 use super::exchange::{Refused, json};
+use super::workers::look;
 use super::{Hive, Shared};
 use crate::supervisor::Ask;
 
@@ -51,10 +52,7 @@ pub(super) async fn model_of(hive: &Arc<Hive>, worker: &wire::WorkerId) -> Optio
     if let Some(model) = hive.journal.model_of(worker) {
         return Some(model);
     }
-    let Ok(crate::supervisor::Answer::Look { workers, .. }) = hive.handle.ask(Ask::Look).await
-    else {
-        return None;
-    };
+    let workers = look(hive).await.ok()?.workers;
     hive.journal.learn_models(workers.into_iter().map(|worker| (worker.id, worker.spec.model)));
     hive.journal.model_of(worker)
 }

@@ -1,5 +1,6 @@
 //! Workers: listed, started, stopped.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use wire::worker::StopRequest;
+use wire::worker::{StopRequest, WorkerInfo};
 use wire::{Code, Device, Fault, ModelRef, RequestId, WorkerId, layout, limits};
 
 use super::exchange::{Refused, json, parse, read_body};
@@ -41,8 +42,26 @@ pub(super) fn worker_id(text: &str) -> Result<WorkerId, Fault> {
 }
 
 pub(super) async fn list(State(hive): Shared) -> Result<Response, Refused> {
+    json(&look(&hive).await?.workers)
+}
+
+/// All of a hive's workers at one moment.
+pub(super) struct Look {
+    pub revision: u64,
+    pub workers: Vec<WorkerInfo>,
+    /// Bytes that are promised to workers.
+    pub promised: BTreeMap<Device, u64>,
+    /// Whether more may be started.
+    pub accepting: bool,
+}
+
+/// Looks at the workers.
+pub(super) async fn look(hive: &Hive) -> Result<Look, Refused> {
     match hive.handle.ask(Ask::Look).await? {
-        Answer::Look { workers, .. } => json(&workers),
+        Answer::Look { revision, mut workers, promised, accepting } => {
+            hive.journal.pace(&mut workers);
+            Ok(Look { revision, workers, promised, accepting })
+        }
         other => Err(unexpected(&other)),
     }
 }

@@ -257,6 +257,8 @@ impl Worker {
             active: count(self.queue.occupied()),
             queued: count(self.queue.queued()),
             memory_bytes: self.memory_bytes.filter(|_| alive),
+            // Whoever passes its answers on knows.
+            millitokens_per_s: None,
             unload_in_s: self.unload_at().map(|at| at.saturating_sub(now).as_secs()),
             limit: self.limit,
             supervision: self.supervision(now),

@@ -168,6 +168,8 @@ pub struct Row<'a> {
     active: u32,
     queued: u32,
     memory_bytes: Option<u64>,
+    /// Tokens a second that it decoded lately.
+    tokens_per_s: Option<f64>,
     keep_alive_s: i64,
     /// When its process began, in seconds of Unix time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,6 +215,7 @@ pub fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a
         active: worker.active,
         queued: worker.queued,
         memory_bytes: worker.memory_bytes,
+        tokens_per_s: worker.tokens_per_s(),
         keep_alive_s: worker.spec.keep_alive_s,
         started_unix_s: worker.supervision.started_unix_s,
         restarts: worker.supervision.restarts,
@@ -226,7 +229,7 @@ pub fn row<'a>(hive: &'a HiveName, worker: &'a WorkerInfo, show: Show) -> Row<'a
 /// The workers as a table for people.
 pub fn table(workers: &[(&HiveName, &WorkerInfo)], show: Show) -> Table {
     let mut header =
-        vec!["HIVE", "ID", "MODEL", "DEVICE", "STATE", "CTX", "SLOTS", "MEMORY", "UNLOAD"];
+        vec!["HIVE", "ID", "MODEL", "DEVICE", "STATE", "CTX", "SLOTS", "TOK/S", "MEMORY", "UNLOAD"];
     if show == Show::All {
         header.push("CAUSE");
     }
@@ -242,6 +245,7 @@ pub fn table(workers: &[(&HiveName, &WorkerInfo)], show: Show) -> Table {
             state(worker),
             worker.spec.ctx_size.to_string(),
             worker.spec.slots.to_string(),
+            live(worker.tokens_per_s().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))),
             live(worker.memory_bytes.map_or_else(|| "-".to_owned(), bytes)),
             live(unload(worker)),
         ];
@@ -337,6 +341,7 @@ mod tests {
             "restarts",
             "slots",
             "state",
+            "tokens_per_s",
         ];
         assert_eq!(keys, documented);
         assert_eq!(row["state"], "busy");
@@ -349,7 +354,7 @@ mod tests {
         loading.spec.keep_alive_s = -1;
         let mut busy = worker("b-1", WorkerState::Busy);
         (busy.active, busy.queued, busy.memory_bytes) = (1, 2, Some(3 << 30));
-        busy.unload_in_s = Some(1790);
+        (busy.unload_in_s, busy.millitokens_per_s) = (Some(1790), Some(12_345));
         let mut back = worker("c-1", WorkerState::Restarting { attempt: 2 });
         back.supervision.restart_in_ms = Some(1750);
         let local = HiveName::local();
@@ -360,6 +365,7 @@ mod tests {
             "loading 25 %",
             "never",
             "busy, 2 wait",
+            "12.3",
             "3.0 GiB",
             "in 29m",
         ] {

@@ -45,7 +45,7 @@ enum Line<'a> {
     },
     Worker {
         hive: &'a HiveName,
-        worker: ps::Row<'a>,
+        worker: Box<ps::Row<'a>>,
     },
     Gone {
         hive: &'a HiveName,
@@ -218,7 +218,7 @@ fn tell_worker(
     context: &Context,
 ) -> Result<(), Failure> {
     if json {
-        let worker = ps::row(hive, worker, Show::All);
+        let worker = Box::new(ps::row(hive, worker, Show::All));
         return context.print_json(&Line::Worker { hive, worker });
     }
     context.print(&format!("{hive}  {}  {}\n", worker.id, ps::state(worker)))

@@ -101,10 +101,13 @@ impl Hive {
     fn update(&mut self, event: Event) -> Picture {
         match event {
             Event::Snapshot(_) | Event::Unknown => {}
-            Event::Worker { revision, worker } => {
+            Event::Worker { revision, mut worker } => {
                 if !self.advances_to(revision) {
                     return Picture::Torn;
                 }
+                // Only telemetry knows the pace.
+                let known = self.workers.get(&worker.id);
+                worker.millitokens_per_s = known.and_then(|known| known.millitokens_per_s);
                 self.workers.insert(worker.id.clone(), worker);
             }
             Event::WorkerGone { revision, id } => {
@@ -119,6 +122,7 @@ impl Hive {
                 for worker in workers {
                     if let Some(known) = self.workers.get_mut(&worker.id) {
                         known.memory_bytes = worker.memory_bytes;
+                        known.millitokens_per_s = worker.millitokens_per_s;
                         known.unload_in_s = worker.unload_in_s;
                         known.supervision.restart_in_ms = worker.supervision.restart_in_ms;
                     }

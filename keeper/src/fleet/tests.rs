@@ -23,6 +23,7 @@ pub fn worker(id: &str, state: WorkerState) -> WorkerInfo {
         active: 0,
         queued: 0,
         memory_bytes: None,
+        millitokens_per_s: None,
         unload_in_s: None,
         limit: None,
         supervision: wire::worker::Supervision::default(),
@@ -84,7 +85,7 @@ fn telemetry_changes_figures_and_never_which_workers_there_are() {
     let mut fleet = Fleet::default();
     fleet.update(&local(), snapshot(1, vec![worker("a-1", WorkerState::Ready)]), Moment::ZERO);
     let mut seen = worker("a-1", WorkerState::Starting);
-    seen.memory_bytes = Some(9);
+    (seen.memory_bytes, seen.millitokens_per_s) = (Some(9), Some(1500));
     let workers = vec![seen, worker("ghost-1", WorkerState::Ready)];
     let event = Event::Telemetry { devices: Vec::new(), workers };
     assert_eq!(fleet.update(&local(), event, Moment::from_secs(3)), Picture::Whole);
@@ -92,7 +93,13 @@ fn telemetry_changes_figures_and_never_which_workers_there_are() {
     assert_eq!(hive.workers.len(), 1);
     let known = hive.workers.values().next().unwrap();
     assert_eq!((known.memory_bytes, &known.state), (Some(9), &WorkerState::Ready));
+    assert_eq!(known.tokens_per_s(), Some(1.5));
     assert_eq!(hive.heard, Moment::from_secs(3));
+    // A change of a worker has no pace in it: that of before counts until the next telemetry.
+    let event = Event::Worker { revision: 2, worker: worker("a-1", WorkerState::Busy) };
+    fleet.update(&local(), event, Moment::from_secs(4));
+    let known = fleet.worker(&local(), &"a-1".parse().unwrap()).unwrap();
+    assert_eq!((known.tokens_per_s(), &known.state), (Some(1.5), &WorkerState::Busy));
 }
 
 fn any_event() -> impl Strategy<Value = Event> {

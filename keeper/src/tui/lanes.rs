@@ -1,7 +1,5 @@
 //! Conversations beside each other: one, or several that get the same messages. Pure.
 
-use wire::{HiveName, WorkerId};
-
 use super::chat::{Chat, Partner, Phase, Turn};
 use super::event::{AskId, News, Wanted};
 use super::transcript::Transcript;
@@ -53,16 +51,6 @@ impl Lanes {
     /// The focused one.
     pub fn focused_mut(&mut self) -> &mut Lane {
         &mut self.focused
-    }
-
-    /// Tokens a second that come from a worker to this screen; none when none come.
-    pub fn rate_on(&self, hive: &HiveName, id: &WorkerId) -> Option<f64> {
-        let here = |turn: &&Turn| {
-            turn.worker.as_ref() == Some(id)
-                && turn.place.as_ref().is_some_and(|place| place.hive == *hive)
-        };
-        let running = self.iter().filter_map(|lane| lane.chat.running());
-        running.filter(here).filter_map(Turn::rate).reduce(|sum, rate| sum + rate)
     }
 
     /// Tokens a second that come to this screen; none when none come.

@@ -124,15 +124,16 @@ prop_compose! {
     fn worker()(
         id in id(), model in model(), device in device(), state in state(),
         numbers in any::<(u32, u32, i64, u32, u32, u32)>(),
-        optional in any::<(Option<u32>, Option<u64>, Option<u64>)>(), limit in of(limit()),
+        optional in any::<(Option<u32>, Option<u64>, Option<u32>, Option<u64>)>(),
+        limit in of(limit()),
         supervision in supervision(),
     ) -> WorkerInfo {
         let (ctx_size, slots, keep_alive_s, model_ctx, active, queued) = numbers;
-        let (pid, memory_bytes, unload_in_s) = optional;
+        let (pid, memory_bytes, millitokens_per_s, unload_in_s) = optional;
         let spec = WorkerSpec { model, device, ctx_size, slots, keep_alive_s };
         WorkerInfo {
-            id, spec, state, pid, model_ctx, active, queued, memory_bytes, unload_in_s, limit,
-            supervision,
+            id, spec, state, pid, model_ctx, active, queued, memory_bytes,
+            millitokens_per_s, unload_in_s, limit, supervision,
         }
     }
 }

@@ -286,6 +286,7 @@ pub fn worker(state: WorkerState) -> WorkerInfo {
         active: 1,
         queued: 2,
         memory_bytes: Some(1 << 30),
+        millitokens_per_s: Some(12_345),
         unload_in_s: Some(1799),
         limit: Some(bounds::limit()),
         supervision: supervision(),

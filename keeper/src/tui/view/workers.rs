@@ -33,6 +33,8 @@ const STATE: usize = 17;
 const REQUESTS: usize = 8;
 const RATE: usize = 7;
 const UNLOAD: usize = 7;
+/// How long the pace of a worker counts that was heard last.
+const PACE_LASTS: Duration = Duration::from_secs(5);
 /// Columns of the first one for which the others give way.
 const MODEL: usize = 9;
 
@@ -65,8 +67,7 @@ pub fn draw(state: &State, look: &Look, places: &Places, frame: &mut Frame<'_>) 
         let marked = state.panels.marked.contains(&((*hive).clone(), worker.id.clone()));
         let age = state.board.age(hive, state.now);
         let of = (hive.as_str(), *worker);
-        let rate = state.lanes.rate_on(hive, &worker.id);
-        line(frame, at, look, &of_worker(look, &columns, of, (marked, age, rate)), &[]);
+        line(frame, at, look, &of_worker(look, &columns, of, (marked, age)), &[]);
         if focused && index == chosen_at {
             frame.buffer_mut().set_style(at, look.selected());
         }
@@ -190,7 +191,7 @@ fn of_worker(
     look: &Look,
     columns: &Columns,
     (hive, worker): (&str, &WorkerInfo),
-    (marked, age, rate): (bool, Duration, Option<f64>),
+    (marked, age): (bool, Duration),
 ) -> Vec<(String, Style)> {
     let lives = !worker.state.is_finished();
     let live = |text: String| if lives { text } else { "-".to_owned() };
@@ -205,8 +206,10 @@ fn of_worker(
     };
     let model = text::one_line(&worker.spec.model.to_string(), MAX_NAME_BYTES);
     let device = worker.spec.device.to_string();
-    let rate = rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
-    let cells = [model, hive.to_owned(), device, live(requests), rate, live(unload)];
+    // A hive that is not heard any more does not say how fast it is now.
+    let pace = worker.tokens_per_s().filter(|_| age < PACE_LASTS);
+    let rate = pace.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"));
+    let cells = [model, hive.to_owned(), device, live(requests), live(rate), live(unload)];
     let [model, hive, device, requests, rate, unload] = columns.cells(cells);
     let mark = fit(if marked { look.shapes.marked } else { "" }, MARK);
     let mut parts = vec![

@@ -210,18 +210,30 @@ fn the_main_screens_of_large_terminals() {
 }
 
 #[test]
-fn a_worker_shows_how_fast_it_answers_here_while_it_does() {
+fn a_worker_shows_how_fast_its_hive_says_that_it_is_and_the_line_below_how_fast_it_answers_here() {
     let mut state = state(200, 60);
     let id = asked(&mut state, "x");
     let _ = update(&mut state, Event::Answer(id, placed()), at(62));
     for second in 62..66 {
         let _ = update(&mut state, Event::Answer(id, piece("a")), at(second));
     }
+    let row = |shown: &str| shown.lines().find(|it| it.contains("1/1 +2")).unwrap().to_owned();
     let shown = screen(&mut state);
-    let row = shown.lines().find(|line| line.contains("1/1 +2")).unwrap();
-    assert!(shown.contains("TOK/S") && row.contains("1.0"), "{shown}");
+    assert!(shown.contains("TOK/S") && !row(&shown).contains("1.0"), "{shown}");
+    let mut board = (*state.board).clone();
+    let mut worker = board.worker(&hive("pc"), &"demo-1".parse().unwrap()).unwrap().clone();
+    worker.millitokens_per_s = Some(43_210);
+    let (devices, workers) = (Vec::new(), vec![worker]);
+    let telemetry = Said::Telemetry { devices, workers };
+    board.take(&hive("pc"), Heard::Event(Box::new(telemetry)), at(65));
+    show(&mut state, board, 65);
+    let shown = screen(&mut state);
+    assert!(row(&shown).contains("43.2"), "what all get: {shown}");
     assert!(shown.lines().nth_back(1).unwrap().contains("1.0 tokens/s"), "{shown}");
     let _ = update(&mut state, Event::Answer(id, News::Ended(Ok(ending()))), at(67));
     let shown = screen(&mut state);
     assert!(!shown.lines().nth_back(1).unwrap().contains("tokens/s"), "{shown}");
+    // A hive that is not heard any more does not say how fast it is now.
+    let _ = update(&mut state, Event::Tick, at(71));
+    assert!(!screen(&mut state).contains("43.2"), "{}", screen(&mut state));
 }
