@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
@@ -200,6 +201,17 @@ impl Seat {
         self.ours.write_all(keys.as_bytes()).expect("the terminal is open");
     }
 
+    /// Waits until so many bytes were typed that nobody has read.
+    ///
+    /// # Panics
+    /// When there are not in time.
+    #[track_caller]
+    pub fn has_unread(&self, bytes: u64) {
+        crate::wait_until("the keys", PATIENCE, || {
+            (ioctl_fionread(&self.theirs).expect("a terminal") == bytes).then_some(())
+        });
+    }
+
     /// Makes the terminal another size.
     ///
     /// # Panics
@@ -234,6 +246,32 @@ impl Seat {
     /// When the program does not end, or leaves the terminal otherwise.
     #[track_caller]
     pub fn ends(mut self) -> (Option<i32>, String) {
+        let code = self.ended();
+        (code, self.screen())
+    }
+
+    /// As [`Self::ends`]; the line that was typed and is left to whoever reads next.
+    ///
+    /// # Panics
+    /// As there, and when there is none.
+    #[track_caller]
+    pub fn ends_with_unread(mut self) -> String {
+        let _ = self.ended();
+        let mut line = String::new();
+        while !line.ends_with('\n') {
+            let bound = Timespec::try_from(PATIENCE).expect("a time");
+            let mut waits = [PollFd::new(&self.theirs, PollFlags::IN)];
+            let ready = poll(&mut waits, Some(&bound)).unwrap_or(0);
+            assert!(ready > 0, "nothing is left but {line:?}");
+            let mut piece = [0; 256];
+            let count = (&self.theirs).read(&mut piece).expect("readable");
+            line.push_str(&String::from_utf8_lossy(piece.get(..count).unwrap_or_default()));
+        }
+        line
+    }
+
+    #[track_caller]
+    fn ended(&mut self) -> Option<i32> {
         let begun = Instant::now();
         let status = loop {
             self.read(Duration::from_millis(20));
@@ -245,7 +283,7 @@ impl Seat {
         // What it wrote last may still be in the terminal.
         while self.read(Duration::ZERO) && self.has_more() {}
         self.assert_restored();
-        (status.code(), self.screen())
+        status.code()
     }
 
     /// Asserts that the terminal is as it was before the program began.

@@ -3,7 +3,8 @@
 #![allow(clippy::expect_used, reason = "what goes wrong here is a failed test")]
 
 use rbee_tests::procs::{self, Role};
-use rbee_tests::{Sandbox, Seat};
+use rbee_tests::sandbox::PATIENCE;
+use rbee_tests::{Sandbox, Seat, wait_until};
 use rustix::process::Signal;
 
 const CTRL_Q: &str = "\u{11}";
@@ -41,6 +42,25 @@ fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_back() {
     seat.types("exit 7\r");
     let (code, screen) = seat.ends();
     assert_eq!(code, Some(7), "{screen}");
+}
+
+#[test]
+fn what_is_typed_behind_the_key_that_leaves_is_the_shells() {
+    for _ in 0..5 {
+        let sandbox = Sandbox::new();
+        let mut seat = Seat::at(&sandbox, 100, 30);
+        seat.shows("no agent runs there yet");
+        // Stopped until the key is there, so that it is read alone: what comes in one piece with
+        // it cannot be given back.
+        seat.signal(Signal::STOP);
+        wait_until("it stops", PATIENCE, || procs::is_stopped(seat.pid()).then_some(()));
+        seat.types(CTRL_Q);
+        seat.has_unread(1);
+        seat.signal(Signal::CONT);
+        seat.has_unread(0);
+        seat.types("echo all of it\n");
+        assert_eq!(seat.ends_with_unread(), "echo all of it\n");
+    }
 }
 
 #[test]

@@ -8,15 +8,13 @@ use crossterm::event::{
 use futures_util::StreamExt;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use wire::{Code, Fault};
 
 use super::event::{Event, Pointer};
 use crate::context::block_on;
 use crate::failure::Failure;
 
-/// What was typed and not taken yet; who types faster waits.
-const MAX_TYPED: usize = 64;
 /// How long the end of reading may take.
 const LAST_READ: Duration = Duration::from_millis(200);
 
@@ -62,10 +60,15 @@ impl Signals {
 
 /// What is typed, read on a thread of its own: whoever reads a terminal that is gone may be held
 /// there for ever, and must not hold up who hears the signal of its end.
+///
+/// It reads only while somebody waits for a key: what is typed after the one that ends the program
+/// belongs to the shell, and what was read cannot be given back.
 pub struct Typing {
     typed: mpsc::Receiver<std::io::Result<Typed>>,
-    /// Reading ends when this does.
-    _reading: oneshot::Sender<()>,
+    /// Says that the next one is wanted. Reading ends when this does.
+    wanted: mpsc::Sender<()>,
+    /// Whether the next one is being read.
+    is_read: bool,
 }
 
 impl Typing {
@@ -74,26 +77,32 @@ impl Typing {
     /// # Errors
     /// `INTERNAL` when the operating system refuses a thread.
     pub fn start() -> Result<Self, Failure> {
-        let (sender, typed) = mpsc::channel(MAX_TYPED);
-        let (reading, unwanted) = oneshot::channel();
+        let (sender, typed) = mpsc::channel(1);
+        let (wanted, wishes) = mpsc::channel(1);
         std::thread::Builder::new()
             .name("typing".into())
-            .spawn(move || drop(block_on(read(sender, unwanted))))
+            .spawn(move || drop(block_on(read(sender, wishes))))
             .map_err(|error| {
                 Fault::new(Code::Internal, "no thread for what is typed").cause(error)
             })?;
-        Ok(Self { typed, _reading: reading })
+        Ok(Self { typed, wanted, is_read: false })
     }
 
     /// What is typed next; nothing any more when the terminal is gone.
     pub async fn next(&mut self) -> Option<std::io::Result<Typed>> {
-        self.typed.recv().await
+        if !self.is_read {
+            // Refused only when reading has ended, which is seen below.
+            self.is_read = self.wanted.try_send(()).is_ok();
+        }
+        let typed = self.typed.recv().await;
+        self.is_read = false;
+        typed
     }
 
     /// Reads no more: the terminal is somebody else's now.
     pub async fn stop(self) {
-        let Self { mut typed, _reading: reading } = self;
-        drop(reading);
+        let Self { mut typed, wanted, .. } = self;
+        drop(wanted);
         let ended = async { while typed.recv().await.is_some() {} };
         // One that is held by its terminal reads nothing either.
         let _held = tokio::time::timeout(LAST_READ, ended).await;
@@ -102,13 +111,14 @@ impl Typing {
 
 async fn read(
     sender: mpsc::Sender<std::io::Result<Typed>>,
-    mut unwanted: oneshot::Receiver<()>,
+    mut wishes: mpsc::Receiver<()>,
 ) -> Result<(), Failure> {
     let mut typed = EventStream::new();
-    loop {
+    while wishes.recv().await.is_some() {
         let input = tokio::select! {
             biased;
-            _ = &mut unwanted => return Ok(()),
+            // No second wish comes before the first is met: nobody has any more.
+            _ = wishes.recv() => return Ok(()),
             input = typed.next() => input,
         };
         let Some(input) = input else { return Ok(()) };
@@ -116,6 +126,7 @@ async fn read(
             return Ok(());
         }
     }
+    Ok(())
 }
 
 /// What is typed next; nothing while the terminal is somebody else's.
