@@ -382,3 +382,33 @@ fn the_same_refusals_hold_in_json() {
     assert_eq!(line["code"], "MODEL_NOT_FOUND");
     assert!(line["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{line}");
 }
+
+#[test]
+fn errors_of_keys_and_themes_are_named_with_file_line_and_column_and_cost_no_command() {
+    let sandbox = Sandbox::with_config("theme = \"mine\"\n");
+    let dir = sandbox.home().join(".config/rbee");
+    std::fs::create_dir_all(dir.join("themes")).expect("a directory");
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("a file");
+    let check = || sandbox.rbee(&["config", "check"]);
+    let absent = refused(check(), 3);
+    assert!(absent.stderr.contains("config.toml, line 1"), "{}", absent.stderr);
+    write("themes/mine.toml", "error = \"red\"\ncode = \"bold plaid\"\n");
+    write("themes/other.toml", "error = \"red\"\n\nwrong = \"red\"\n");
+    write("keys.toml", "[panels]\nzoom = \"f\"\nsort = \"f\"\n");
+    let wrong = refused(check(), 3);
+    for place in [
+        "themes/mine.toml, line 2, column 8:",
+        "themes/other.toml, line 3, column 1:",
+        "keys.toml, line 3, column 8:",
+        "hint: ${EDITOR:-vi} +2 ",
+    ] {
+        assert!(wrong.stderr.contains(place), "{place}: {}", wrong.stderr);
+    }
+    // A command goes on, in other colours.
+    let _ = sandbox.rbee(&["ps"]).expect_code(0);
+    write("themes/mine.toml", "error = \"red\"\n");
+    write("themes/other.toml", "");
+    write("keys.toml", "[panels]\nzoom = \"f\"\n");
+    let valid = check().expect_code(0);
+    assert!(valid.stderr.contains("is valid"), "{}", valid.stderr);
+}

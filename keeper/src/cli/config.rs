@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::theme;
 use crate::tui;
-use wire::{Code, Fault};
+use wire::{Code, Fault, text};
 
 /// Look at the configuration.
 ///
@@ -26,7 +26,7 @@ enum Command {
     Path,
     /// Print everything that counts, with its defaults, as TOML.
     Show,
-    /// Check the file.
+    /// Check the file, and those of keys and themes beside it.
     Check,
 }
 
@@ -44,12 +44,11 @@ impl Args {
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match args.command {
         Command::Path => path(),
-        Command::Show => context.print(&text(&context.config)?),
+        Command::Show => context.print(&as_toml(&context.config)?),
         Command::Check => {
             // An invalid file has ended this command before it came here.
             let file = context.config_path.as_ref();
-            check_themes(context)?;
-            tui::check_keys(context)?;
+            check_the_rest(context)?;
             context.note(&match file {
                 Some(file) => format!("{} is valid", file.display()),
                 None => "there is no configuration file; the defaults count".to_owned(),
@@ -59,14 +58,21 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a theme of the person's own that has an error, whether or not it is the one that counts.
-fn check_themes(context: &Context) -> Result<(), Fault> {
+/// Refuses files of themes and keys that have an error, whether or not they count now. Each is
+/// told.
+fn check_the_rest(context: &Context) -> Result<(), Fault> {
     let dir = config::themes_dir(&context.environment, context.config_path.as_deref());
-    let (_, faults) = theme::all(&dir);
-    faults.into_iter().next().map_or(Ok(()), Err)
+    let (_, mut faults) = theme::all(&dir);
+    faults.extend(tui::check_keys(context).err());
+    let mut faults = faults.into_iter();
+    let Some(first) = faults.next() else { return Ok(()) };
+    for fault in faults {
+        context.warn(&text::for_terminal(&fault.message));
+    }
+    Err(first)
 }
 
-fn text(config: &Config) -> Result<String, Fault> {
+fn as_toml(config: &Config) -> Result<String, Fault> {
     toml::to_string(config).map_err(|error| {
         Fault::new(Code::Internal, "the configuration cannot be written").cause(error)
     })
