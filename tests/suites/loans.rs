@@ -127,3 +127,57 @@ fn a_lender_that_is_stopped_holds_nobody_up() {
     }
     assert_eq!(tui.ends().0, Some(0));
 }
+
+/// A host of that flavour: its one connection serves the TUI and whoever borrows it.
+fn lends_over_one_connection(flavour: &str) {
+    let Some(fleet) = Fleet::up(&[("a", flavour)], CONFIG) else { return };
+    let _ = fleet.add("a");
+    let mut tui = Terminal::start(&fleet, &[]);
+    tui.types("What is a hive?\r");
+    tui.shows("machine");
+    assert_eq!(connections(&fleet), 1, "{flavour}");
+    let long = fleet.watch(PATIENCE);
+    long.online("a", PATIENCE);
+    for _ in 0..3 {
+        let answer = fleet.rbee(&["run", "--hive", "a", QUESTION]).expect_code(0);
+        assert!(answer.stdout.contains("machine"), "{}", answer.stdout);
+    }
+    assert_eq!(connections(&fleet), 1, "{flavour}: nobody made another one");
+    drop(long);
+    for keys in QUIT {
+        tui.types(keys);
+    }
+    assert_eq!(tui.ends().0, Some(0));
+}
+
+#[test]
+fn a_server_that_allows_one_session_serves_borrowers_over_the_one_connection() {
+    lends_over_one_connection("maxsessions1");
+}
+
+#[test]
+fn a_server_that_forwards_nothing_serves_borrowers_over_the_one_connection() {
+    lends_over_one_connection("noforward");
+}
+
+#[test]
+fn a_second_factor_is_asked_for_once_and_not_by_those_who_borrow() {
+    let Some(fleet) = Fleet::up(&[("a", "code")], CONFIG) else { return };
+    let mut adding = Terminal::start(&fleet, &["hive", "add", "a", "a"]);
+    adding.shows("assword");
+    adding.types("sesame\n");
+    assert_eq!(adding.ends().0, Some(0));
+    let refused = fleet.rbee(&["run", "--hive", "a", QUESTION]).expect_code(11);
+    assert!(refused.stderr.contains("hint:"), "{}", refused.stderr);
+    let mut tui = opened(&fleet);
+    for _ in 0..3 {
+        let _ = fleet.rbee(&["run", "--hive", "a", QUESTION]).expect_code(0);
+    }
+    assert_eq!(connections(&fleet), 1, "nobody made another one");
+    for keys in QUIT {
+        tui.types(keys);
+    }
+    let (code, shown) = tui.ends();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(!shown.contains("sesame"), "{shown}");
+}
