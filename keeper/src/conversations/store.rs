@@ -390,7 +390,7 @@ fn patiently<T>(
                 if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
                     && begun.elapsed() < patience =>
             {
-                std::thread::sleep(LOCK_PAUSE);
+                std::thread::park_timeout(LOCK_PAUSE);
             }
             done => return done,
         }
