@@ -102,6 +102,16 @@ impl Operation {
         }
     }
 
+    /// What it is done to.
+    pub fn target(&self) -> String {
+        match self {
+            Self::StopWorker(hive, id)
+            | Self::RestartWorker(hive, id)
+            | Self::WorkerLog(hive, id) => format!("{id} on {hive}"),
+            other => other.hive().map_or_else(|| other.title(), HiveName::to_string),
+        }
+    }
+
     /// What it does, as a question; none for what only looks or can be taken back by a key.
     pub fn question(&self) -> Option<String> {
         Some(match self {

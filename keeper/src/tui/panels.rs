@@ -37,6 +37,8 @@ pub struct Panels {
     pub event: Option<u64>,
     /// Workers that were marked.
     pub marked: BTreeSet<WorkerKey>,
+    /// Hives that were marked.
+    pub marked_hives: BTreeSet<HiveName>,
 }
 
 impl Panels {
@@ -60,9 +62,19 @@ impl Panels {
         }
     }
 
-    /// Forgets marks of workers that are not there any more.
+    /// Takes the marks of a panel away; whether there were any.
+    pub fn unmark(&mut self, focus: Focus) -> bool {
+        match focus {
+            Focus::Hives => !std::mem::take(&mut self.marked_hives).is_empty(),
+            Focus::Workers => !std::mem::take(&mut self.marked).is_empty(),
+            Focus::Events | Focus::Chat | Focus::Writing => false,
+        }
+    }
+
+    /// Forgets marks of workers and hives that are not there any more.
     pub fn keep_marks_of(&mut self, board: &Board) {
         self.marked.retain(|(hive, id)| board.worker(hive, id).is_some());
+        self.marked_hives.retain(|hive| board.stand(hive).is_some());
     }
 }
 

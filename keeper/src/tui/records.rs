@@ -14,14 +14,14 @@ pub type RecordId = u64;
 /// Lines that a record keeps; the oldest ones go first. A screen shows some dozens.
 const MAX_LINES: usize = 10_000;
 /// Bytes that the lines of a record have together.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of one line.
 const MAX_LINE_BYTES: usize = 4 * 1024;
-/// Records that are kept: one can look back at what was done before.
-const MAX_RECORDS: usize = 8;
+/// Records that are kept: what was done before, and what is done to many hives at once.
+const MAX_RECORDS: usize = 32;
 
 /// One line, clean.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Line {
     /// Its text.
     pub text: String,
@@ -105,13 +105,22 @@ pub struct Records {
 impl Records {
     /// Begins one.
     pub fn begin(&mut self, title: String, command: String) -> RecordId {
-        self.last += 1;
+        self.last = self.last.saturating_add(1);
         if self.all.len() >= MAX_RECORDS {
             self.all.pop_front();
         }
         let record = Record { title, command, goes_on: true, ..Record::default() };
         self.all.push_back((self.last, record));
         self.last
+    }
+
+    /// Makes sure of one whose beginning is not known here; what began later is not it.
+    pub fn know(&mut self, id: RecordId, title: &str, command: &str) {
+        if id > self.last {
+            self.last = id - 1;
+            let clean = |text| one_line(text, MAX_LINE_BYTES);
+            self.begin(clean(title), clean(command));
+        }
     }
 
     /// One of them, while it is kept.
@@ -122,6 +131,13 @@ impl Records {
     /// One of them, while it is kept.
     pub fn get_mut(&mut self, id: RecordId) -> Option<&mut Record> {
         self.all.iter_mut().find(|(one, _)| *one == id).map(|(_, record)| record)
+    }
+
+    /// The one that began before another, or after it.
+    pub fn beside(&self, id: RecordId, older: bool) -> Option<RecordId> {
+        let at = self.all.iter().position(|(one, _)| *one == id)?;
+        let beside = if older { at.checked_sub(1)? } else { at + 1 };
+        self.all.get(beside).map(|(id, _)| *id)
     }
 
     /// The one that began last.

@@ -5,7 +5,8 @@ use unicode_width::UnicodeWidthStr;
 use wire::text::for_terminal;
 
 /// What kind of text a span is; a theme knows how that looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Nothing special.
     #[default]

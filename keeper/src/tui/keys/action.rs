@@ -35,7 +35,7 @@ pub enum Action {
     Settings,
     /// Takes a question back into the editor.
     Edit,
-    /// Asks the last question again.
+    /// Asks the question that is meant again.
     Regenerate,
     /// Shows or folds the model's reasoning.
     Reasoning,

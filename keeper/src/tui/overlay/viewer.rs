@@ -60,6 +60,10 @@ impl Viewer {
         match code {
             KeyCode::Esc | KeyCode::Char('q') => return vec![Effect::Abandon(self.record)],
             KeyCode::Char('c') if control => return vec![Effect::Abandon(self.record)],
+            KeyCode::Char(way @ ('[' | ']')) => {
+                let beside = state.records.beside(self.record, way == '[');
+                self = beside.map_or(self, Self::of);
+            }
             KeyCode::Char('/') => self.typing = Some(String::new()),
             KeyCode::Char('n') => self.next(record, true),
             KeyCode::Char('N') => self.next(record, false),

@@ -122,11 +122,13 @@ fn filter(state: &mut State) {
     }
 }
 
-/// Takes the filter of the panel away; without one, its zoom.
+/// Takes the filter of the panel away; without one its marks, without those its zoom.
 fn show_all(state: &mut State) {
-    match state.panels.filter_mut(state.focus) {
-        Some(filter) if !filter.is_empty() => filter.set(""),
-        _ => state.zoomed = false,
+    let focus = state.focus;
+    if let Some(filter) = state.panels.filter_mut(focus).filter(|filter| !filter.is_empty()) {
+        filter.set("");
+    } else if !state.panels.unmark(focus) {
+        state.zoomed = false;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Operations: from a wish over a question to what came of them.
 
+use serde::{Deserialize, Serialize};
+
 use super::select::{chosen_hive, chosen_worker};
 use crate::operations::removal::How;
 use crate::tui::event::Effect;
@@ -14,7 +16,8 @@ use crate::tui::state::{Focus, State};
 use wire::{Fault, HiveName, WorkerId};
 
 /// What became of an operation so far.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum News {
     /// It says this.
     Lines(Vec<Line>),
@@ -27,12 +30,12 @@ pub fn act(state: &mut State, deed: Deed) -> Vec<Effect> {
     match deed {
         Deed::StopWorker => return on_worker(state, Operation::StopWorker, false),
         Deed::RestartWorker => return on_worker(state, Operation::RestartWorker, true),
-        Deed::WorkerLog => return on_worker(state, Operation::WorkerLog, true),
+        Deed::WorkerLog => return worker_log(state),
         Deed::StartAgent => return start(state),
-        Deed::StopAgent => return on_hive(state, Operation::StopAgent),
-        Deed::Install => return on_hive(state, Operation::Install),
-        Deed::Doctor => return on_hive(state, Operation::Doctor),
-        Deed::HiveLog => return on_hive(state, Operation::HiveLog),
+        Deed::StopAgent => return on_hives(state, Operation::StopAgent),
+        Deed::Install => return on_hives(state, Operation::Install),
+        Deed::Doctor => return on_hives(state, Operation::Doctor),
+        Deed::HiveLog => return hive_log(state),
         Deed::RemoveHive => return remove(state),
         Deed::EndAll => return propose(state, vec![Operation::Down]),
         Deed::Why => return propose(state, vec![Operation::Why(None)]),
@@ -46,11 +49,37 @@ pub fn act(state: &mut State, deed: Deed) -> Vec<Effect> {
     Vec::new()
 }
 
-/// Does something to the chosen hive.
-fn on_hive(state: &mut State, operation: impl Fn(HiveName) -> Operation) -> Vec<Effect> {
+/// The hives that are marked, else the chosen one.
+fn meant(state: &State) -> Vec<HiveName> {
+    let marked = &state.panels.marked_hives;
+    if marked.is_empty() {
+        return chosen_hive(state).cloned().into_iter().collect();
+    }
+    marked.iter().cloned().collect()
+}
+
+/// Does something to the hives that are meant.
+fn on_hives(state: &mut State, operation: impl Fn(HiveName) -> Operation) -> Vec<Effect> {
+    let hives = meant(state);
+    if hives.is_empty() {
+        return told(state, "there is no hive");
+    }
+    propose(state, hives.into_iter().map(operation).collect())
+}
+
+/// Logs are looked at one by one, whatever is marked.
+fn hive_log(state: &mut State) -> Vec<Effect> {
     match chosen_hive(state).cloned() {
-        Some(hive) => propose(state, vec![operation(hive)]),
+        Some(hive) => propose(state, vec![Operation::HiveLog(hive)]),
         None => told(state, "there is no hive"),
+    }
+}
+
+fn worker_log(state: &mut State) -> Vec<Effect> {
+    let chosen = chosen_worker(state).map(|(hive, worker)| (hive.clone(), worker.id.clone()));
+    match chosen {
+        Some((hive, id)) => propose(state, vec![Operation::WorkerLog(hive, id)]),
+        None => told(state, "no model is loaded"),
     }
 }
 
@@ -60,19 +89,24 @@ fn told(state: &mut State, words: impl Into<String>) -> Vec<Effect> {
 }
 
 fn start(state: &mut State) -> Vec<Effect> {
-    match chosen_hive(state).cloned() {
-        Some(hive) if state.board.is_online(&hive) => {
-            told(state, format!("the agent of {hive} runs"))
-        }
-        _ => on_hive(state, Operation::StartAgent),
+    let (running, stopped): (Vec<_>, Vec<_>) =
+        meant(state).into_iter().partition(|hive| state.board.is_online(hive));
+    match (running.as_slice(), stopped.is_empty()) {
+        ([], true) => told(state, "there is no hive"),
+        ([only], true) => told(state, format!("the agent of {only} runs")),
+        (_, true) => told(state, "the agents of all marked hives run"),
+        (_, false) => propose(state, stopped.into_iter().map(Operation::StartAgent).collect()),
     }
 }
 
 fn remove(state: &mut State) -> Vec<Effect> {
-    if chosen_hive(state) == Some(&HiveName::local()) {
+    let mut hives = meant(state);
+    hives.retain(|hive| *hive != HiveName::local());
+    if hives.is_empty() {
         return told(state, "this machine is always there; S stops its agent");
     }
-    on_hive(state, |hive| Operation::Remove(hive, How::default()))
+    let remove = |hive| Operation::Remove(hive, How::default());
+    propose(state, hives.into_iter().map(remove).collect())
 }
 
 /// Does something to the workers that are marked, else to the chosen one; also to those that have

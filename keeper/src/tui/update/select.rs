@@ -65,8 +65,16 @@ fn select(state: &mut State, to: impl Fn(usize, usize) -> usize) {
     state.worker = ids.get(target).cloned();
 }
 
-/// Marks the chosen worker, or takes its mark away, and goes to the next one.
+/// Marks the chosen row, or takes its mark away, and goes to the next one.
 pub fn mark(state: &mut State) {
+    if state.focus == Focus::Hives {
+        let Some(hive) = chosen_hive(state).cloned() else { return };
+        if !state.panels.marked_hives.remove(&hive) {
+            state.panels.marked_hives.insert(hive);
+        }
+        go(state, 1, false);
+        return;
+    }
     let Some((hive, worker)) = chosen_worker(state) else { return };
     let key = (hive.clone(), worker.id.clone());
     if !state.panels.marked.remove(&key) {

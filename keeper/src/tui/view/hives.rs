@@ -101,6 +101,10 @@ fn title(state: &State, seen: usize) -> String {
     if seen < all {
         count = format!("{count}, {seen} shown");
     }
+    let marked = state.panels.marked_hives.len();
+    if marked > 0 {
+        count = format!("{count}, {marked} marked");
+    }
     titled(state, Focus::Hives, "1 Hives", count)
 }
 
@@ -156,8 +160,10 @@ fn of_hive(state: &State, look: &Look, name: &HiveName, stand: &Stand) -> Row {
             (wrong, look.error(), format!("refused {since}; r tries again"))
         }
     };
+    let is_marked = state.panels.marked_hives.contains(name);
     let left = vec![
-        (format!("{mark} "), style),
+        (mark.to_owned(), style),
+        (if is_marked { look.shapes.marked } else { " " }.to_owned(), look.accent()),
         (format!("{:<NAME$} ", elide(name.as_str(), 24)), look.title()),
         (words, style),
     ];

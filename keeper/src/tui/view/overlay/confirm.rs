@@ -7,10 +7,12 @@ use super::{line, popup, row};
 use crate::tui::look::Look;
 use crate::tui::operation::Operation;
 use crate::tui::overlay::confirm::Confirm;
-use crate::tui::rows::width;
+use crate::tui::rows::{Kind, Span, width, wrap};
 
-/// Operations of several that are named.
+/// Operations of several that have a question each; of the others only the names are said.
 const MAX_NAMED: usize = 6;
+/// Columns of those names.
+const MORE_COLUMNS: usize = 60;
 
 /// Draws the question, and the commands that do the same.
 pub fn draw(look: &Look, confirm: &Confirm, frame: &mut Frame<'_>) {
@@ -19,7 +21,12 @@ pub fn draw(look: &Look, confirm: &Confirm, frame: &mut Frame<'_>) {
         questions.take(MAX_NAMED).map(|question| vec![(question, look.text())]).collect();
     let count = confirm.operations.len();
     if count > MAX_NAMED {
-        lines.push(vec![(format!("and {} more", count - MAX_NAMED), look.text())]);
+        let names = confirm.operations.iter().skip(MAX_NAMED).map(Operation::target);
+        let names = names.collect::<Vec<_>>().join(", ");
+        let more = format!("and {} more: {names}", count - MAX_NAMED);
+        for row in wrap(&[Span::new(more, Kind::Text)], MORE_COLUMNS, "  ") {
+            lines.push(row.into_iter().map(|span| (span.text, look.text())).collect());
+        }
     }
     if let [only] = confirm.operations.as_slice() {
         lines.push(vec![(format!("$ {}", only.command()), look.muted())]);

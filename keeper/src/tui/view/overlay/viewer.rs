@@ -79,7 +79,7 @@ fn keys(
         return;
     }
     let wrap = if viewer.cuts { " wrap  " } else { " cut  " };
-    let keys = [
+    let mut keys = vec![
         ("Esc", " close  "),
         ("/", " search  "),
         ("n N", " next  "),
@@ -88,6 +88,10 @@ fn keys(
         ("g G", " ends  "),
         ("c", " command"),
     ];
+    let beside = |older| state.records.beside(viewer.record, older);
+    if beside(true).or(beside(false)).is_some() {
+        keys.insert(1, ("[ ]", " others  "));
+    }
     let parts: Vec<(String, Style)> = keys
         .iter()
         .flat_map(|(key, says)| {

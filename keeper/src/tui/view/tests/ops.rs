@@ -274,3 +274,56 @@ fn what_is_being_added_is_given_up_by_escape() {
     let begun = begun(press(&mut state, &["enter"]));
     assert_eq!(press(&mut state, &["esc"]), [Effect::Abandon(begun[0].0)]);
 }
+
+#[test]
+fn what_is_done_to_marked_hives_is_done_to_all_of_them_and_the_question_names_them() {
+    for (key, count, words) in [
+        ("S", 3, "Stop the workers and the agent of nas?"),
+        ("I", 3, "Install this build on pc? Loaded models stay."),
+        // One that runs is not started, and this machine is always there.
+        ("s", 2, "Start the agent of nas?"),
+        ("X", 2, "Stop what runs on pc and forget it?"),
+    ] {
+        let mut state = state(120, 40);
+        press(&mut state, &["esc", "1", "g", "space", "space", "space"]);
+        let shown = screen(&mut state);
+        assert!(shown.contains("1 Hives · 1 of 3 online, 3 marked"), "{shown}");
+        assert_eq!(press(&mut state, &[key]), []);
+        let shown = screen(&mut state);
+        assert!(shown.contains("Sure?") && shown.contains(words), "{key}: {shown}");
+        assert_eq!(begun(press(&mut state, &["y"])).len(), count, "{key}");
+    }
+    let mut state = state(120, 40);
+    press(&mut state, &["esc", "1", "g", "space", "down", "space"]);
+    // What only looks begins at once; what each says is beside that of the others.
+    let begun = begun(press(&mut state, &["d"]));
+    assert_eq!(begun.iter().map(|(_, it)| it.target()).collect::<Vec<_>>(), ["local", "pc"]);
+    assert!(screen(&mut state).contains("Doctor: pc"), "{}", screen(&mut state));
+    press(&mut state, &["["]);
+    assert!(screen(&mut state).contains("Doctor: local"), "{}", screen(&mut state));
+    // A log is looked at alone. Esc takes the marks away.
+    press(&mut state, &["esc", "g"]);
+    let log = self::begun(press(&mut state, &["l"]));
+    assert_eq!(
+        log.iter().map(|it| &it.1).collect::<Vec<_>>(),
+        [&Operation::HiveLog(hive("local"))]
+    );
+    press(&mut state, &["esc", "esc"]);
+    assert!(!screen(&mut state).contains("marked"), "{}", screen(&mut state));
+}
+
+#[test]
+fn a_question_about_many_names_each_of_them() {
+    let mut state = state(120, 40);
+    let names: Vec<_> = (0..20).map(|number| hive(&format!("pi-{number}"))).collect();
+    let now = state.now;
+    let board = Arc::new(Board::new(names.clone()));
+    let _ = update(&mut state, Event::Board(board), now);
+    state.panels.marked_hives = names.iter().cloned().collect();
+    press(&mut state, &["esc", "1", "I"]);
+    let shown = screen(&mut state);
+    for name in names {
+        let is_named = |end: &str| shown.contains(&format!("{name}{end}"));
+        assert!(is_named("?") || is_named(",") || is_named(" "), "{name}: {shown}");
+    }
+}
