@@ -205,19 +205,3 @@ fn a_conversation_is_found_again_after_the_program_was_left_and_goes_on() {
     seat.types("s");
     assert_eq!(seat.ends().0, Some(0));
 }
-
-#[test]
-fn a_broken_file_of_conversations_is_set_aside_and_a_newer_one_is_left_alone() {
-    let sandbox = Sandbox::new();
-    let dir = sandbox.home().join(".local/share/rbee");
-    std::fs::create_dir_all(&dir).expect("a directory");
-    std::fs::write(dir.join("conversations.db"), "no database\n".repeat(999)).expect("a file");
-    let mut seat = Seat::at(&sandbox, 200, 30);
-    seat.shows("conversations was broken");
-    // What is not known yet is asked about when one quits.
-    seat.shows("no agent runs there yet");
-    seat.types(CTRL_Q);
-    assert_eq!(seat.ends().0, Some(0));
-    let aside = std::fs::read_to_string(dir.join("conversations.db.broken-1")).expect("it");
-    assert!(aside.starts_with("no database"));
-}

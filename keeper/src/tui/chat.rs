@@ -171,6 +171,12 @@ impl Chat {
         self.chosen.and_then(|id| self.turn(id)).or(self.turns.last())
     }
 
+    /// Where that turn is among all.
+    pub fn chosen_at(&self) -> Option<usize> {
+        let id = self.chosen_turn()?.id;
+        self.turns.iter().position(|turn| turn.id == id)
+    }
+
     /// Whether the person chose that turn.
     pub fn is_chosen(&self, id: AskId) -> bool {
         self.chosen == Some(id)
@@ -178,9 +184,8 @@ impl Chat {
 
     /// Chooses the turn before the one that is meant, or the one after it.
     pub fn choose_turn(&mut self, older: bool) {
-        let meant = self.chosen_turn().map(|turn| turn.id);
-        let Some(at) = self.turns.iter().position(|turn| Some(turn.id) == meant) else { return };
-        let was_chosen = self.chosen == meant;
+        let Some(at) = self.chosen_at() else { return };
+        let was_chosen = self.turns.get(at).is_some_and(|turn| self.chosen == Some(turn.id));
         let target = match (older, was_chosen) {
             // The last one is meant before it is chosen.
             (_, false) => at,

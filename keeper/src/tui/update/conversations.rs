@@ -105,16 +105,19 @@ fn forget(state: &mut State, id: ConversationId) {
     }
 }
 
-/// Takes a question of the person's back into the editor: the last one, and each time the one
-/// before.
+/// Takes a question of the person's back into the editor: that of the turn that is meant, and each
+/// time the one before.
 pub fn edit(state: &mut State) {
     if state.lanes.run() {
         state.tell("an answer is coming; Esc cancels it");
         return;
     }
     let turns = &state.chat().turns;
-    let at = state.editing.unwrap_or(turns.len()).min(turns.len());
-    let before = at.checked_sub(1).and_then(|index| Some((index, turns.get(index)?)));
+    let index = match state.editing {
+        Some(index) => index.min(turns.len()).checked_sub(1),
+        None => state.chat().chosen_at(),
+    };
+    let before = index.and_then(|index| Some((index, turns.get(index)?)));
     let Some((index, question)) = before.map(|(index, turn)| (index, turn.question.clone())) else {
         state.tell("there is no question before");
         return;
@@ -139,26 +142,33 @@ pub fn drop_what_was_edited(state: &mut State) {
     }
 }
 
-/// Asks the last question again; the answer that there is stays in the file.
+/// Asks the question of the turn that is meant again, in all lanes; the answer that there is stays
+/// in the file, and so does what followed.
 pub fn regenerate(state: &mut State) -> Vec<Effect> {
     if state.lanes.run() {
         state.tell("an answer is coming; Esc cancels it");
         return Vec::new();
     }
-    let now = state.now;
+    let (now, at) = (state.now, state.chat().chosen_at());
+    let follow = at.map_or(0, |at| state.chat().turns.len() - at - 1);
     let ids: Vec<AskId> = (0..state.lanes.count()).map(|_| state.lanes.new_id()).collect();
     let mut effects = Vec::new();
     for (lane, id) in state.lanes.iter_mut().zip(ids) {
         if lane.chat.partner.is_none() {
             continue;
         }
-        let Some(turn) = lane.chat.turns.pop() else { continue };
+        let question = at.and_then(|at| lane.chat.turns.get(at)).map(|it| it.question.clone());
+        let Some(question) = question else { continue };
+        lane.chat.turns.truncate(at.unwrap_or_default());
         lane.transcript.forget();
         lane.transcript.scroll_to_end();
-        effects.extend(lane.chat.ask(id, turn.question, now).map(|it| Effect::Ask(Box::new(it))));
+        effects.extend(lane.chat.ask(id, question, now).map(|it| Effect::Ask(Box::new(it))));
     }
+    state.editing = None;
     if effects.is_empty() {
         state.tell("nothing was asked yet");
+    } else if follow > 0 {
+        state.tell("what followed stays in the file of conversations");
     }
     effects
 }
