@@ -9,7 +9,7 @@ use crate::tui::replay::{self, How};
 /// Play what F9 in `rbee` recorded.
 ///
 /// Nothing that was done is done again, and no hive is reached. Space pauses, the arrow keys step,
-/// q ends.
+/// + and - change the speed, q ends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The recording.
@@ -28,7 +28,7 @@ pub struct Args {
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "a number, such as 4 or 0.5".to_owned())?;
-    if (0.01..=1000.0).contains(&speed) { Ok(speed) } else { Err("from 0.01 to 1000".to_owned()) }
+    if replay::SPEEDS.contains(&speed) { Ok(speed) } else { Err("from 0.01 to 1000".to_owned()) }
 }
 
 /// Does it.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wire::{Code, Fault};
 
 use super::export::{self, Format};
@@ -42,7 +43,8 @@ pub struct Save {
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Those were saved, with so many bytes of text each.
     Saved(Vec<(TurnId, usize)>),

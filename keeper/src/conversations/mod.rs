@@ -40,11 +40,11 @@ pub const MAX_SYSTEM_BYTES: usize = 64 * 1024;
 
 /// Which conversation. Whoever begins one chooses it at random, so that saving it twice is saving
 /// it once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConversationId(pub i64);
 
 /// Which turn, of all conversations; chosen as [`ConversationId`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TurnId(pub i64);
 
 /// How the answers of a conversation are made. What is absent is the configuration's, and the
@@ -142,7 +142,7 @@ pub enum End {
 }
 
 /// A question and its answer, as far as it came.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     /// Which one.
     pub id: TurnId,
@@ -181,7 +181,7 @@ impl Said {
 }
 
 /// What is known of a conversation besides what was said.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// Which one.
     pub id: ConversationId,
@@ -198,7 +198,7 @@ pub struct Head {
 }
 
 /// A conversation.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     /// What is known of it.
     pub head: Head,
@@ -209,7 +209,7 @@ pub struct Conversation {
 }
 
 /// A line of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Which conversation.
     pub id: ConversationId,

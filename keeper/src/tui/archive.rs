@@ -22,6 +22,8 @@ const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
 pub struct Archive {
     /// Ids of this program's conversations and turns begin here; none: nothing is saved.
     base: Option<i64>,
+    /// The number that they were begun with.
+    pub random: u64,
     /// Nothing is tried before.
     not_before: Moment,
     /// The list that was asked for last.
@@ -32,6 +34,7 @@ impl Archive {
     /// From now on conversations are saved, with ids from a random number on: two programs that
     /// write into one file do not take the same.
     pub fn begin(&mut self, random: u64) {
+        self.random = random;
         // Room for as many requests as a program can make.
         self.base = i64::try_from(random >> 2).ok();
     }

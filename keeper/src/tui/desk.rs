@@ -1,6 +1,7 @@
 //! What a person has beside the conversation: the clipboard, an editor, files. What is wanted of
 //! them, and what comes of it; pure.
 
+use serde::{Deserialize, Serialize};
 use wire::Fault;
 use wire::limits::MAX_PROMPT_BYTES;
 use wire::text::one_line;
@@ -24,7 +25,8 @@ pub enum Work {
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum News {
     /// The text as the editor left it.
     Edited(Result<String, Fault>),
@@ -35,7 +37,7 @@ pub enum News {
 }
 
 /// A text file that goes with the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     name: String,
     text: String,
@@ -55,6 +57,12 @@ impl Attachment {
     /// Bytes of its text.
     pub fn bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// The file with another name and text.
+    #[must_use]
+    pub fn map(&self, other: impl Fn(&str) -> String) -> Self {
+        Self::new(&other(&self.name), other(&self.text))
     }
 
     /// Its name and its text, in a fence that nothing in it closes.

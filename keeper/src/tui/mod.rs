@@ -43,6 +43,7 @@ mod update;
 mod view;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -53,7 +54,7 @@ use wire::{Code, Fault, HiveName, ModelRef};
 
 use crate::config;
 use crate::context::{Context, block_on};
-use crate::conversations::desk::{Desk, Job};
+use crate::conversations::desk::{Desk, Job, Reply};
 use crate::conversations::{Conversation, FILE, Settings};
 use crate::failure::Failure;
 use crate::habits;
@@ -68,7 +69,6 @@ use input::{Signals, Typing, next, of_terminal};
 use keys::KeyMap;
 use look::Look;
 use recorder::keep::Kept;
-use recorder::{Recorder, Start as Beginning};
 use state::{Extent, State};
 
 /// The file of the person's own keys, beside the configuration.
@@ -155,10 +155,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     if start.is_some() {
         state.extent = Extent::Inline;
     }
-    if let Some(conversation) = start.and_then(|start| start.conversation) {
-        update::conversations::show(&mut state, conversation);
-    }
-    let kept = recording(&state, context);
+    let kept = Kept::begin(&state, context, KeyMap::own(&keys_file(context)));
     kept.save_in_a_panic();
     let mut tui = Tui {
         screen,
@@ -172,6 +169,9 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         kept,
         wanted: None,
     };
+    if let Some(conversation) = start.and_then(|start| start.conversation) {
+        let _ = tui.take(Event::Conversations(Reply::Loaded(Box::new(conversation)))).await?;
+    }
     tui.draw()?;
     tracing::info!(ms = began.elapsed().as_millis(), "the first frame is drawn");
     tui.desk = Some(desk(context, events.clone())?);
@@ -202,15 +202,17 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
 /// # Errors
 /// `INVALID_CONFIG` with the file, the line and the column.
 pub fn check_keys(context: &Context) -> Result<(), Fault> {
-    KeyMap::read(&config::beside(&context.environment, context.config_path.as_deref(), KEYS))
-        .map(|_| ())
+    KeyMap::read(&keys_file(context)).map(|_| ())
+}
+
+fn keys_file(context: &Context) -> PathBuf {
+    config::beside(&context.environment, context.config_path.as_deref(), KEYS)
 }
 
 /// The person's own keys. A file with an error changes none, and that is told: who mistyped a key
 /// must still be able to ask a model.
 fn take_keys(state: &mut State, context: &Context) {
-    let path = config::beside(&context.environment, context.config_path.as_deref(), KEYS);
-    match KeyMap::read(&path) {
+    match KeyMap::read(&keys_file(context)) {
         Ok(keys) => state.keys = keys,
         Err(fault) => {
             state.caution(format!("the default keys count: {}", fault.message));
@@ -248,18 +250,6 @@ fn models(context: &Context) -> Vec<(String, ModelRef)> {
         models.push(("demo".to_owned(), ModelRef::Demo));
     }
     models
-}
-
-/// Records from now on.
-fn recording(state: &State, context: &Context) -> Kept {
-    let recorder = Recorder::new(Beginning {
-        size: state.size,
-        theme: state.theme.name().clone(),
-        hives: context.hives(),
-        models: state.models.clone(),
-        partner: context.default_model().ok(),
-    });
-    Kept::new(recorder, &context.environment.dirs.state, context.build.as_str())
 }
 
 /// The file of conversations, on its thread.

@@ -40,6 +40,9 @@ fn the_process_that_panics() {
         hives: Vec::new(),
         models: Vec::new(),
         partner: None,
+        keys: String::new(),
+        inline: false,
+        ids: 0,
     };
     Kept::new(Recorder::new(start), &std::env::current_dir().unwrap(), "build").save_in_a_panic();
     let mut screen = Screen::of_this_process().unwrap();

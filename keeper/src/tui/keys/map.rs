@@ -98,6 +98,13 @@ impl KeyMap {
         })
     }
 
+    /// What a file of keys says, without its remarks; nothing where it does not count.
+    pub fn own(path: &Path) -> String {
+        let text = config::read(path).unwrap_or_default();
+        let read = Self::parse(&text, path).ok().and_then(|_| text.parse::<toml::Table>().ok());
+        read.map(|table| table.to_string()).unwrap_or_default()
+    }
+
     /// The keys that a file of this directory changes; without one, the table as it is.
     ///
     /// # Errors

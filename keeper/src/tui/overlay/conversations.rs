@@ -49,6 +49,13 @@ pub enum Mode {
     Opening,
 }
 
+impl Mode {
+    /// Whether what is typed is a text, and no command.
+    pub fn is_typed_in(&self) -> bool {
+        !matches!(self, Self::Delete | Self::Export)
+    }
+}
+
 impl Conversations {
     /// Asks for the conversations with these words.
     pub fn ask(&mut self, state: &mut State) -> Vec<Effect> {

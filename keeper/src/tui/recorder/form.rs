@@ -6,18 +6,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wire::event::{Event as Said, Snapshot};
 use wire::worker::WorkerInfo;
-use wire::{Code, Fault, HiveName, text};
+use wire::{Code, Fault, HiveName, ModelRef, text};
 
 use super::mask::{masked, shape};
-use super::{Start, key};
+use super::{Start, key, shown};
 use crate::ask::{Ending, Placed};
+use crate::conversations::desk::Reply;
 use crate::fleet::{Hive, Moment};
 use crate::link::watch::{News as Told, Standing};
 use crate::tui::board::{Board, Stand};
+use crate::tui::desk::News as Own;
 use crate::tui::event::{AskId, Event, Form, News, Piece, Pointer, Question, QuestionId};
+use crate::tui::records::RecordId;
+use crate::tui::update::operate::News as Done;
 
-/// Version of the form. A newer one is not read.
-const VERSION: u32 = 1;
+/// Version of the form. A newer one is not read. Version 1 had nothing of conversations, operations
+/// and the person's own machine.
+const VERSION: u32 = 2;
 /// Events that are kept.
 pub const MAX_EVENTS: usize = 10_000;
 /// Bytes that they may take in memory, about.
@@ -103,6 +108,14 @@ pub enum Entry {
     Done(String),
     /// Something could not be done.
     Failed(Fault),
+    /// News of an operation: of which record, its title and command, what.
+    Operation(RecordId, [String; 2], Done),
+    /// The configuration names these models.
+    Configured(Vec<(String, ModelRef)>),
+    /// What came of something on the person's own machine.
+    Own(Own),
+    /// What came of a job with the file of conversations.
+    Filed(Reply),
     /// Something that a replay leaves out, by its name.
     Other(String),
 }
@@ -192,7 +205,7 @@ impl Seen {
 }
 
 impl Entry {
-    /// An event without keys, pasted text and hives.
+    /// An event without keys, pasted text, hives and operations.
     pub fn of(event: &Event) -> Self {
         match event {
             Event::Resized(columns, rows) => Self::Resized(*columns, *rows),
@@ -211,6 +224,9 @@ impl Entry {
             }
             Event::Done(Ok(line)) => Self::Done(line.clone()),
             Event::Done(Err(fault)) => Self::Failed(fault.clone()),
+            Event::Configured(models) => Self::Configured(models.clone()),
+            Event::Desk(news) => Self::Own(news.clone()),
+            Event::Conversations(reply) => Self::Filed(shown::bounded(reply)),
             other => {
                 let name = format!("{other:?}");
                 let end = name.find(|c: char| !c.is_alphanumeric()).unwrap_or(name.len());
@@ -227,6 +243,8 @@ impl Entry {
             Self::Answer(_, Heard::Piece { answer, reasoning, .. }) => {
                 (*answer, *reasoning) = (masked(answer), masked(reasoning));
             }
+            Self::Own(news) => shown::mask_own(news),
+            Self::Filed(reply) => shown::mask_reply(reply),
             _ => {}
         }
     }
@@ -246,6 +264,12 @@ impl Entry {
                 Self::Answer(_, Heard::Piece { answer, reasoning, .. }) => {
                     answer.len() + reasoning.len()
                 }
+                Self::Operation(_, words, news) => {
+                    words.iter().map(String::len).sum::<usize>() + shown::done_bytes(news)
+                }
+                Self::Configured(models) => models.len() * ITEM_BYTES,
+                Self::Own(news) => shown::own_bytes(news),
+                Self::Filed(reply) => shown::reply_bytes(reply),
                 Self::Answer(..) | Self::Asked(..) | Self::Failed(_) => ITEM_BYTES,
                 Self::Typed(_)
                 | Self::Resized(..)
@@ -286,6 +310,10 @@ impl Entry {
             }
             Self::Done(line) => Event::Done(Ok(line)),
             Self::Failed(fault) => Event::Done(Err(fault)),
+            Self::Operation(id, _, news) => Event::Operation(id, shown::clean_done(news)),
+            Self::Configured(models) => Event::Configured(models),
+            Self::Own(news) => Event::Desk(shown::clean_own(news)),
+            Self::Filed(reply) => Event::Conversations(shown::clean_reply(reply)),
             Self::Other(_) => return None,
         })
     }

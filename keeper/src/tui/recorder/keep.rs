@@ -12,7 +12,9 @@ use wire::text::for_terminal;
 use wire::{Code, Fault};
 
 use super::form::MAX_FILE_BYTES;
-use super::{Recorder, Recording};
+use super::{Recorder, Recording, Start};
+use crate::context::Context;
+use crate::tui::state::State;
 
 /// Files that are kept; older ones are taken away.
 const MAX_FILES: usize = 20;
@@ -26,6 +28,21 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// Records from now on; `keys` are the person's own.
+    pub fn begin(state: &State, context: &Context, keys: String) -> Self {
+        let recorder = Recorder::new(Start {
+            size: state.size,
+            theme: state.theme.name().clone(),
+            hives: context.hives(),
+            models: state.models.clone(),
+            partner: state.chat().partner.as_ref().map(|it| it.model.clone()),
+            keys,
+            inline: state.is_inline(),
+            ids: state.archive.random,
+        });
+        Self::new(recorder, &context.environment.dirs.state, context.build.as_str())
+    }
+
     /// Keeps recordings below `state`, the user's directory of the program.
     pub fn new(recorder: Recorder, state: &Path, build: &str) -> Self {
         let recorder = Arc::new(Mutex::new(recorder));

@@ -7,10 +7,10 @@ pub fn masked(text: &str) -> String {
     text.chars().map(shape).collect()
 }
 
-/// A character that takes as much room.
+/// A character that takes as much room. A number becomes one that is valid where it was.
 pub fn shape(c: char) -> char {
     match c {
-        _ if c.is_numeric() && c.width() == Some(1) => '0',
+        _ if c.is_numeric() && c.width() == Some(1) => '1',
         c if c.is_ascii() && !c.is_ascii_alphabetic() => c,
         c if c.width() == Some(2) => '口',
         c if c.width() == Some(0) => c,

@@ -8,6 +8,7 @@ mod form;
 pub mod keep;
 mod key;
 mod mask;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,15 @@ pub struct Start {
     pub models: Vec<(String, ModelRef)>,
     /// With whom the person talked.
     pub partner: Option<ModelRef>,
+    /// The person's own keys, as a file of keys has them; none where they are the usual ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub keys: String,
+    /// Whether only the last rows of the terminal are drawn.
+    #[serde(default)]
+    pub inline: bool,
+    /// Where the ids of conversations and turns begin.
+    #[serde(default)]
+    pub ids: u64,
 }
 
 /// Keeps the last [`MAX_EVENTS`] events, or fewer when they are large.
@@ -95,6 +105,7 @@ impl Recorder {
                     }
                 }
                 Entry::Resized(columns, rows) => self.start.size = (columns, rows),
+                Entry::Configured(models) => self.start.models = models,
                 _ => {}
             }
         }
@@ -119,6 +130,11 @@ impl Recorder {
                 let seen = Seen::between(&self.seen, board);
                 self.seen = board.clone();
                 (!seen.is_empty()).then_some(Entry::Hives(seen))
+            }
+            Event::Operation(id, news) => {
+                let words =
+                    state.records.get(*id).map(|it| [&it.title, &it.command].map(String::clone));
+                Some(Entry::Operation(*id, words.unwrap_or_default(), news.clone()))
             }
             other => Some(Entry::of(other)),
         }
@@ -160,6 +176,7 @@ fn typing(state: &State) -> Typing {
             Form::Line { shown: true } => Typing::Text,
             Form::Line { shown: false } => Typing::Secret,
         },
+        Some(Overlay::Conversations(it)) if !it.mode.is_typed_in() => Typing::Command,
         Some(overlay) if takes_commands(overlay) => Typing::Command,
         Some(_) => Typing::Text,
         None if state.focus == Focus::Writing => Typing::Text,
@@ -178,5 +195,7 @@ fn takes_commands(overlay: &Overlay) -> bool {
             | Overlay::Filter(_)
             | Overlay::Theme(_)
             | Overlay::Viewer(_)
+            | Overlay::Blocks(_)
+            | Overlay::Palette(_)
     )
 }

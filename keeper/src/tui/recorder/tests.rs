@@ -27,6 +27,9 @@ fn start() -> Start {
         hives,
         models: Vec::new(),
         partner,
+        keys: String::new(),
+        inline: false,
+        ids: 0,
     }
 }
 
@@ -156,7 +159,7 @@ fn time_that_passes_is_one_event() {
 fn a_newer_one_and_what_is_none_are_refused_by_name_and_line() {
     let text = Both::new().recorder.text(false, "build");
     assert!(Recording::parse(&text).is_ok());
-    let newer = text.replacen("\"rbee_recording\":1", "\"rbee_recording\":2", 1);
+    let newer = text.replacen("\"rbee_recording\":2", "\"rbee_recording\":3", 1);
     let refused = Recording::parse(&newer).unwrap_err();
     assert_eq!(refused.code, wire::Code::VersionMismatch);
     for (other, says) in [

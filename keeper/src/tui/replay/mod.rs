@@ -24,6 +24,23 @@ use player::Player;
 
 /// Longest pause between two events: nobody wants to see a night pass.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How many times as fast as it happened a recording is played.
+pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
+
+/// How it is being played.
+struct Playing {
+    runs: bool,
+    speed: f64,
+    /// Events that are played.
+    end: usize,
+}
+
+impl Playing {
+    /// Plays faster or slower.
+    fn change_speed(&mut self, by: f64) {
+        self.speed = (self.speed * by).clamp(*SPEEDS.start(), *SPEEDS.end());
+    }
+}
 
 /// How a recording is played.
 #[derive(Debug, Clone, Copy)]
@@ -78,13 +95,13 @@ async fn played(
     (screen, typed): (&mut Screen, &mut Typing),
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let end = how.to.unwrap_or(usize::MAX);
-    let mut runs = true;
+    let end = how.to.unwrap_or(usize::MAX).min(player.progress().1);
+    let mut playing = Playing { runs: true, speed: how.speed, end };
     loop {
-        draw(screen, &mut player, runs, context)?;
-        let goes_on = runs && player.progress().0 < end;
+        draw(screen, &mut player, &playing, context)?;
+        let goes_on = playing.runs && player.progress().0 < end;
         let pause = player.next().filter(|_| goes_on).map(|(next, before)| {
-            next.saturating_sub(before).div_f64(how.speed.max(f64::MIN_POSITIVE)).min(MAX_PAUSE)
+            next.saturating_sub(before).div_f64(playing.speed).min(MAX_PAUSE)
         });
         let key = tokio::select! {
             () = Signals::to_end(&mut signals.end) => return Err(Failure::interrupted()),
@@ -106,11 +123,13 @@ async fn played(
         match key.code {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Ok(()),
             KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
-            KeyCode::Char(' ') => runs = !runs,
-            KeyCode::Right => (runs, ()) = (false, player.step()),
-            KeyCode::Left => (runs, ()) = (false, player.go_to(now.saturating_sub(1))),
-            KeyCode::Home => (runs, ()) = (false, player.go_to(0)),
-            KeyCode::End => (runs, ()) = (false, player.go_to(end)),
+            KeyCode::Char(' ') => playing.runs = !playing.runs,
+            KeyCode::Char('+') => playing.change_speed(2.0),
+            KeyCode::Char('-') => playing.change_speed(0.5),
+            KeyCode::Right => (playing.runs, ()) = (false, player.go_to((now + 1).min(end))),
+            KeyCode::Left => (playing.runs, ()) = (false, player.go_to(now.saturating_sub(1))),
+            KeyCode::Home => (playing.runs, ()) = (false, player.go_to(0)),
+            KeyCode::End => (playing.runs, ()) = (false, player.go_to(end)),
             _ => {}
         }
     }
@@ -120,17 +139,17 @@ async fn played(
 fn draw(
     screen: &mut Screen,
     player: &mut Player,
-    runs: bool,
+    playing: &Playing,
     context: &Context,
 ) -> Result<(), Failure> {
-    let (count, all) = player.progress();
-    let word = match (count == all, runs) {
+    let (count, end) = (player.progress().0, playing.end);
+    let word = match (count >= end, playing.runs) {
         (true, _) => "the end",
         (false, true) => "playing",
         (false, false) => "paused",
     };
-    let keys = "space pauses, left and right step, q ends";
-    let status = format!(" replay {count}/{all}, {word}: {keys}");
+    let keys = "space pauses, left and right step, + and - change the speed, q ends";
+    let status = format!(" replay {count}/{end}, {word} ×{}: {keys}", playing.speed);
     let recorded = player.screen(|state| look(state, context));
     let show = |frame: &mut Frame<'_>| {
         let place = frame.area();

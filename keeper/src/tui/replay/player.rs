@@ -1,5 +1,7 @@
 //! A recording as it is played: events in, a screen out. Pure.
 
+use std::path::Path;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -8,9 +10,10 @@ use crate::fleet::Moment;
 use crate::output::theme::Theme;
 use crate::tui::board::Board;
 use crate::tui::chat::{Chat, Partner};
+use crate::tui::keys::KeyMap;
 use crate::tui::look::Look;
-use crate::tui::recorder::{Line, Recording, Start};
-use crate::tui::state::State;
+use crate::tui::recorder::{Entry, Line, Recording, Start};
+use crate::tui::state::{Extent, State};
 use crate::tui::update::update;
 use crate::tui::view;
 
@@ -30,6 +33,12 @@ fn begin(start: &Start) -> (State, Board) {
     let mut state = State::new(start.size, board.clone(), Chat::with(partner), theme);
     state.themes = Theme::all_built_in();
     state.models.clone_from(&start.models);
+    // What cannot be read changes no key, as when the program began.
+    state.keys = KeyMap::parse(&start.keys, Path::new("keys.toml")).unwrap_or_default();
+    if start.inline {
+        state.extent = Extent::Inline;
+    }
+    state.archive.begin(start.ids);
     (state, board)
 }
 
@@ -56,6 +65,9 @@ impl Player {
     pub fn step(&mut self) {
         let Some(line) = self.recording.lines.get(self.played) else { return };
         self.played += 1;
+        if let Entry::Operation(id, [title, command], _) = &line.event {
+            self.state.records.know(*id, title, command);
+        }
         if let Some(event) = line.event.clone().event(&mut self.board) {
             // Rows are known to keys from what was drawn.
             view::layout::lay_out(&mut self.state);

@@ -28,6 +28,9 @@ fn it_ends_on_the_same_screen_steps_back_and_masks_nothing_but_text() {
         hives: vec!["pc".parse().unwrap()],
         models: Vec::new(),
         partner: Some(partner.clone()),
+        keys: String::new(),
+        inline: false,
+        ids: 0,
     };
     let chat = Chat::with(Some(Partner { model: partner, hive: None }));
     let board = Board::new(start.hives.clone());

@@ -23,7 +23,7 @@ use super::archive;
 use super::board::Board;
 use super::chat::Phase;
 use super::event::{Effect, Event, News};
-use super::keys::{Action, Key};
+use super::keys::{Action, Key, Scope};
 use super::overlay::Overlay;
 use super::state::{Focus, State};
 use crate::fleet::Moment;
@@ -192,6 +192,12 @@ fn paste(state: &mut State, text: &str) {
 
 fn press(state: &mut State, event: KeyEvent) -> Vec<Effect> {
     let key = Key::of(event);
+    // What stands over everything else may be what a recording is to show.
+    if let Some(action @ (Action::Record | Action::RecordWhole)) =
+        state.keys.action(key, &[Scope::Everywhere])
+    {
+        return act::act(state, action);
+    }
     match state.overlay.take() {
         Some(overlay) => overlay.press(state, key),
         None => in_panels(state, key),
