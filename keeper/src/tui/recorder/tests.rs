@@ -7,12 +7,19 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use wire::worker::WorkerState;
 
 use super::*;
+use crate::conversations::desk::Reply;
+use crate::conversations::{
+    Conversation, ConversationId, End, Entry, Head, Said, Settings, TurnId,
+};
 use crate::fleet::tests::{snapshot, worker};
 use crate::link::watch::{News as Told, Standing};
 use crate::output::theme::Theme;
 use crate::tui::chat::{Chat, Partner};
+use crate::tui::desk::{Attachment, News as Own};
 use crate::tui::event::{News, Piece, Question};
-use crate::tui::update::update;
+use crate::tui::records::Line;
+use crate::tui::rows::Kind;
+use crate::tui::update::{operate, update};
 
 fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -95,6 +102,78 @@ fn what_was_written_and_answered_is_in_a_file_only_when_the_person_asks_for_it()
     assert!(masked.contains("xxxxxx **xxxxx** xxxxx"), "Markdown keeps its shape: {masked}");
 }
 
+fn conversation(turns: usize, bytes: usize) -> Conversation {
+    let said = |id: i64| Said {
+        id: TurnId(id),
+        parent: None,
+        question: "a riddle".to_owned(),
+        answer: "y".repeat(bytes),
+        reasoning: "because of cake".to_owned(),
+        model: ModelRef::Demo,
+        place: None,
+        end: End::Cancelled,
+    };
+    let settings = Settings { system: Some("be a pirate".to_owned()), ..Settings::default() };
+    let head = Head {
+        id: ConversationId(7),
+        title: "of riddles".to_owned(),
+        model: ModelRef::Demo,
+        hive: None,
+        settings,
+        last: None,
+    };
+    let ids = 1..=i64::try_from(turns).unwrap();
+    Conversation { head, turns: ids.map(said).collect(), is_cut: false }
+}
+
+#[test]
+fn what_the_file_of_conversations_and_the_editor_said_is_masked_and_what_operations_said_is_not() {
+    let mut both = Both::new();
+    let found = Entry {
+        id: ConversationId(7),
+        title: "of riddles".to_owned(),
+        model: "demo".to_owned(),
+        turns: 2,
+        changed_ms: 5,
+        found: Some("with cake".to_owned()),
+    };
+    for reply in [
+        Reply::Listed(1, vec![found], 6),
+        Reply::Loaded(Box::new(conversation(1, 3))),
+        Reply::Renamed(ConversationId(7), "cake".to_owned()),
+        Reply::Exported("/home/ada/of-riddles.md".into()),
+    ] {
+        both.take(Event::Conversations(reply));
+    }
+    both.take(Event::Desk(Own::Edited(Ok("more riddles".to_owned()))));
+    let file = Attachment::new("riddles.txt", "cake".to_owned());
+    both.take(Event::Desk(Own::Attached(Ok(file))));
+    let lines = vec![Line::new("ok    agent", Kind::Text)];
+    both.take(Event::Operation(1, operate::News::Lines(lines)));
+    let (whole, masked) = (both.recorder.text(true, "b"), both.recorder.text(false, "b"));
+    for words in ["riddle", "cake", "pirate", "yyy"] {
+        assert!(whole.contains(words), "{words}: {whole}");
+        assert!(!masked.contains(words), "{words}: {masked}");
+    }
+    assert!(masked.contains("ok    agent") && masked.contains("xx xxxxxxx"), "{masked}");
+    assert_eq!(Recording::parse(&masked).unwrap().lines.len(), 8);
+}
+
+#[test]
+fn of_a_long_conversation_the_newest_turns_are_kept() {
+    let mut both = Both::new();
+    let long = conversation(30, 100_000);
+    both.take(Event::Conversations(Reply::Loaded(Box::new(long))));
+    assert!(both.recorder.bytes < 2 * 1024 * 1024, "{}", both.recorder.bytes);
+    let read = Recording::parse(&both.recorder.text(true, "b")).unwrap();
+    let Some(form::Entry::Filed(Reply::Loaded(kept))) = read.lines.last().map(|it| &it.event)
+    else {
+        panic!("a conversation")
+    };
+    assert!(kept.is_cut && kept.turns.len() == 10, "{}", kept.turns.len());
+    assert_eq!(kept.turns.last().map(|said| said.id), Some(TurnId(30)));
+}
+
 #[test]
 fn a_secret_that_is_typed_into_a_question_is_nowhere_not_even_its_length() {
     let mut both = Both::new();
@@ -123,7 +202,9 @@ fn it_keeps_ten_thousand_events_and_the_hives_before_them() {
     let read = Recording::parse(&text).unwrap();
     assert_eq!(read.lines.len(), MAX_EVENTS + 1);
     assert!(text.lines().next().unwrap().contains("\"dropped\":101"));
-    let Entry::Hives(seen) = &read.lines[0].event else { panic!("hives, not {:?}", read.lines[0]) };
+    let form::Entry::Hives(seen) = &read.lines[0].event else {
+        panic!("hives, not {:?}", read.lines[0])
+    };
     let mut board = Board::new(start().hives);
     for it in seen {
         it.clone().put_on(&mut board);
