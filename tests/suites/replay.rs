@@ -42,10 +42,15 @@ fn what_happened_is_recorded_without_the_persons_text_and_shown_again_by_a_repla
     assert!(refused.stderr.contains("rbee replay --print"), "{}", refused.stderr);
 }
 
-/// A recording of version 1 that is kept in the tree: what was recorded once is read for ever.
+/// Recordings of each version that are kept in the tree: what was recorded once is read for ever.
 #[test]
 fn an_old_recording_is_still_read_and_a_newer_one_refused() {
     let sandbox = Sandbox::new();
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/second.jsonl");
+    let shown = sandbox.rbee(&["replay", "--print", kept]).expect_code(0).stdout;
+    for words in ["Doctor: local", "$ rbee hive doctor local", "none failed"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/recordings/first.jsonl");
     let shown = sandbox.rbee(&["replay", "--print", kept]).expect_code(0).stdout;
     for words in ["1 Hives", "xxxx xx x xxxx?", "first after"] {

@@ -137,6 +137,9 @@ impl Hour {
             hives: hives.clone(),
             models: Vec::new(),
             partner: None,
+            keys: String::new(),
+            inline: false,
+            ids: 0,
         });
         let board = Board::new(hives.clone());
         let state = State::new(size, board.clone(), Chat::with(None), theme);

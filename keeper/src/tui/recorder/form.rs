@@ -235,6 +235,14 @@ impl Entry {
         }
     }
 
+    /// Whether the person did it, at what was on the screen.
+    pub fn is_typed(&self) -> bool {
+        matches!(
+            self,
+            Self::Key(_) | Self::Typed(_) | Self::Paste(_) | Self::Click(..) | Self::Wheel(..)
+        )
+    }
+
     /// Puts text of the same shape in the place of the person's and the model's.
     pub fn mask(&mut self) {
         match self {

@@ -69,8 +69,11 @@ impl Player {
             self.state.records.know(*id, title, command);
         }
         if let Some(event) = line.event.clone().event(&mut self.board) {
-            // Rows are known to keys from what was drawn.
-            view::layout::lay_out(&mut self.state);
+            // Rows are known to keys from what was drawn. For anything else that would only take
+            // its time: a step back plays all that was before.
+            if line.event.is_typed() {
+                view::layout::lay_out(&mut self.state);
+            }
             let _undone = update(&mut self.state, event, line.at());
         }
     }
