@@ -139,21 +139,24 @@ fn perform(hive: &mut Hive, seen: &mut Seen, step: &Step) {
         Step::HandOver => {
             seen.asked.insert(hive.ask(Ask::HandOver { drain: Duration::from_secs(1) }));
         }
-        Step::Replace => {
-            let workers = hive.supervisor.workers.values();
-            let waits = |worker: &&Worker| matches!(worker.life, Life::Restarting { .. });
-            let waiting: Vec<_> = workers.filter(waits).map(|worker| worker.id.clone()).collect();
-            let was_down = hive.supervisor.down;
-            *hive = hive.next();
-            let is_there = |id| hive.supervisor.workers.contains_key(id);
-            assert!(was_down || waiting.iter().all(is_there), "one was lost");
-            // Nobody hears an answer of an agent that is gone.
-            let processes = std::mem::take(&mut seen.processes);
-            let open = seen.open && !was_down;
-            *seen = Seen { processes, open, ..Seen::default() };
-        }
+        Step::Replace => replace(hive, seen),
         Step::Pass(seconds) => hive.pass_with(Duration::from_secs(*seconds), *seconds % 2 == 0),
     }
+}
+
+/// The agent dies, and the next one takes its place: it loses nobody who waits for a process.
+fn replace(hive: &mut Hive, seen: &mut Seen) {
+    let workers = hive.supervisor.workers.values();
+    let waits = |worker: &&Worker| matches!(worker.life, Life::Restarting { .. });
+    let waiting: Vec<_> = workers.filter(waits).map(|worker| worker.id.clone()).collect();
+    let was_down = hive.supervisor.down;
+    *hive = hive.next();
+    let is_there = |id| hive.supervisor.workers.contains_key(id);
+    assert!(was_down || waiting.iter().all(is_there), "one was lost");
+    // Nobody hears an answer of an agent that is gone.
+    let processes = std::mem::take(&mut seen.processes);
+    let open = seen.open && !was_down;
+    *seen = Seen { processes, open, ..Seen::default() };
 }
 
 fn check(hive: &Hive) -> Result<(), TestCaseError> {
