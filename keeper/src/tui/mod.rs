@@ -78,7 +78,7 @@ const MAX_WAITING: usize = 1024;
 /// Shortest time between two frames that nobody asked for with a key.
 const FRAME: Duration = Duration::from_millis(34);
 /// Shortest time between two frames of any kind.
-const KEY_FRAME: Duration = Duration::from_millis(8);
+const KEY_FRAME: Duration = Duration::from_millis(3);
 /// Seconds that the wall clock may differ from what is reckoned before it is asked again.
 const CLOCK_SLACK_S: u64 = 2;
 /// How often times on the screen go on.
