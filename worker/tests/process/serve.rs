@@ -194,14 +194,19 @@ async fn a_chat_streams_tokens_and_ends() {
     for chunk in &chunks {
         assert_eq!((chunk.id.as_str(), chunk.object.as_str()), (id, "chat.completion.chunk"));
         assert_eq!((chunk.choices.len(), chunk.choices[0].token_ids.len()), (1, 1));
-        assert!(chunk.choices[0].text.is_empty() && chunk.usage.is_none());
+        assert!(chunk.choices[0].text.is_empty());
     }
+    // The first says how long the prompt was, which is known then; the last says it all.
+    let prompts: Vec<Option<u32>> =
+        chunks.iter().map(|chunk| chunk.usage.as_ref().map(|usage| usage.prompt_tokens)).collect();
     let text: String = chunks.iter().map(|c| c.choices[0].delta.content.as_str()).collect();
     assert!(!text.is_empty());
     assert_eq!(last.choices[0].finish_reason, Some(FinishReason::Length));
     let usage = last.usage.unwrap();
     assert_eq!(usage.completion_tokens, 8);
     assert_eq!(usage.total_tokens, usage.prompt_tokens + 8);
+    assert_eq!(prompts.first(), Some(&Some(usage.prompt_tokens)));
+    assert!(prompts.iter().skip(1).all(Option::is_none), "{prompts:?}");
     assert!(last.timings.unwrap().decode_ms > 0.0);
 }
 
