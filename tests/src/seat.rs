@@ -250,6 +250,21 @@ impl Seat {
         (code, self.screen())
     }
 
+    /// Quits the TUI with Ctrl-Q, of which the workers that it loaded are stopped or kept warm, as
+    /// `keeps` says; what is on the screen then.
+    ///
+    /// # Panics
+    /// As [`Self::ends`], and when it does not end well.
+    #[track_caller]
+    pub fn quits(mut self, keeps: bool) -> String {
+        self.types("\u{11}");
+        self.shows("keep them warm");
+        self.types(if keeps { "k" } else { "s" });
+        let (code, screen) = self.ends();
+        assert_eq!(code, Some(0), "{screen}");
+        screen
+    }
+
     /// As [`Self::ends`]; the line that was typed and is left to whoever reads next.
     ///
     /// # Panics

@@ -20,14 +20,6 @@ fn file(sandbox: &Sandbox) -> PathBuf {
     sandbox.home().join(".local/share/rbee/conversations.db")
 }
 
-/// Leaves, and ends what was loaded.
-fn leave(mut seat: Seat) {
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("s");
-    assert_eq!(seat.ends().0, Some(0));
-}
-
 /// Asks, and waits for the end of the answer: so many answers are complete then.
 fn ask(seat: &mut Seat, question: &str, complete: usize) {
     seat.types(question);
@@ -51,6 +43,15 @@ fn open(seat: &mut Seat, words: &str) {
     seat.shows("1 found");
     seat.types("\r");
     seat.until("it", |screen| (!screen.contains("F2 rename")).then_some(()));
+}
+
+/// Another program finds the answer in the file.
+fn is_kept(sandbox: &Sandbox) {
+    let mut seat = Seat::at(sandbox, 160, 40);
+    open(&mut seat, "hive");
+    seat.shows("A hive is a machine");
+    seat.types(CTRL_Q);
+    assert_eq!(seat.ends().0, Some(0));
 }
 
 #[test]
@@ -89,12 +90,9 @@ fn two_programs_go_on_with_one_conversation_and_no_turn_is_lost() {
     other.shows("What is a worker?");
     other.until("one alone", |screen| (!screen.contains("3 turns")).then_some(()));
     close(&mut other);
-    other.types(CTRL_Q);
-    other.shows("keep them warm");
-    other.types("k");
-    assert_eq!(other.ends().0, Some(0));
+    let _ = other.quits(true);
     close(&mut one);
-    leave(one);
+    let _ = one.quits(false);
 }
 
 #[test]
@@ -107,12 +105,8 @@ fn a_locked_file_holds_up_no_answer_and_what_could_not_be_saved_is_saved_when_on
     ask(&mut seat, "What is a hive?", 1);
     seat.shows("is locked");
     lock.execute_batch("COMMIT").expect("no lock");
-    leave(seat);
-    let mut seat = Seat::at(&sandbox, 160, 40);
-    open(&mut seat, "hive");
-    seat.shows("A hive is a machine");
-    seat.types(CTRL_Q);
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(false);
+    is_kept(&sandbox);
 }
 
 #[test]
@@ -121,7 +115,7 @@ fn a_file_of_a_newer_program_is_named_and_left_as_it_was() {
     let mut seat = Seat::at(&sandbox, 160, 40);
     seat.shows("no agent runs there yet");
     ask(&mut seat, "What is a hive?", 1);
-    leave(seat);
+    let _ = seat.quits(false);
     let newer = Connection::open(file(&sandbox)).expect("the file");
     newer.pragma_update(None, "user_version", 99).expect("a version");
     drop(newer);
@@ -132,7 +126,7 @@ fn a_file_of_a_newer_program_is_named_and_left_as_it_was() {
     seat.types(F3);
     seat.shows("F2 rename");
     close(&mut seat);
-    leave(seat);
+    let _ = seat.quits(false);
     assert_eq!(fs::read(file(&sandbox)).expect("the file"), before);
 }
 
@@ -146,14 +140,10 @@ fn a_broken_file_is_set_aside_and_a_new_one_begins() {
     // What is not known yet is asked about when one quits.
     seat.shows("no agent runs there yet");
     ask(&mut seat, "What is a hive?", 1);
-    leave(seat);
+    let _ = seat.quits(false);
     let aside = fs::read_to_string(file(&sandbox).with_extension("db.broken-1")).expect("it");
     assert!(aside.starts_with("no database"));
-    let mut seat = Seat::at(&sandbox, 200, 30);
-    open(&mut seat, "hive");
-    seat.shows("A hive is a machine");
-    seat.types(CTRL_Q);
-    assert_eq!(seat.ends().0, Some(0));
+    is_kept(&sandbox);
 }
 
 #[test]
@@ -185,5 +175,5 @@ fn the_turn_that_is_chosen_is_edited_or_answered_again_and_not_the_last_one() {
     seat.types(F3);
     seat.shows("4 turns");
     close(&mut seat);
-    leave(seat);
+    let _ = seat.quits(false);
 }

@@ -23,11 +23,7 @@ fn what_happened_is_recorded_without_the_persons_text_and_shown_again_by_a_repla
     // F9.
     seat.types("\u{1b}[20~");
     seat.shows("events are recorded");
-    // Ctrl-Q, and no worker stays.
-    seat.types("\u{11}");
-    seat.shows("keep them warm");
-    seat.types("s");
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(false);
     let file = recording(&sandbox);
     let mode = std::fs::metadata(&file).expect("its mode").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -103,10 +99,7 @@ fn operations_and_conversations_are_on_the_replayed_screens_as_they_were() {
     // Behind the viewer is the conversation, in text of the same shape.
     seat.types("q");
     seat.shows("A hive is a machine");
-    seat.types("\u{11}");
-    seat.shows("keep them warm");
-    seat.types("s");
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(false);
     let text = std::fs::read_to_string(path).expect("readable");
     for words in ["machine", "What is", "what-is"] {
         assert!(!text.contains(words), "{words}: {text}");

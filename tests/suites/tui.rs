@@ -29,19 +29,11 @@ fn it_opens_on_a_bare_machine_answers_and_leaves_the_terminal_as_it_was() {
     seat.shows("3 Chat");
     // What nobody knows to be loaded is not asked about.
     seat.shows("ready");
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("k");
-    let (code, screen) = seat.ends();
-    assert_eq!(code, Some(0), "{screen}");
+    let _ = seat.quits(true);
     assert_eq!(sandbox.workers().len(), 1, "what is loaded stays loaded");
     let mut seat = Seat::at(&sandbox, 100, 30);
     seat.shows("ready");
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("s");
-    let (code, screen) = seat.ends();
-    assert_eq!(code, Some(0), "{screen}");
+    let screen = seat.quits(false);
     assert!(screen.contains("the agent of this machine has ended"), "{screen}");
     assert!(sandbox.processes().is_empty());
 }
@@ -76,10 +68,7 @@ fn two_models_answer_side_by_side_and_one_goes_on_alone() {
         (screen.matches("And a worker?").count() == 1 && screen.matches("first after").count() == 2)
             .then_some(())
     });
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("s");
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(false);
 }
 
 #[test]
@@ -110,10 +99,7 @@ fn a_cancelled_answer_keeps_what_came() {
         });
         if cancelled {
             assert!(seat.screen().contains("A hive"), "{}", seat.screen());
-            seat.types(CTRL_Q);
-            seat.shows("keep them warm");
-            seat.types("s");
-            assert_eq!(seat.ends().0, Some(0));
+            let _ = seat.quits(false);
             return;
         }
         // Escape left writing, unless it was an answer's that ended meanwhile: Alt-3 does.
@@ -163,10 +149,7 @@ fn a_conversation_is_found_again_after_the_program_was_left_and_goes_on() {
     seat.shows("no agent runs there yet");
     seat.types("What is a hive?\r");
     seat.shows("first after");
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("k");
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(true);
     let file = sandbox.home().join(".local/share/rbee/conversations.db");
     let mode = std::fs::metadata(file).expect("the file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -200,8 +183,5 @@ fn a_conversation_is_found_again_after_the_program_was_left_and_goes_on() {
     // Right behind it, the next key would be one with Alt.
     seat.types(ESC);
     seat.until("the list is gone", |screen| (!screen.contains("F2 rename")).then_some(()));
-    seat.types(CTRL_Q);
-    seat.shows("keep them warm");
-    seat.types("s");
-    assert_eq!(seat.ends().0, Some(0));
+    let _ = seat.quits(false);
 }

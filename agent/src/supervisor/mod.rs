@@ -215,14 +215,18 @@ impl Supervisor {
     }
 
     fn adopt(&mut self, guard: GuardSpec, now: Moment) {
-        let GuardSpec { id, spec, model_ctx, need_bytes, .. } = guard;
-        let (path, restarts, attempts) = (guard.model_path, guard.restarts, guard.attempts);
-        let id_of = id.clone();
-        let last_end = guard.last_end;
-        let start =
-            Start { id: id_of, spec, model_ctx, need_bytes, path, restarts, attempts, last_end };
+        let start = Start {
+            id: guard.id.clone(),
+            spec: guard.spec,
+            model_ctx: guard.model_ctx,
+            need_bytes: guard.need_bytes,
+            path: guard.model_path,
+            restarts: guard.restarts,
+            attempts: guard.attempts,
+            last_end: guard.last_end,
+        };
         let worker = Worker { found: true, ..Worker::new(start, now) };
-        self.workers.entry(id).or_insert(worker);
+        self.workers.entry(guard.id).or_insert(worker);
     }
 
     fn running(&mut self, id: &WorkerId, pid: u32, started_unix_s: Option<u64>) {

@@ -98,11 +98,16 @@ impl Supervisor {
             slots: SLOTS,
             keep_alive_s: ask.keep_alive_s.unwrap_or(self.settings.keep_alive_s),
         };
-        let model_ctx = ask.shape.context;
-        let (need_bytes, path) = (admitted.need_bytes, ask.path);
-        let (id_of, restarts, attempts, last_end) = (id.clone(), 0, 0, None);
-        let start =
-            Start { id: id_of, spec, model_ctx, need_bytes, path, restarts, attempts, last_end };
+        let start = Start {
+            id: id.clone(),
+            spec,
+            model_ctx: ask.shape.context,
+            need_bytes: admitted.need_bytes,
+            path: ask.path,
+            restarts: 0,
+            attempts: 0,
+            last_end: None,
+        };
         self.workers.insert(id.clone(), Worker::new(start.clone(), now));
         let reply = self.spawn_reply(&id, false, now, out);
         out.push(Effect::Start(start));

@@ -26,6 +26,7 @@ mod restarts;
 mod spawning;
 
 const GIB: u64 = 1 << 30;
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// A supervisor, its clock, and everything that it wanted done.
 struct Hive {
@@ -218,6 +219,12 @@ impl Hive {
     fn wants(&self, wanted: impl Fn(&Effect) -> bool) -> bool {
         self.effects.iter().any(wanted)
     }
+}
+
+/// Crashes it, and lets its pause pass.
+fn crash(hive: &mut Hive, id: &WorkerId) {
+    hive.ended(id, Exit::Signal(9), false);
+    hive.pass(Duration::from_secs(5));
 }
 
 /// What lies beside a worker's process.

@@ -191,7 +191,6 @@ impl Worker {
         (self.limit, self.returned) = (None, Back::default());
         (self.heard, self.progressed, self.idle_since) = (now, now, now);
         (self.engine_active, self.serving_since) = (0, None);
-        (self.limit, self.returned) = (None, Back::default());
     }
 
     /// Whether a request may be sent to it now.

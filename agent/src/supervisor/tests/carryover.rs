@@ -3,13 +3,6 @@
 use super::super::carryover::{Absent, Failures, Stage};
 use super::*;
 
-const DRAIN: Duration = Duration::from_secs(30);
-
-fn crash(hive: &mut Hive, id: &WorkerId) {
-    hive.ended(id, Exit::Signal(9), false);
-    hive.pass(Duration::from_secs(5));
-}
-
 #[test]
 fn an_open_breaker_stays_open_under_the_next_agent_and_a_restart_closes_it_for_good() {
     let mut hive = Hive::new();
@@ -61,12 +54,11 @@ fn a_worker_between_two_processes_is_started_by_the_next_agent() {
         let id = hive.serving();
         hive.ended(&id, Exit::Signal(9), false);
         if handed_over {
-            let restart = hive.ask(Ask::Restart { worker: id.clone(), drain: DRAIN });
+            hive.ask(Ask::Restart { worker: id.clone(), drain: DRAIN });
             hive.effects.clear();
             hive.ended(&id, Exit::Signal(9), false);
             let token = hive.ask(Ask::HandOver { drain: DRAIN });
             assert!(matches!(hive.answer(token), Some(Answer::HandedOver(_))));
-            assert!(matches!(hive.answer(restart), None | Some(Answer::Refused(_))));
             hive.pass(Duration::from_secs(10));
             assert!(!hive.wants(|effect| matches!(effect, Effect::Start(_))), "two would start it");
         }
@@ -77,6 +69,25 @@ fn a_worker_between_two_processes_is_started_by_the_next_agent() {
         assert!(next.wants(|effect| matches!(effect, Effect::Start(start) if start.id == id)));
         assert_eq!(next.left().workers, []);
     }
+}
+
+#[test]
+fn who_waits_for_a_process_is_told_that_this_agent_starts_none_any_more() {
+    let mut hive = Hive::new();
+    let id = hive.serving();
+    hive.ended(&id, Exit::Signal(9), false);
+    let (restart, handover) = (Token(98), Token(99));
+    let now = hive.now;
+    let mut update = |input| hive.supervisor.update(input, now);
+    let asked = update(Input::Ask(restart, Ask::Restart { worker: id.clone(), drain: DRAIN }));
+    assert!(asked.contains(&Effect::Measure(id.clone())), "{asked:?}");
+    let told = update(Input::Ask(handover, Ask::HandOver { drain: DRAIN }));
+    let is_refused =
+        |effect: &Effect| matches!(effect, Effect::Reply(to, Answer::Refused(_)) if *to == restart);
+    assert!(told.iter().any(is_refused), "{told:?}");
+    let free = Input::Free { worker: id, available_bytes: Some(64 * GIB), obstacle: None };
+    let measured = update(free);
+    assert!(!measured.iter().any(|effect| matches!(effect, Effect::Start(_))), "{measured:?}");
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use super::*;
 
-const DRAIN: Duration = Duration::from_secs(30);
-
 fn attempt(hive: &Hive, id: &WorkerId) -> Option<u32> {
     match hive.info(id)?.state {
         WorkerState::Restarting { attempt } => Some(attempt),
@@ -13,12 +11,6 @@ fn attempt(hive: &Hive, id: &WorkerId) -> Option<u32> {
 
 fn starts(hive: &Hive, id: &WorkerId) -> usize {
     hive.effects.iter().filter(|e| matches!(e, Effect::Start(start) if start.id == *id)).count()
-}
-
-/// Crashes it, and lets its pause pass.
-fn crash(hive: &mut Hive, id: &WorkerId) {
-    hive.ended(id, Exit::Signal(9), false);
-    hive.pass(Duration::from_secs(5));
 }
 
 fn restart(hive: &mut Hive, id: &WorkerId) -> Token {
