@@ -4,10 +4,13 @@
     lab-wire.py CARD CARD DELAY_MS JITTER_MS LOSS_PERCENT KBIT
 
 Frames that arrive on one card leave by the other after the delay, in order, each direction by
-itself. KBIT 0 is no limit; with one, frames that would wait longer than QUEUE_S are lost. It says
-"ready" when it listens and ends by a signal.
+itself. KBIT 0 is no limit; with one, frames that would wait longer than QUEUE_S are lost, but never
+the only one of its connection: routers of today queue fairly (RFC 8290), and without it one of
+several connections may be starved for half a minute by chance. It says "ready" when it listens and
+ends by a signal.
 """
 
+import collections
 import heapq
 import random
 import select
@@ -38,20 +41,38 @@ class Direction:
         self.bits_per_s = kbit * 1000
         self.sent_at = 0.0
         self.last_due = 0.0
+        self.waiting: collections.Counter[bytes] = collections.Counter()  # frames by connection
 
-    def due(self, length: int, now: float) -> float | None:
-        """The time at which a frame of `length` bytes leaves, or None when it is lost."""
+    def due(self, frame: bytes, now: float) -> float | None:
+        """The time at which `frame` leaves, or None when it is lost."""
         if random.random() < self.loss:
             return None
         sent_at = now
         if self.bits_per_s:
-            sent_at = max(now, self.sent_at) + length * 8 / self.bits_per_s
-            if sent_at - now > QUEUE_S:
+            sent_at = max(now, self.sent_at) + len(frame) * 8 / self.bits_per_s
+            if sent_at - now > QUEUE_S and self.waiting[connection(frame)] > 0:
                 return None
             self.sent_at = sent_at
+        self.waiting[connection(frame)] += 1
         wait = max(0.0, self.delay_s + random.uniform(-self.jitter_s, self.jitter_s))
         self.last_due = max(self.last_due, sent_at + wait)
         return self.last_due
+
+    def left(self, frame: bytes) -> None:
+        key = connection(frame)
+        self.waiting[key] -= 1
+        if self.waiting[key] <= 0:
+            del self.waiting[key]
+
+
+def connection(frame: bytes) -> bytes:
+    """What the frames of one connection have in common: addresses and ports, or the protocol."""
+    kind = frame[12:14]
+    if kind == b"\x08\x00":
+        return frame[26:38]
+    if kind == b"\x86\xdd":
+        return frame[22:58]
+    return kind
 
 
 def frames(card: socket.socket):
@@ -72,12 +93,13 @@ def carry(cards: list[socket.socket], directions: list[Direction]) -> None:
         for card in select.select(cards, [], [], wait)[0]:
             side = cards.index(card)
             for frame in frames(card):
-                due = directions[side].due(len(frame), time.monotonic())
+                due = directions[side].due(frame, time.monotonic())
                 if due is not None:
                     count += 1
                     heapq.heappush(queue, (due, count, 1 - side, frame))
         while queue and queue[0][0] <= time.monotonic():
             _, _, side, frame = heapq.heappop(queue)
+            directions[1 - side].left(frame)
             try:
                 cards[side].send(frame)
             except OSError:  # unplugged, or its queue is full: a cable loses frames
