@@ -5,6 +5,7 @@
 #[path = "../src/process.rs"]
 mod process;
 #[path = "../src/tokenizers.rs"]
+#[allow(dead_code, reason = "what another target calls")]
 mod tokenizers;
 
 libfuzzer_sys::fuzz_target!(init: process::begin(), |data: &[u8]| {

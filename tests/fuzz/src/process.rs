@@ -17,6 +17,9 @@ const SMALL: usize = 64 * 1024;
 /// Where and why the last panic was, to be told if nothing contains it.
 static LAST: Mutex<String> = Mutex::new(String::new());
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// What was taken when the input began: a library that panics may lose a little of it for good, and
+/// the next inputs are not to blame.
+static LOST: AtomicUsize = AtomicUsize::new(0);
 
 struct Limited;
 
@@ -24,7 +27,8 @@ struct Limited;
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let size = layout.size();
-        if size > SMALL && TAKEN.load(Relaxed).saturating_add(size) > LIMIT {
+        let taken = TAKEN.load(Relaxed).saturating_sub(LOST.load(Relaxed));
+        if size > SMALL && taken.saturating_add(size) > LIMIT {
             return std::ptr::null_mut();
         }
         TAKEN.fetch_add(size, Relaxed);
@@ -52,6 +56,7 @@ pub fn begin() {
 
 /// Runs a target.
 pub fn run(target: fn(&[u8]), data: &[u8]) {
+    LOST.store(TAKEN.load(Relaxed), Relaxed);
     if panic::catch_unwind(AssertUnwindSafe(|| target(data))).is_err() {
         eprintln!("{}", LAST.lock().map(|last| last.clone()).unwrap_or_default());
         process::abort();
