@@ -4,8 +4,9 @@
 //! `cargo bench --workspace --bench tui` on any machine, or with `-- keys` and the like for a part.
 //! The hundred hives are a hundred SSH connections to one host of a lab, whose agent sends each of
 //! them what its eight devices do, at 1 Hz; they need what scripts/lab needs. Keys are timed from
-//! the write to the terminal until a person would see them: what reads the screen here is part of
-//! the figure.
+//! the write to the terminal until a person would see them. What reads the screen here and the
+//! system's terminals are part of that, so each key is given to `cat` in a second terminal as well,
+//! beside the same answers: that is what the machine takes for a key when no program adds to it.
 
 #![expect(
     clippy::expect_used,
@@ -98,6 +99,7 @@ fn keys() {
     }
     seat.types("\r");
     seat.shows(&format!("comparing {LANES}"));
+    let mut echo = Seat::with_echo(&sandbox);
     let mut times = Vec::new();
     while times.len() < KEYS {
         // Alt-N: each round is a conversation of its own, so that no context fills up.
@@ -106,14 +108,17 @@ fn keys() {
         seat.until_in_row(WRITTEN, |row| written(row).is_empty().then_some(()));
         seat.types("go\r");
         seat.until_in_row(FIGURES, |row| (streams(row) == LANES).then_some(()));
-        time_keys(&mut seat, &mut times);
+        time_keys(&mut seat, &mut echo, &mut times);
     }
-    println!(
-        "key to frame, {LANES} answers stream   median {:6.1} ms   p99 {:6.1} ms   worst {:6.1} ms",
-        median(times.clone()),
-        percentile(times.clone(), 99),
-        percentile(times, 100)
-    );
+    let (shown, given_back): (Vec<f64>, Vec<f64>) = times.into_iter().unzip();
+    for (what, times) in [("key to frame", shown), ("key through `cat`", given_back)] {
+        println!(
+            "{what:<17}, {LANES} answers stream   median {:6.1} ms   p99 {:6.1} ms   worst {:6.1} ms",
+            median(times.clone()),
+            percentile(times.clone(), 99),
+            percentile(times, 100)
+        );
+    }
 }
 
 /// An engine computes one answer at a time: so each answer has a model, and a worker, of its own.
@@ -133,8 +138,8 @@ fn write_config(sandbox: &Sandbox, text: &str) {
     std::fs::write(path, text).expect("written");
 }
 
-/// Times keys, as long as all answers stream.
-fn time_keys(seat: &mut Seat, times: &mut Vec<f64>) {
+/// Times keys, as long as all answers stream: until they are seen, and until `cat` gave them back.
+fn time_keys(seat: &mut Seat, echo: &mut Seat, times: &mut Vec<(f64, f64)>) {
     let mut typed = String::new();
     for number in 0.. {
         if times.len() == KEYS {
@@ -158,8 +163,21 @@ fn time_keys(seat: &mut Seat, times: &mut Vec<f64>) {
         if streams(&seat.row(FIGURES)) < LANES {
             return;
         }
-        times.push(took);
+        times.push((took, given_back(echo, &typed, key)));
     }
+}
+
+/// How long `cat` takes for a key.
+fn given_back(echo: &mut Seat, typed: &str, key: char) -> f64 {
+    if typed.len() == 1 {
+        // Its screen is cleared by what it gives back.
+        echo.types("\u{1b}[2J\u{1b}[H");
+        echo.until_in_row(0, |row| row.trim().is_empty().then_some(()));
+    }
+    let began = Instant::now();
+    echo.types(&key.to_string());
+    echo.until_in_row(0, |row| (row.trim() == typed).then_some(()));
+    ms(began.elapsed())
 }
 
 /// What is written, of its row.

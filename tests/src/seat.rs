@@ -66,6 +66,18 @@ impl Seat {
         Self::of(sandbox, "bash".as_ref(), &words, (columns, rows))
     }
 
+    /// Starts what gives each key back as it is, on a terminal of its own: it shows what the machine
+    /// itself takes for a key.
+    ///
+    /// # Panics
+    /// As [`Self::at`].
+    pub fn with_echo(sandbox: &Sandbox) -> Self {
+        let script = "stty raw -echo && echo ready && exec cat";
+        let mut seat = Self::of(sandbox, "sh".as_ref(), &["-c", script], (80, 24));
+        seat.shows("ready");
+        seat
+    }
+
     /// Starts the program of the keeper's user of a lab, on a terminal of that size.
     ///
     /// # Panics

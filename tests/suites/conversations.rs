@@ -90,8 +90,16 @@ fn two_programs_go_on_with_one_conversation_and_no_turn_is_lost() {
     other.shows("What is a worker?");
     other.until("one alone", |screen| (!screen.contains("3 turns")).then_some(()));
     close(&mut other);
-    let _ = other.quits(true);
+    // Whoever has it open still goes on with it, and then it is kept as a whole.
+    ask(&mut other, "What is a token?", 3);
+    one.types("x\u{7f}");
+    one.shows("3 turns");
     close(&mut one);
+    open(&mut one, "token");
+    for question in ["What is a hive?", "What is a model?", "What is a token?"] {
+        one.shows(question);
+    }
+    let _ = other.quits(true);
     let _ = one.quits(false);
 }
 

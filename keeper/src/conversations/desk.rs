@@ -50,6 +50,8 @@ pub enum Reply {
     Saved(Vec<(TurnId, usize)>),
     /// They could not be.
     NotSaved(ConversationId, Fault),
+    /// They could not be, for what they go on from is not in the file any more.
+    Gone(ConversationId),
     /// The list of that number, as it was at that time, in milliseconds since 1970.
     Listed(u64, Vec<Entry>, u64),
     /// The conversation.
@@ -154,8 +156,9 @@ impl<C: Fn() -> u64, T: Fn(Reply)> Clerk<C, T> {
             return refusal(job, Fault::new(Code::Io, "no file of conversations is open"));
         };
         let done = match job {
-            Job::Save(save) => store.save(&save.head, &save.turns, now_ms).map(|()| {
-                Reply::Saved(save.turns.iter().map(|said| (said.id, said.bytes())).collect())
+            Job::Save(save) => store.save(&save.head, &save.turns, now_ms).map(|saved| {
+                let turns = save.turns.iter().map(|said| (said.id, said.bytes()));
+                if saved { Reply::Saved(turns.collect()) } else { Reply::Gone(save.head.id) }
             }),
             Job::List(search, number) => {
                 store.list(search).map(|entries| Reply::Listed(*number, entries, now_ms))

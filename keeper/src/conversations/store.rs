@@ -128,16 +128,17 @@ impl Store {
     }
 
     /// Saves what is known of a conversation and some of its turns, all or nothing. What was saved
-    /// before is replaced.
+    /// before is replaced. It is not done, and `false`, where a turn goes on from one that is not
+    /// in the file: another program deleted the conversation.
     ///
     /// # Errors
     /// `TOO_LARGE`; those of [`Self::open`].
-    pub fn save(&mut self, head: &Head, turns: &[Said], now_ms: u64) -> Result<(), Fault> {
+    pub fn save(&mut self, head: &Head, turns: &[Said], now_ms: u64) -> Result<bool, Fault> {
         turns.iter().try_for_each(Said::check)?;
         self.write(head, turns, now_ms).map_err(|error| self.failed(error))
     }
 
-    fn write(&mut self, head: &Head, turns: &[Said], now_ms: u64) -> rusqlite::Result<()> {
+    fn write(&mut self, head: &Head, turns: &[Said], now_ms: u64) -> rusqlite::Result<bool> {
         let now_ms = i64::try_from(now_ms).unwrap_or(i64::MAX);
         let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let settings = json(&head.settings);
@@ -162,6 +163,11 @@ impl Store {
                 now_ms,
             ])?;
         for said in turns {
+            if let Some(TurnId(parent)) = said.parent
+                && !change.prepare("SELECT 1 FROM turns WHERE id = ?1")?.exists([parent])?
+            {
+                return Ok(false);
+            }
             let place = said.place.as_ref().map(json);
             change
                 .prepare(
@@ -186,7 +192,7 @@ impl Store {
                     now_ms,
                 ])?;
         }
-        change.commit()
+        change.commit().map(|()| true)
     }
 
     /// The conversations in whose titles or texts `search` is found, newest first; all of them when

@@ -281,6 +281,19 @@ fn ten_thousand_messages_are_listed_searched_and_opened_quickly() {
 }
 
 #[test]
+fn what_goes_on_from_a_turn_that_was_deleted_is_saved_with_it_or_not_at_all() {
+    let (_dir, path) = file();
+    let (mut store, mut other) = (open(&path), open(&path));
+    let turns = [said(1, None, "first", "a"), said(2, Some(1), "second", "b")];
+    assert!(store.save(&head(7, "t", 1), &turns[..1], 1).unwrap());
+    other.delete(ConversationId(7)).unwrap();
+    assert!(!store.save(&head(7, "t", 2), &turns[1..], 2).unwrap());
+    assert_eq!(titles(&store, ""), Vec::<String>::new(), "all or nothing");
+    assert!(store.save(&head(7, "t", 2), &turns, 3).unwrap());
+    assert_eq!(other.load(ConversationId(7)).unwrap().turns, turns);
+}
+
+#[test]
 fn a_conversation_is_opened_within_its_bounds_and_a_circle_ends() {
     let (_dir, path) = file();
     let mut store = open(&path);
@@ -291,8 +304,10 @@ fn a_conversation_is_opened_within_its_bounds_and_a_circle_ends() {
     let loaded = store.load(ConversationId(1)).unwrap();
     assert_eq!((loaded.turns.len(), loaded.is_cut), (MAX_TURNS, true));
     assert_eq!(loaded.turns.last().unwrap().id, TurnId(count));
-    let circle = [said(9001, Some(9002), "q", "a"), said(9002, Some(9001), "q", "a")];
+    let circle = [said(9001, None, "q", "a"), said(9002, Some(9001), "q", "a")];
     store.save(&head(2, "round", 9001), &circle, 1).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute("UPDATE turns SET parent = 9002 WHERE id = 9001", []).unwrap();
     assert_eq!(store.load(ConversationId(2)).unwrap().turns.len(), MAX_TURNS);
     let huge = said(8000, None, "q", &"a".repeat(MAX_ANSWER_BYTES + 1));
     assert_eq!(store.save(&head(3, "huge", 8000), &[huge], 1).unwrap_err().code, Code::TooLarge);

@@ -179,6 +179,14 @@ impl Chat {
         }
     }
 
+    /// Another program deleted it from the file. It goes on here, so all of it is due again.
+    pub fn is_not_in_the_file(&mut self) {
+        self.record.changed = true;
+        for kept in self.turns.iter_mut().map(|turn| &mut turn.kept) {
+            *kept = Kept { id: kept.id, ..Kept::default() };
+        }
+    }
+
     /// A conversation of the file goes on; `ids` gives each turn the id of a request.
     pub fn opened(conversation: Conversation, mut ids: impl FnMut() -> AskId, now: Moment) -> Self {
         let Conversation { head, turns, .. } = conversation;

@@ -77,6 +77,9 @@ const KEYS: &str = "keys.toml";
 const MAX_WAITING: usize = 1024;
 /// Shortest time between two frames that nobody asked for with a key.
 const FRAME: Duration = Duration::from_millis(34);
+/// The share of the time that those may take: a frame that took long, as on a slow terminal, is
+/// followed by a pause of so many times that.
+const FRAME_REST: u32 = 4;
 /// Shortest time between two frames of any kind.
 const KEY_FRAME: Duration = Duration::from_millis(3);
 /// Seconds that the wall clock may differ from what is reckoned before it is asked again.
@@ -166,6 +169,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         desk: None,
         typed: Some(Typing::start()?),
         drawn: None,
+        cost: Duration::ZERO,
         kept,
         wanted: None,
     };
@@ -276,6 +280,8 @@ struct Tui<'a> {
     typed: Option<Typing>,
     /// When the last frame was drawn.
     drawn: Option<Instant>,
+    /// What it took.
+    cost: Duration,
     /// What happened last.
     kept: Kept,
     /// The words of a program that shall have the terminal next.
@@ -310,12 +316,12 @@ impl Tui<'_> {
                     self.draw()?;
                     continue;
                 }
-                event = events.recv() => (event.ok_or_else(links_ended)?, FRAME),
+                event = events.recv() => (event.ok_or_else(links_ended)?, self.pause()),
                 changed = boards.changed() => {
                     changed.map_err(|_| links_ended())?;
-                    (Event::Board(boards.borrow_and_update().clone()), FRAME)
+                    (Event::Board(boards.borrow_and_update().clone()), self.pause())
                 }
-                _ = tick.tick() => (self.tick().await?, FRAME),
+                _ = tick.tick() => (self.tick().await?, self.pause()),
             };
             if let Event::Resized(columns, rows) = event {
                 self.screen.resize((columns, rows))?;
@@ -467,10 +473,17 @@ impl Tui<'_> {
         Ok(())
     }
 
+    /// The time between the last frame and the next one that no key asks for.
+    fn pause(&self) -> Duration {
+        FRAME.max(self.cost.saturating_mul(FRAME_REST))
+    }
+
     fn draw(&mut self) -> Result<(), Failure> {
         let environment = &self.context.environment;
         let look = Look::new(&self.state.theme, environment.depth, environment.unicode);
+        let began = Instant::now();
         self.screen.draw(&mut self.state, &look)?;
+        self.cost = began.elapsed();
         self.drawn = Some(Instant::now());
         Ok(())
     }

@@ -56,7 +56,11 @@ pub fn mask_reply(reply: &mut Reply) {
         Reply::Renamed(_, title) => *title = masked(title),
         // Its name is the title's.
         Reply::Exported(path) => *path = PathBuf::from(masked(&path.to_string_lossy())),
-        Reply::Saved(_) | Reply::NotSaved(..) | Reply::Deleted(_) | Reply::Failed(_) => {}
+        Reply::Saved(_)
+        | Reply::NotSaved(..)
+        | Reply::Gone(_)
+        | Reply::Deleted(_)
+        | Reply::Failed(_) => {}
     }
 }
 

@@ -37,6 +37,11 @@ pub fn take(state: &mut State, reply: Reply) -> Vec<Effect> {
             }
             state.warn(&fault);
         }
+        Reply::Gone(id) => {
+            for lane in state.lanes.iter_mut().filter(|lane| lane.chat.record.id == Some(id)) {
+                lane.chat.is_not_in_the_file();
+            }
+        }
         Reply::Listed(number, entries, now_ms) => {
             if let Some(Overlay::Conversations(list)) = &mut state.overlay {
                 list.take(number, entries, now_ms);
