@@ -35,7 +35,7 @@ fn says(program: &Path, home: &Path, args: &[&str]) -> String {
 fn the_program_its_manual_its_completions_and_a_configuration_come_and_go() {
     let home = tempfile::tempdir().expect("a directory");
     let at = |path: &str| home.path().join(path);
-    let _ = install(home.path(), &[]);
+    let _ = install(home.path(), &["--quick"]);
     let program = at(".local/bin/rbee");
     assert!(says(&program, home.path(), &["--version"]).starts_with("rbee "));
     let _ = says(&program, home.path(), &["config", "check"]);
@@ -51,7 +51,7 @@ fn the_program_its_manual_its_completions_and_a_configuration_come_and_go() {
     }
     // What the person wrote stays as it is.
     std::fs::write(at(".config/rbee/config.toml"), "theme = \"light\"\n").expect("written");
-    let _ = install(home.path(), &[]);
+    let _ = install(home.path(), &["--quick"]);
     let config = std::fs::read_to_string(at(".config/rbee/config.toml")).expect("text");
     assert_eq!(config, "theme = \"light\"\n");
     let _ = install(home.path(), &["--remove"]);
