@@ -2,15 +2,13 @@
 //! keeps its side of a connection open for long after the line was cut; a keeper gives signs of
 //! life.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::io::InspectReader;
 use wire::silence::Silence;
 
 use super::socket::Socket;
@@ -28,21 +26,21 @@ struct Signs {
     gives_signs: AtomicBool,
 }
 
-/// A stream that counts the bytes that come.
-#[derive(Debug)]
-pub struct Listened {
-    inner: Socket,
-    signs: Arc<Signs>,
-}
-
 /// The ear of one connection.
 #[derive(Debug)]
 pub struct Ear(Arc<Signs>);
 
 /// `stream` as before, and its ear.
-pub fn listen(stream: Socket) -> (Listened, Ear) {
+pub fn listen(stream: Socket) -> (impl AsyncRead + AsyncWrite + Send + Unpin, Ear) {
     let signs = Arc::new(Signs::default());
-    (Listened { inner: stream, signs: Arc::clone(&signs) }, Ear(signs))
+    let ear = Ear(Arc::clone(&signs));
+    let count = move |new: &[u8]| {
+        let bytes = u64::try_from(new.len()).unwrap_or(u64::MAX);
+        if bytes > 0 && signs.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            signs.gives_signs.store(new.starts_with(PREFACE), Ordering::Relaxed);
+        }
+    };
+    (InspectReader::new(stream, count), ear)
 }
 
 impl Ear {
@@ -61,52 +59,5 @@ impl Ear {
                 return;
             }
         }
-    }
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        let new = buffer.filled().get(before..).unwrap_or_default();
-        let bytes = u64::try_from(new.len()).unwrap_or(u64::MAX);
-        if bytes > 0 && self.signs.bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
-            self.signs.gives_signs.store(new.starts_with(PREFACE), Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Listened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }

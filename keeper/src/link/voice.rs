@@ -1,16 +1,14 @@
 //! Whether the agent at the other end of a connection still says anything. Every byte counts, of
 //! whatever stream: on a slow line heartbeats wait behind tokens, and tokens are signs of life too.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use tokio_util::io::InspectReader;
 use wire::Timings;
 use wire::silence::Silence;
 
@@ -27,12 +25,6 @@ pub enum Hearing {
     Dead,
 }
 
-/// A stream that counts how often bytes came.
-pub struct Listened {
-    inner: Stream,
-    heard: Arc<AtomicU64>,
-}
-
 /// The ear of one connection.
 pub struct Ear {
     heard: Arc<AtomicU64>,
@@ -40,10 +32,15 @@ pub struct Ear {
 }
 
 /// `stream` as before, and its ear.
-pub fn listen(stream: Stream) -> (Listened, Ear) {
+pub fn listen(stream: Stream) -> (impl AsyncRead + AsyncWrite + Send + Unpin, Ear) {
     let heard = Arc::new(AtomicU64::new(0));
     let ear = Ear { heard: Arc::clone(&heard), hearing: watch::Sender::new(Hearing::Heard) };
-    (Listened { inner: stream, heard }, ear)
+    let count = move |new: &[u8]| {
+        if !new.is_empty() {
+            heard.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    (InspectReader::new(stream, count), ear)
 }
 
 impl Ear {
@@ -87,51 +84,6 @@ pub async fn turn(hearing: &mut watch::Receiver<Hearing>) -> Hearing {
     match hearing.changed().await {
         Ok(()) => *hearing.borrow_and_update(),
         Err(_ended) => std::future::pending().await,
-    }
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.heard.fetch_add(1, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Listened {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
     }
 }
 
