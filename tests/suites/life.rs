@@ -3,6 +3,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "what goes wrong here is a failed test"
 )]
 
@@ -152,11 +153,17 @@ fn down_ends_a_worker_that_does_not_react() {
 }
 
 #[test]
-fn down_ends_an_agent_that_does_not_react_and_what_it_started() {
-    let sandbox = Sandbox::new();
+fn an_agent_that_does_not_react_is_told_in_time_and_ended_by_down_with_what_it_started() {
+    let sandbox =
+        Sandbox::with_config("[timings]\nheartbeat_ms = 200\nstale_ms = 1000\ndead_ms = 3000\n");
     warm(&sandbox);
     let agent = sandbox.pid_of(Role::Agent);
     procs::signal(agent, Signal::STOP);
+    let asked = Instant::now();
+    let told = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(10);
+    eprintln!("an agent that does not react was told after {:?}", asked.elapsed());
+    assert!(asked.elapsed() < PATIENCE, "{:?}", asked.elapsed());
+    assert!(told.stderr.contains(&format!("kill -KILL {agent}")), "{}", told.stderr);
     let said = sandbox.rbee(&["down"]).expect_code(0);
     assert!(said.stderr.contains(&format!("process {agent}")), "{}", said.stderr);
     assert_eq!(sandbox.processes(), Vec::new());

@@ -3,12 +3,13 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "what goes wrong here is a failed test"
 )]
 
 use std::io::Read;
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rbee_tests::sandbox::{Finished, finish};
 use rbee_tests::terminal::CTRL_C;
@@ -59,7 +60,7 @@ by_every_way!(
     ctrl_c_at_a_terminal_and_a_killed_keeper_free_the_slot,
     a_killed_engine_is_named_and_what_came_is_kept,
     a_killed_agents_worker_is_adopted_by_the_next_one,
-    an_agent_that_does_not_react_is_ended_by_down,
+    an_agent_that_does_not_react_is_told_in_time_and_ended_by_down,
     requests_at_once_share_a_worker_and_refusals_have_their_exit_codes,
 );
 
@@ -196,10 +197,21 @@ fn a_killed_agents_worker_is_adopted_by_the_next_one(place: &Place) {
     assert_ne!(fleet.pid(place.machine(), "agent serve"), agent);
 }
 
-fn an_agent_that_does_not_react_is_ended_by_down(place: &Place) {
+fn an_agent_that_does_not_react_is_told_in_time_and_ended_by_down(place: &Place) {
     let fleet = &place.fleet;
     assert!(!place.is_warm());
+    let shorter = "[timings]\nheartbeat_ms = 300\nstale_ms = 2000\ndead_ms = 6000\n";
+    fleet.configure(&format!("{}\n{shorter}", fleet.config()));
+    let answering = place.streaming();
     let agent = fleet.signal("STOP", place.machine(), "agent serve");
+    // Its machine and its socket are there; nothing but its own words can tell.
+    let frozen = Instant::now();
+    for asked in [finish(answering), place.ask(&[])] {
+        let said = asked.expect_code(10).stderr;
+        assert!(said.contains("does not answer any more"), "{said}");
+    }
+    eprintln!("two requests ended {:?} after their agent froze", frozen.elapsed());
+    assert!(frozen.elapsed() < PATIENCE, "{:?}", frozen.elapsed());
     let down = fleet.rbee(&["down"]).expect_code(0);
     assert!(down.stderr.contains(&format!("process {agent}")), "{}", down.stderr);
     assert_eq!(fleet.processes(place.machine()), Vec::<String>::new());

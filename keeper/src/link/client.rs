@@ -7,10 +7,11 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wire::doctor::Check;
 use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
@@ -64,6 +65,24 @@ pub struct Ask {
     pub deadline: Option<Instant>,
 }
 
+/// Runs what belongs to one connection, until that is given up: requests that nobody answers would
+/// keep it open, and wait, for as long as its stream is there.
+#[derive(Debug, Clone, Default)]
+struct Tasks(CancellationToken);
+
+impl Tasks {
+    /// Ends all of them at once; whoever waits for an answer gets an error.
+    fn end(&self) {
+        self.0.cancel();
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(task));
+    }
+}
+
 impl Client {
     /// Speaks HTTP/2 over a stream to an agent of `hive`.
     ///
@@ -73,7 +92,8 @@ impl Client {
         let (stream, ear) = voice::listen(opened.stream);
         let (agent_pid, hearing) = (opened.agent_pid, ear.hearing());
         let peer = Peer { hive: hive.clone(), agent_pid, hearing };
-        let handshake = http2::Builder::new(TokioExecutor::new())
+        let tasks = Tasks::default();
+        let handshake = http2::Builder::new(tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
@@ -95,7 +115,10 @@ impl Client {
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended");
                 },
-                () = ear.until_dead(&waits) => tracing::debug!("a silent connection is given up"),
+                () = ear.until_dead(&waits) => {
+                    tracing::debug!("a silent connection is given up");
+                    tasks.end();
+                }
             }
         });
         Ok(Self { peer, sender, is_ephemeral: false })
