@@ -39,6 +39,7 @@ fn three_machines_with_nothing_but_sshd_become_one_place_and_are_left_as_they_we
     assert_eq!(workers.len(), 3, "one on each: {workers:?}");
     let checked = fleet.rbee(&["hive", "doctor", "--all"]).expect_code(0);
     assert!(checked.stdout.contains("0 network sockets"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("publickey SHA256:"), "by which key: {}", checked.stdout);
     for host in hosts {
         assert!(only_ssh(&fleet.lab.listeners(host)), "{:?}", fleet.lab.listeners(host));
     }
@@ -137,9 +138,11 @@ fn what_cannot_be_reached_is_named_with_its_exit_code_and_nothing_is_kept_of_it(
 }
 
 #[test]
-fn two_hives_may_be_added_at_once_and_a_name_only_once() {
+fn two_hives_may_be_added_at_once_beside_one_that_refuses_and_a_name_only_once() {
     let Some(fleet) = Fleet::up(&[("a", ""), ("b", "")], "# mine\n") else { return };
+    let refused = fleet.spawn(&["hive", "add", "x", "nobody@a"]);
     let both = ["a", "b"].map(|host| fleet.spawn(&["hive", "add", host, host]));
+    let _ = finish(refused).expect_code(11);
     for child in both {
         let _ = finish(child).expect_code(0);
     }
@@ -178,6 +181,10 @@ fn a_program_that_was_changed_on_the_hives_disk_is_not_started() {
     let _ = fleet.lab.exec("a", &["sh", "-c", "echo x >> \"$0\"", program]).expect_code(0);
     let mended = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
     assert!(mended.stderr.contains("upload"), "it is sent again: {}", mended.stderr);
+    let _ = fleet.rbee(&["down"]).expect_code(0);
+    let _ = fleet.lab.exec("a", &["rm", program]).expect_code(0);
+    let again = fleet.rbee(&["hive", "start", "a"]).expect_code(0);
+    assert!(again.stderr.contains("upload"), "one that is not there, too: {}", again.stderr);
 }
 
 #[test]

@@ -7,6 +7,8 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+use std::io::Read;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rbee_tests::procs::{self, Role};
@@ -15,9 +17,20 @@ use rbee_tests::{Sandbox, wait_until};
 use rustix::process::Signal;
 
 const QUESTION: &str = "What is a hive?";
+/// An answer as long as the demo model's context, always the same.
+const LONG: [&str; 9] =
+    ["run", "-m", "demo", "--temperature", "0", "--ignore-eos", "--max-tokens", "1900", QUESTION];
 
 fn warm(sandbox: &Sandbox) {
     let _ = sandbox.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
+}
+
+/// An answer of many tokens that has begun, and what came of it.
+fn begun(sandbox: &Sandbox) -> (Child, u8) {
+    let mut child = sandbox.command(&LONG).spawn().expect("rbee starts");
+    let mut first = [0u8; 1];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut first).expect("a byte");
+    (child, first[0])
 }
 
 #[track_caller]
@@ -75,10 +88,7 @@ fn a_killed_guard_takes_its_engine_along() {
 fn a_worker_killed_in_the_middle_of_an_answer_is_named_within_a_second() {
     let sandbox = Sandbox::new();
     warm(&sandbox);
-    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", QUESTION];
-    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
-    let mut first = [0u8; 1];
-    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut first).expect("a byte");
+    let (child, first) = begun(&sandbox);
     procs::signal(sandbox.pid_of(Role::Engine), Signal::KILL);
     let killed = Instant::now();
     let finished = sandbox::finish(child).expect_code(22);
@@ -90,8 +100,7 @@ fn a_worker_killed_in_the_middle_of_an_answer_is_named_within_a_second() {
     let files: Vec<_> = std::fs::read_dir(&kept).expect("a directory").flatten().collect();
     assert_eq!(files.len(), 1);
     let partial = std::fs::read_to_string(files[0].path()).expect("text");
-    let first = String::from_utf8_lossy(&first);
-    let came = format!("{first}{}", finished.stdout);
+    let came = format!("{}{}", char::from(first), finished.stdout);
     assert_eq!(format!("{partial}\n"), came, "the file has what came, no more, no less");
     answers(&sandbox);
 }
@@ -129,10 +138,7 @@ fn files_under(dir: &std::path::Path) -> Vec<String> {
 #[test]
 fn down_ends_a_worker_that_is_busy() {
     let sandbox = Sandbox::with_config("[timings]\ndown_drain_ms = 200\n");
-    let args = ["run", "-m", "demo", "--ignore-eos", "--max-tokens", "1900", QUESTION];
-    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
-    let mut first = [0u8; 1];
-    std::io::Read::read_exact(child.stdout.as_mut().expect("a pipe"), &mut first).expect("a byte");
+    let (child, _) = begun(&sandbox);
     sandbox.down();
     let finished = sandbox::finish(child);
     assert!(finished.code.is_some_and(|code| code != 0), "{finished:?}");
@@ -174,7 +180,8 @@ fn a_worker_is_stopped_by_its_id() {
     let sandbox = Sandbox::new();
     warm(&sandbox);
     let id = sandbox.workers()[0]["id"].as_str().expect("an id").to_owned();
-    let _ = sandbox.rbee(&["worker", "stop", &id]).expect_code(0);
+    let stopped = sandbox.rbee(&["worker", "stop", "--json", &id]).expect_code(0);
+    assert_eq!(stopped.json_lines()[0]["stopped"][0]["killed"], false, "it was asked, and went");
     assert!(sandbox.workers().is_empty());
     let left: Vec<_> = sandbox.processes().into_iter().filter(|p| p.role != Role::Agent).collect();
     assert_eq!(left, Vec::new());
@@ -213,6 +220,41 @@ fn a_frozen_worker_is_stale_and_recovers() {
     let _ = sandbox.wait_for_state("ready");
     answers(&sandbox);
     assert_eq!(sandbox.pid_of(Role::Engine), engine);
+}
+
+#[test]
+fn a_worker_that_falls_silent_in_an_answer_ends_it_when_it_goes_on() {
+    let sandbox = Sandbox::with_config("[timings]\nheartbeat_ms = 100\nstale_ms = 500\n");
+    let whole = sandbox.rbee(&LONG).expect_code(0).stdout;
+    let (child, first) = begun(&sandbox);
+    let engine = sandbox.pid_of(Role::Engine);
+    procs::signal(engine, Signal::STOP);
+    let stale = sandbox.wait_for_state("stale");
+    assert_eq!(stale["active"], 1, "its answer is not given up");
+    procs::signal(engine, Signal::CONT);
+    let rest = sandbox::finish(child).expect_code(0).stdout;
+    assert_eq!(format!("{}{rest}", char::from(first)), whole, "every token, each once");
+    assert_eq!(sandbox.pid_of(Role::Engine), engine);
+}
+
+#[test]
+fn sigterm_lets_an_answer_end_and_refuses_what_waits_with_a_reason() {
+    let sandbox = Sandbox::with_config("[timings]\ndown_drain_ms = 60000\n");
+    let whole = sandbox.rbee(&LONG).expect_code(0).stdout;
+    let (agent, (child, first)) = (sandbox.pid_of(Role::Agent), begun(&sandbox));
+    let waiting = sandbox.command(&["run", "-m", "demo", "--temperature", "0", QUESTION]).spawn();
+    wait_until("another one waits", PATIENCE, || {
+        (sandbox.workers().first()?["queued"] == 1).then_some(())
+    });
+    procs::signal(agent, Signal::TERM);
+    let told = Instant::now();
+    let rest = sandbox::finish(child).expect_code(0).stdout;
+    assert_eq!(format!("{}{rest}", char::from(first)), whole, "what has begun is not cut");
+    let refused = sandbox::finish(waiting.expect("rbee starts")).expect_code(1).stderr;
+    assert!(refused.contains("shutting down") && refused.contains("hint: rbee ps"), "{refused}");
+    wait_until("the agent is gone", PATIENCE, || (!procs::is_alive(agent)).then_some(()));
+    eprintln!("all of it ended {:?} after the agent was told to", told.elapsed());
+    answers(&sandbox);
 }
 
 #[test]

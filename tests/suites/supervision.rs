@@ -254,6 +254,68 @@ fn a_restart_is_another_process_of_the_same_worker() {
     ends_clean(&sandbox);
 }
 
+#[test]
+fn a_restart_waits_for_the_answer_that_has_begun() {
+    let sandbox = Sandbox::with_config(TIMES);
+    let worker = start(&sandbox, &[]);
+    let child = asking(&sandbox);
+    let restarted = sandbox.rbee(&["worker", "restart", "--json", id_of(&worker)]).expect_code(0);
+    let restarted: Vec<Value> = serde_json::from_str(&restarted.stdout).expect("an array");
+    assert_ne!(restarted[0]["pid"], worker["pid"]);
+    let answer = sandbox::finish(child).expect_code(0);
+    assert!(answer.stdout.len() > 1900, "all of it: {}", answer.stdout);
+    ends_clean(&sandbox);
+}
+
+/// What the agent's log says of a worker: each state, and the process it was in.
+fn logged_states(sandbox: &Sandbox, id: &str) -> Vec<(String, Option<i64>)> {
+    let log = sandbox.home().join(".local/state/rbee/log/agent.jsonl");
+    let log = std::fs::read_to_string(log).expect("a log");
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let fields = lines.map(|line| line["fields"].clone());
+    fields
+        .filter(|it| it["message"] == "worker changed" && it["worker"] == id)
+        .map(|it| (it["state"].as_str().expect("a state").to_owned(), it["pid"].as_i64()))
+        .collect()
+}
+
+#[test]
+fn workers_started_at_once_are_others_and_end_at_once_although_none_reacts() {
+    let sandbox = Sandbox::with_config("[timings]\nstop_ask_ms = 1500\nstop_term_ms = 1500\n");
+    let _ = sandbox.rbee(&["hive", "start", "local"]).expect_code(0);
+    let workers: Vec<Value> = std::thread::scope(|scope| {
+        let sandbox = &sandbox;
+        let threads = ["512", "448", "384", "320"]
+            .map(|size| scope.spawn(move || start(sandbox, &["--ctx-size", size])));
+        threads.map(|thread| thread.join().expect("no panic")).into()
+    });
+    let ids: BTreeSet<&str> = workers.iter().map(id_of).collect();
+    let pids: BTreeSet<i32> = workers.iter().map(pid_of).collect();
+    assert_eq!((ids.len(), pids.len()), (4, 4));
+    for worker in &workers {
+        let (states, pids): (Vec<_>, Vec<_>) =
+            logged_states(&sandbox, id_of(worker)).into_iter().unzip();
+        assert!(["loading", "ready"].map(str::to_owned).iter().all(|it| states.contains(it)));
+        let pids: BTreeSet<i64> = pids.into_iter().flatten().collect();
+        assert_eq!(pids, [i64::from(pid_of(worker))].into(), "one process from its first state on");
+        procs::signal(pid_of(worker), Signal::STOP);
+    }
+    let began = Instant::now();
+    let down = sandbox.rbee(&["down"]).expect_code(0);
+    let took = began.elapsed();
+    eprintln!("four workers that ignore two steps of 1.5 s were ended in {took:?}");
+    assert!(took < Duration::from_secs(9), "one after the other it is 12 s: {took:?}");
+    let log = std::fs::read_to_string(sandbox.home().join(".local/state/rbee/log/agent.jsonl"));
+    let log = log.expect("a log");
+    for id in ids {
+        assert!(down.stderr.lines().any(|line| line.contains(id)), "{id}: {}", down.stderr);
+        let of_it = |line: &&str| line.contains("worker ended") && line.contains(id);
+        let ended = log.lines().find(of_it).expect("its end is in the log");
+        assert!(ended.contains("Signal(9)") && ended.contains("killed: true"), "{ended}");
+    }
+    assert_eq!(sandbox.processes(), Vec::new());
+}
+
 /// Numbers of the descriptors that a process has open.
 fn descriptors(pid: i32) -> BTreeSet<u64> {
     let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
