@@ -113,7 +113,8 @@ fn keys() {
     let (shown, given_back): (Vec<f64>, Vec<f64>) = times.into_iter().unzip();
     for (what, times) in [("key to frame", shown), ("key through `cat`", given_back)] {
         println!(
-            "{what:<17}, {LANES} answers stream   median {:6.1} ms   p99 {:6.1} ms   worst {:6.1} ms",
+            "{what:<17}, {LANES} answers stream   median {:6.1} ms   p99 {:6.1} ms   \
+             worst {:6.1} ms",
             median(times.clone()),
             percentile(times.clone(), 99),
             percentile(times, 100)

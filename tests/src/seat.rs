@@ -66,8 +66,8 @@ impl Seat {
         Self::of(sandbox, "bash".as_ref(), &words, (columns, rows))
     }
 
-    /// Starts what gives each key back as it is, on a terminal of its own: it shows what the machine
-    /// itself takes for a key.
+    /// Starts what gives each key back as it is, on a terminal of its own: it shows what the
+    /// machine itself takes for a key.
     ///
     /// # Panics
     /// As [`Self::at`].

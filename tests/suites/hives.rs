@@ -7,6 +7,7 @@
 )]
 
 use rbee_tests::Fleet;
+use rbee_tests::lab::Cable;
 use rbee_tests::sandbox::finish;
 
 const QUESTION: &str = "What is a hive?";
@@ -151,6 +152,15 @@ fn two_hives_may_be_added_at_once_beside_one_that_refuses_and_a_name_only_once()
     let twice = fleet.rbee(&["hive", "add", "a", "b"]).expect_code(2);
     assert!(twice.stderr.contains("rbee hive remove a"), "{}", twice.stderr);
     assert_eq!(fleet.config(), config);
+}
+
+#[test]
+fn a_long_round_trip_is_told_when_a_machine_becomes_a_hive() {
+    let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
+    fleet.lab.delay("a", Cable { delay_ms: 80, ..Cable::default() });
+    let added = fleet.add("a").stderr;
+    assert!(added.contains("a round trip takes 1"), "160 ms, and a little: {added}");
+    assert!(added.contains("each command waits longer"), "{added}");
 }
 
 #[test]

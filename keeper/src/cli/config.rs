@@ -63,7 +63,7 @@ pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
 fn check_the_rest(context: &Context) -> Result<(), Fault> {
     let dir = config::themes_dir(&context.environment, context.config_path.as_deref());
     let (_, mut faults) = theme::all(&dir);
-    faults.extend(tui::check_keys(context).err());
+    faults.extend(tui::own::check_keys(context).err());
     let mut faults = faults.into_iter();
     let Some(first) = faults.next() else { return Ok(()) };
     for fault in faults {

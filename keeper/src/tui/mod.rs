@@ -28,6 +28,7 @@ mod markdown;
 mod operation;
 mod osc;
 mod overlay;
+pub mod own;
 mod panels;
 mod person;
 mod recorder;
@@ -43,7 +44,6 @@ mod update;
 mod view;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,17 +52,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use wire::{Code, Fault, HiveName, ModelRef};
 
-use crate::config;
 use crate::context::{Context, block_on};
 use crate::conversations::desk::{Desk, Job, Reply};
 use crate::conversations::{Conversation, FILE, Settings};
 use crate::failure::Failure;
 use crate::habits;
-use crate::output::theme;
 use board::Board;
 use chat::{Chat, Partner};
 use desk::Work;
-use diary::Weight;
 use event::{Effect, Event, Leave};
 use face::Face;
 use input::{Signals, Typing, next, of_terminal};
@@ -71,8 +68,6 @@ use look::Look;
 use recorder::keep::Kept;
 use state::{Extent, State};
 
-/// The file of the person's own keys, beside the configuration.
-const KEYS: &str = "keys.toml";
 /// Events and effects that wait to be taken. A request whose tokens are not taken waits.
 const MAX_WAITING: usize = 1024;
 /// Shortest time between two frames that nobody asked for with a key.
@@ -145,12 +140,12 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         screen.take_mouse(true)?;
     }
     let mut state = State::new(screen.size(), board, chat, context.theme.clone());
-    state.models = models(context);
+    state.models = own::models(context);
     state.mouse = context.config.tui.mouse;
     state.stops = habits::stops(&context.environment.dirs.state);
     let stopped = state.stops;
-    take_themes(&mut state, context);
-    take_keys(&mut state, context);
+    own::take_themes(&mut state, context);
+    own::take_keys(&mut state, context);
     state.diary.set_clock(began.elapsed(), second_of_day());
     let run = &context.config.run;
     state.defaults = Settings { system: None, ctx_size: run.ctx_size, sampling: run.sampling() };
@@ -158,7 +153,7 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
     if start.is_some() {
         state.extent = Extent::Inline;
     }
-    let kept = Kept::begin(&state, context, KeyMap::own(&keys_file(context)));
+    let kept = Kept::begin(&state, context, KeyMap::own(&own::keys_file(context)));
     kept.save_in_a_panic();
     let mut tui = Tui {
         screen,
@@ -199,61 +194,6 @@ async fn opened(context: &Context, start: Option<Start>) -> Result<Leave, Failur
         (Err(_), Ok(Err(failure))) => Err(failure),
         (left, _) => left,
     }
-}
-
-/// Checks the file of keys.
-///
-/// # Errors
-/// `INVALID_CONFIG` with the file, the line and the column.
-pub fn check_keys(context: &Context) -> Result<(), Fault> {
-    KeyMap::read(&keys_file(context)).map(|_| ())
-}
-
-fn keys_file(context: &Context) -> PathBuf {
-    config::beside(&context.environment, context.config_path.as_deref(), KEYS)
-}
-
-/// The person's own keys. A file with an error changes none, and that is told: who mistyped a key
-/// must still be able to ask a model.
-fn take_keys(state: &mut State, context: &Context) {
-    match KeyMap::read(&keys_file(context)) {
-        Ok(keys) => state.keys = keys,
-        Err(fault) => {
-            state.caution(format!("the default keys count: {}", fault.message));
-            state.diary.write(state.now, None, Weight::Warning, &fault.message);
-        }
-    }
-}
-
-/// The themes to choose from; one that cannot be read is told.
-fn take_themes(state: &mut State, context: &Context) {
-    let dir = config::themes_dir(&context.environment, context.config_path.as_deref());
-    let (themes, faults) = theme::all(&dir);
-    state.themes = themes;
-    for fault in faults.iter().chain(&context.theme_fault) {
-        state.warn(fault);
-        state.diary.write(state.now, None, Weight::Warning, &fault.message);
-    }
-    if let Some(fault) = &context.theme_fault {
-        state.caution(format!("the default theme counts: {}", fault.message));
-    }
-}
-
-/// What can be talked with besides what is loaded: the default, the aliases, and `demo`.
-fn models(context: &Context) -> Vec<(String, ModelRef)> {
-    let aliases = &context.config.aliases;
-    let aliases = aliases.iter().map(|(name, model)| (name.to_string(), model.clone()));
-    let mut models: Vec<(String, ModelRef)> = context
-        .default_model()
-        .ok()
-        .map(|model| (model.to_string(), model))
-        .into_iter()
-        .chain(aliases)
-        .collect();
-    if !models.iter().any(|(name, _)| name == "demo") {
-        models.push(("demo".to_owned(), ModelRef::Demo));
-    }
-    models
 }
 
 /// The file of conversations, on its thread.

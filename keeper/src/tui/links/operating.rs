@@ -177,7 +177,7 @@ impl Links {
             stays
         });
         self.board.keep(&hives, self.out.began.elapsed());
-        let models = crate::tui::models(&context);
+        let models = crate::tui::own::models(&context);
         self.context = context;
         self.ways = Rc::new(ways);
         for way in &new {
