@@ -114,8 +114,8 @@ pub enum Action {
     Kill { hive: usize, role: Role },
     /// Something happens to a line, for a while.
     Ail { hive: usize, ailment: Ailment, time: Duration },
-    /// The engine stands still, for a while.
-    Freeze { hive: usize, time: Duration },
+    /// The engine or the agent stands still, for a while.
+    Freeze { hive: usize, role: Role, time: Duration },
     /// `worker stop --all` of one hive.
     StopWorkers { hive: usize, now: bool },
     /// `down` of one hive.
@@ -142,6 +142,7 @@ impl Action {
             Self::Ail { ailment: Ailment::Lossy, .. } => "line lossy",
             Self::Ail { ailment: Ailment::Narrow, .. } => "line narrow",
             Self::Ail { ailment: Ailment::NoServer, .. } => "sshd ended",
+            Self::Freeze { role: Role::Agent, .. } => "agent frozen",
             Self::Freeze { .. } => "worker frozen",
             Self::StopWorkers { .. } => "workers stopped",
             Self::Down { .. } => "down",
@@ -165,7 +166,8 @@ impl Action {
             66..68 => Self::Kill { hive, role: Role::Guard },
             68..72 => Self::Kill { hive: mortal, role: Role::Agent },
             72..87 => Self::Ail { hive, ailment: ailment(rng), time },
-            87..90 => Self::Freeze { hive, time },
+            87..89 => Self::Freeze { hive, role: Role::Engine, time },
+            89..90 => Self::Freeze { hive: mortal, role: Role::Agent, time },
             90..94 => Self::StopWorkers { hive, now },
             94..96 => Self::Down { hive: mortal },
             _ => Self::Look,

@@ -231,9 +231,9 @@ impl World {
             Action::Kill { hive, role } => {
                 self.may_crash(hive) && self.inmate(hive, role).is_some()
             }
-            Action::Freeze { hive, .. } => {
+            Action::Freeze { hive, role, .. } => {
                 let is_free = self.hives[hive].frozen.is_none() && self.may_crash(hive);
-                is_free && self.inmate(hive, Role::Engine).is_some()
+                is_free && self.inmate(hive, role).is_some()
             }
             Action::Ail { hive, .. } | Action::StopWorkers { hive, .. } | Action::Down { hive } => {
                 let hive = &self.hives[hive];
@@ -262,7 +262,7 @@ impl World {
             Action::KillKeeper => self.meddle(Meddling::Killed, Signal::KILL),
             Action::Kill { hive, role } => self.kill(hive, role),
             Action::Ail { hive, ailment, time } => self.ail(hive, ailment, time),
-            Action::Freeze { hive, time } => self.freeze(hive, time),
+            Action::Freeze { hive, role, time } => self.freeze(hive, role, time),
             Action::StopWorkers { hive, now } => self.stop_workers(hive, now),
             Action::Down { hive } => self.down(hive),
             Action::Look => {
@@ -338,12 +338,14 @@ impl World {
         (state.ill, state.last_ill) = (Some(ill), Some(ill));
     }
 
-    fn freeze(&mut self, hive: usize, time: Duration) {
-        let Some(pid) = self.inmate(hive, Role::Engine) else { return };
+    fn freeze(&mut self, hive: usize, role: Role, time: Duration) {
+        let Some(pid) = self.inmate(hive, role) else { return };
         let state = &mut self.hives[hive];
         state.disturbed += 1;
-        // One that stands still for too long is replaced, which counts as a crash.
-        state.crashes.push_back(Instant::now());
+        if role == Role::Engine {
+            // One that stands still for too long is replaced, which counts as a crash.
+            state.crashes.push_back(Instant::now());
+        }
         procs::signal(pid, Signal::STOP);
         state.frozen = Some((pid, Instant::now() + time));
     }
