@@ -283,7 +283,7 @@ fn ten_thousand_messages_are_listed_searched_and_opened_quickly() {
 #[test]
 fn what_goes_on_from_a_turn_that_was_deleted_is_saved_with_it_or_not_at_all() {
     let (_dir, path) = file();
-    let (mut store, mut other) = (open(&path), open(&path));
+    let (mut store, other) = (open(&path), open(&path));
     let turns = [said(1, None, "first", "a"), said(2, Some(1), "second", "b")];
     assert!(store.save(&head(7, "t", 1), &turns[..1], 1).unwrap());
     other.delete(ConversationId(7)).unwrap();
