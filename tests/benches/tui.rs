@@ -20,6 +20,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rbee_tests::bench::{self, median, ms};
+use rbee_tests::synthetic::Shape;
 use rbee_tests::{Fleet, Sandbox, Seat, procs, synthetic};
 
 const STARTS: usize = 30;
@@ -42,6 +43,7 @@ fn main() {
     bench::run(&[
         ("frame", frame),
         ("keys", keys),
+        ("flood", flood),
         ("idle", idle),
         ("hundred", hundred),
         ("memory", memory),
@@ -84,10 +86,19 @@ fn frame() {
     );
 }
 
-/// From a key to the frame that shows it, while four answers stream.
+/// From a key to the frame that shows it, while four answers of a small real model stream.
 fn keys() {
+    keys_beside(&synthetic::HALF_BILLION);
+}
+
+/// The same beside answers that come as fast as all programs on their way can take them.
+fn flood() {
+    keys_beside(&synthetic::TINY);
+}
+
+fn keys_beside(shape: &Shape) {
     let sandbox = Sandbox::new();
-    write_config(&sandbox, &four_models(&sandbox));
+    write_config(&sandbox, &four_models(&sandbox, shape));
     let mut seat = Seat::at(&sandbox, SCREEN.0, SCREEN.1);
     seat.shows("1 Hives");
     // F5, each of the models by its name, Enter.
@@ -123,11 +134,13 @@ fn keys() {
 }
 
 /// An engine computes one answer at a time: so each answer has a model, and a worker, of its own.
-fn four_models(sandbox: &Sandbox) -> String {
+fn four_models(sandbox: &Sandbox, shape: &Shape) -> String {
     let mut config = "[run]\nctx_size = 4096\n[aliases]\n".to_owned();
+    let file = sandbox.home().join("model.gguf");
+    synthetic::write(&file, shape).expect("a model");
     for lane in 0..LANES {
         let model = sandbox.home().join(format!("lane{lane}.gguf"));
-        synthetic::write(&model, &synthetic::TINY).expect("a small model");
+        std::fs::hard_link(&file, &model).expect("another name");
         writeln!(config, "lane{lane} = \"file:{}\"", model.display()).expect("room");
     }
     config
