@@ -230,3 +230,12 @@ pub fn zombies_of(parents: &[i32]) -> Vec<i32> {
         })
         .collect()
 }
+
+/// Whether what is started from here ignores a signal from its start, as under `nohup`.
+pub fn is_ignored_here(signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    // The lowest bit is the first signal (`proc_pid_status(5)`).
+    u32::try_from(signal.as_raw() - 1).is_ok_and(|bit| ignored >> bit & 1 == 1)
+}
