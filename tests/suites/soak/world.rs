@@ -228,10 +228,8 @@ impl World {
                 self.requests.iter().any(|request| request.meddled.is_none())
             }
             Action::Kill { hive, role: Role::Agent } => self.inmate(hive, Role::Agent).is_some(),
-            Action::Kill { hive, role } => {
-                self.may_crash(hive) && self.inmate(hive, role).is_some()
-            }
-            Action::Freeze { hive, role, .. } => {
+            Action::Kill { hive, role } | Action::Freeze { hive, role, .. } => {
+                // Nobody asks how it ended while its agent stands still.
                 let is_free = self.hives[hive].frozen.is_none() && self.may_crash(hive);
                 is_free && self.inmate(hive, role).is_some()
             }
