@@ -29,7 +29,9 @@ impl Terminal {
     /// When the terminal does not start.
     pub fn start(fleet: &Fleet, args: &[&str]) -> Self {
         let line = format!("bin/rbee {}", args.join(" "));
-        let mut command = fleet.lab.command(&["keeper", "script", "-qefc", &line, "/dev/null"]);
+        // Whoever runs the suite may have no terminal at all.
+        let words = ["keeper", "env", "TERM=xterm-256color", "script", "-qefc", &line, "/dev/null"];
+        let mut command = fleet.lab.command(&words);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("a terminal");
         let keys = child.stdin.take().expect("a pipe");
         let screen = child.stdout.take().expect("a pipe");
