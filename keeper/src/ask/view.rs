@@ -257,7 +257,8 @@ fn why_never(worker: &WorkerInfo) -> Option<Fault> {
                 .fold(Fault::new(Code::WorkerCrashed, message), Fault::cause)
                 .hint("rbee worker list --all")
         }
-        WorkerState::Draining | WorkerState::Stopping | WorkerState::Stopped => {
+        // One that is ending may be followed by another process, as after a load that stood still.
+        WorkerState::Stopped => {
             Fault::new(Code::ShuttingDown, format!("the worker {id} was stopped while it loaded"))
                 .hint(format!("rbee run -m {} \"…\"", shell_word(&worker.spec.model.to_string())))
         }
@@ -318,8 +319,16 @@ mod tests {
 
     #[test]
     fn a_worker_that_may_still_come_is_waited_for() {
-        for state in [WorkerState::Starting, WorkerState::Stale, WorkerState::Unknown] {
+        for state in [
+            WorkerState::Starting,
+            WorkerState::Stale,
+            WorkerState::Draining,
+            WorkerState::Stopping,
+            WorkerState::Unknown,
+        ] {
             assert!(why_never(&worker("a-1", state)).is_none());
         }
+        let stopped = why_never(&worker("a-1", WorkerState::Stopped)).unwrap();
+        assert_eq!(stopped.code, Code::ShuttingDown);
     }
 }
