@@ -221,6 +221,33 @@ fn a_frozen_worker_gets_nothing_new_and_is_replaced_when_it_stays_frozen() {
 }
 
 #[test]
+fn a_worker_that_falls_silent_in_an_answer_gets_no_other_and_ends_it_when_it_is_heard_again() {
+    // Silent for long enough to be stale, and for less than it takes to be given up.
+    let sandbox = Sandbox::with_config("[timings]\nheartbeat_ms = 100\nstale_ms = 1500\n");
+    let worker = start(&sandbox, &[]);
+    let engine = pid_of(&worker);
+    let child = asking(&sandbox);
+    procs::signal(engine, Signal::STOP);
+    let frozen = Instant::now();
+    let silent = sandbox.wait_for_state("stale");
+    let noticed = seconds(frozen);
+    assert_eq!(silent["active"], 1, "its request stays its own: {silent}");
+    let other = sandbox.rbee(&["run", "-m", "demo", "--json", "-n", "4", QUESTION]).expect_code(0);
+    let placed = &other.json_lines()[0];
+    assert_ne!(placed["worker"], worker["id"], "nothing new is sent there");
+    assert_eq!(placed["reused"], false);
+    procs::signal(engine, Signal::CONT);
+    let finished = sandbox::finish(child).expect_code(0);
+    eprintln!("stale after {noticed:.2} s, its answer was whole after {:.2} s", seconds(frozen));
+    assert!(finished.stdout.len() > 1900, "{} bytes came", finished.stdout.len());
+    wait_until("it is ready again", PATIENCE, || {
+        let found = sandbox.workers().into_iter().find(|one| one["id"] == worker["id"])?;
+        (found["state"] == "ready" && found["pid"] == worker["pid"]).then_some(())
+    });
+    ends_clean(&sandbox);
+}
+
+#[test]
 fn a_worker_that_ignores_every_signal_it_can_is_killed_on_the_ladder() {
     let sandbox = Sandbox::with_config(TIMES);
     let worker = start(&sandbox, &[]);
