@@ -124,6 +124,17 @@ fn a_deadline_ends_an_answer_in_time_and_what_came_is_kept() {
     let at_worker = line["fields"]["deadline_ms"].as_u64().expect("what was left at the worker");
     println!("{ms} ms at the keeper, {left} ms at the agent, {at_worker} ms at the worker");
     assert!(left <= ms && at_worker <= left, "each hop sends on what remains");
+    // The logs of both name it by its id, with its code and the time.
+    let id = entry["request"].as_str().expect("an id");
+    let agent = sandbox.home().join(".local/state/rbee/log/agent.jsonl");
+    wait_until("the agent's log has how it ended", PATIENCE, || {
+        let log = std::fs::read_to_string(&agent).ok()?;
+        let is_it = |line: &&str| line.contains(id) && line.contains("DEADLINE_EXCEEDED");
+        log.lines().find(is_it)?.contains("\"timestamp\":").then_some(())
+    });
+    wait_until("the worker's log has it", PATIENCE, || {
+        worker_log(&sandbox).lines().rfind(|line| line.contains(id))?.contains("WARN").then_some(())
+    });
     let _ = sandbox.wait_for_state("ready");
 }
 
@@ -152,6 +163,25 @@ fn a_request_whose_deadline_passes_in_the_queue_is_never_begun() {
     assert_eq!(sandbox.workers()[0]["queued"], 0, "it is gone from the queue");
     drop(first);
     procs::signal(sandbox.pid_of(Role::Engine), Signal::CONT);
+}
+
+#[test]
+fn a_deadline_counts_the_load_that_the_request_waits_for() {
+    let sandbox = Sandbox::with_config("[timings]\nstale_ms = 120000\n");
+    let asked = Instant::now();
+    let args = ["run", "-m", "demo", "--deadline", "3s", QUESTION];
+    let mut child = sandbox.command(&args).spawn().expect("rbee starts");
+    let engine = wait_until("its worker begins to load", PATIENCE, || {
+        let processes = sandbox.processes();
+        processes.iter().find(|process| process.role == Role::Engine).map(|process| process.pid)
+    });
+    procs::signal(engine, Signal::STOP);
+    wait_until("the command ends", PATIENCE, || child.try_wait().expect("its end"));
+    let ended = sandbox::finish(child).expect_code(124);
+    println!("a deadline of 3 s in a load that stood still: {:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
+    assert!(ended.stdout.is_empty() && ended.stderr.contains("deadline"), "{}", ended.stderr);
+    procs::signal(engine, Signal::CONT);
 }
 
 #[test]
