@@ -97,6 +97,11 @@ fn an_unknown_host_key_is_asked_for_at_the_terminal_and_recorded_once() {
     answers(&fleet, "a");
 }
 
+/// What the keeper's log has so far.
+fn log(fleet: &Fleet) -> String {
+    fleet.lab.keeper(&["cat", ".local/state/rbee/log/keeper.jsonl"]).expect_code(0).stdout
+}
+
 #[test]
 fn a_passphrase_is_asked_for_at_the_terminal_and_not_shown() {
     let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
@@ -105,7 +110,7 @@ fn a_passphrase_is_asked_for_at_the_terminal_and_not_shown() {
     let nobody = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(11);
     assert!(nobody.stderr.contains("passphrase"), "{}", nobody.stderr);
 
-    let mut typing = Terminal::start(&fleet, &["hive", "add", "a", "a"]);
+    let mut typing = Terminal::start_logged(&fleet, &["hive", "add", "a", "a"]);
     for word in ["close-sesame\n", "open-sesame\n"] {
         typing.shows("id_ed25519");
         typing.types(word);
@@ -113,6 +118,8 @@ fn a_passphrase_is_asked_for_at_the_terminal_and_not_shown() {
     let (code, shown) = typing.ends();
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("sesame"), "{shown}");
+    let log = log(&fleet);
+    assert!(log.contains("accepted by the server") && !log.contains("sesame"), "{log}");
 
     // An agent is asked before anybody is.
     let unlocked = "eval $(ssh-agent) >/dev/null && printf '#!/bin/sh\\necho open-sesame\\n' >say \
@@ -128,7 +135,7 @@ fn a_password_is_asked_for_at_the_terminal_and_not_shown() {
     assert!(nobody.stderr.contains("hint:"), "{}", nobody.stderr);
     let before = fleet.lab.files("a");
 
-    let mut guessing = Terminal::start(&fleet, &["hive", "add", "a", "a"]);
+    let mut guessing = Terminal::start_logged(&fleet, &["hive", "add", "a", "a"]);
     for _ in 0..3 {
         guessing.shows("assword");
         guessing.types("barley\n");
@@ -137,10 +144,58 @@ fn a_password_is_asked_for_at_the_terminal_and_not_shown() {
     assert_eq!(code, Some(11), "{shown}");
     assert_eq!((fleet.lab.files("a"), fleet.config()), (before, String::new()));
 
-    let mut typing = Terminal::start(&fleet, &["hive", "add", "a", "a"]);
+    let mut typing = Terminal::start_logged(&fleet, &["hive", "add", "a", "a"]);
     typing.shows("assword");
     typing.types("sesame\n");
     let (code, shown) = typing.ends();
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("sesame") && !fleet.config().contains("sesame"), "{shown}");
+    let log = log(&fleet);
+    assert!(log.contains("not accepted") && log.contains("accepted by the server"), "{log}");
+    assert!(!log.contains("barley") && !log.contains("sesame"), "{log}");
+}
+
+/// The fingerprint that `ssh-keygen` tells of a file.
+fn fingerprint(fleet: &Fleet, file: &str) -> String {
+    let told = fleet.lab.keeper(&["ssh-keygen", "-lf", file]).expect_code(0).stdout;
+    told.split(' ').nth(1).expect("a fingerprint").to_owned()
+}
+
+/// The line of the keeper's log that says so.
+fn line(fleet: &Fleet, message: &str) -> serde_json::Value {
+    let log = log(fleet);
+    let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let mut found = lines.filter(|line: &serde_json::Value| line["fields"]["message"] == message);
+    found.next().expect(message)
+}
+
+#[test]
+fn logs_name_the_keys_by_which_somebody_got_in_or_not_and_a_request_by_one_id_on_both_sides() {
+    let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
+    let _ = fleet.add("a");
+    let (host, own) =
+        (fingerprint(&fleet, ".ssh/known_hosts"), fingerprint(&fleet, ".ssh/id_ed25519"));
+    let logged =
+        |args: &[&str]| fleet.lab.keeper(&[&["env", "RBEE_LOG=info", "bin/rbee"], args].concat());
+    let asked = logged(&["run", "-m", "demo", "--json", QUESTION]).expect_code(0);
+    let id = asked.json_lines()[0]["request"].as_str().expect("an id").to_owned();
+    assert_eq!(line(&fleet, "host key accepted")["fields"]["fingerprint"], host.as_str());
+    let accepted = line(&fleet, "accepted by the server");
+    assert!(accepted["fields"]["accepted"].to_string().contains(&own), "{accepted}");
+    assert!(line(&fleet, "request placed").to_string().contains(&id));
+    for (what, count) in [("log/agent.jsonl", 3), ("run/w/*/stderr.log", 2)] {
+        let script = format!("grep -c {id} /home/rbee/.local/state/rbee/{what}");
+        let found = fleet.lab.exec("a", &["sh", "-c", &script]).expect_code(0).stdout;
+        assert!(found.trim().parse::<u32>().expect("a count") >= count, "{what}: {found}");
+    }
+    // Who is not let in, and a host that nobody knows.
+    let _ = logged(&["hive", "add", "x", "nobody@a"]).expect_code(11);
+    let refused = line(&fleet, "not accepted");
+    assert_eq!(refused["level"], "WARN");
+    assert!(refused["fields"]["tried"].to_string().contains(&own), "{refused}");
+    fleet.write(".ssh/known_hosts", b"");
+    let _ = logged(&["hive", "add", "x", "a"]).expect_code(11);
+    let unknown = line(&fleet, "host key refused");
+    assert_eq!(unknown["fields"]["fingerprint"], host.as_str());
+    assert_eq!(unknown["fields"]["code"], "HOST_KEY_UNKNOWN");
 }
