@@ -202,12 +202,14 @@ async fn a_key_file_that_others_can_read_is_not_used() {
     }
     let server = Server::start("");
     let key = server.path("key");
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let fault = refused(&server.resolved(), &caller(Arc::default())).await;
-    assert_eq!(fault.code, Code::AuthFailed);
-    let hint = fault.hints.iter().find(|hint| hint.starts_with("chmod 600")).unwrap();
-    run("sh", &["-c", hint]);
-    connected(&server.resolved()).await;
+    for mode in [0o644, 0o640, 0o604] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let fault = refused(&server.resolved(), &caller(Arc::default())).await;
+        assert_eq!(fault.code, Code::AuthFailed);
+        let hint = fault.hints.iter().find(|hint| hint.starts_with("chmod 600")).unwrap();
+        run("sh", &["-c", hint]);
+        connected(&server.resolved()).await;
+    }
 }
 
 #[tokio::test]
