@@ -195,3 +195,26 @@ fn slow_and_lossy_lines_are_slower_and_complete() {
     }
     fleet.lab.delay("a", Cable::default());
 }
+
+#[test]
+fn a_hive_that_is_far_away_is_said_to_be_and_works_all_the_same() {
+    let Some(fleet) = Fleet::up(&[("a", "")], "") else { return };
+    let _ = fleet.add("a");
+    let trip = || {
+        let shown = fleet.rbee(&["hive", "show", "a", "--json"]).expect_code(0);
+        let shown: Value = serde_json::from_str(&shown.stdout).expect("JSON");
+        shown["agent"]["latency_ms"].as_f64().expect("a time")
+    };
+    let (near, asked) = (trip(), fleet.rbee(&["hive", "doctor", "a"]).expect_code(0));
+    assert!(!asked.stdout.contains("warn  round trip"), "{}", asked.stdout);
+    fleet.lab.delay("a", Cable { delay_ms: 80, ..Cable::default() });
+    let far = trip();
+    println!("a round trip took {near} ms, and {far} ms over a cable of 80 ms each way");
+    assert!(near < 50.0 && far > 100.0, "{near} and {far}");
+    let warned = fleet.rbee(&["hive", "doctor", "a"]).expect_code(0);
+    assert!(warned.stdout.contains("warn  round trip"), "{}", warned.stdout);
+    let _ = fleet.rbee(&["hive", "remove", "a"]).expect_code(0);
+    let added = fleet.rbee(&["hive", "add", "a", "a"]).expect_code(0);
+    assert!(added.stderr.contains("a round trip takes"), "{}", added.stderr);
+    let _ = fleet.rbee(&["run", "-m", "demo", QUESTION]).expect_code(0);
+}
