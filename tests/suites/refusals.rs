@@ -6,7 +6,8 @@
     reason = "what goes wrong here is a failed test"
 )]
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use rbee_tests::sandbox::Finished;
@@ -362,6 +363,31 @@ fn garbage_on_the_socket_harms_nobody() {
 }
 
 #[test]
+fn nonsense_in_an_agents_place_is_named_with_what_was_broken_and_what_to_try() {
+    let sandbox = Sandbox::with_config("[timings]\nagent_start_ms = 500\n");
+    let socket = sandbox.agent_socket();
+    std::fs::create_dir_all(socket.parent().expect("a directory")).expect("a directory");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _greeting = stream.read(&mut [0; 4096]);
+            let _closed =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"role\":");
+            let _rest = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    for args in [&["ps"][..], &["run", "-m", "demo", "hi"], &["worker", "list"]] {
+        let began = Instant::now();
+        let refused = refused(sandbox.rbee(args), 10);
+        assert!(began.elapsed() < Duration::from_secs(10), "{args:?}: {:?}", began.elapsed());
+        for part in ["this machine broke", "http2 error", "hint: rbee doctor"] {
+            assert!(refused.stderr.contains(part), "{args:?}: {}", refused.stderr);
+        }
+    }
+    assert_eq!(sandbox.processes(), Vec::new(), "none is started beside it");
+}
+
+#[test]
 fn a_flood_of_bad_requests_is_limited_and_good_ones_pass() {
     let sandbox = hive();
     let socket = sandbox.agent_socket();
@@ -381,6 +407,17 @@ fn the_same_refusals_hold_in_json() {
     assert_eq!(line["event"], "error");
     assert_eq!(line["code"], "MODEL_NOT_FOUND");
     assert!(line["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{line}");
+    // What the worker refuses comes back with its figures, and the id that its logs have.
+    let long = "hive ".repeat(4000);
+    let args = ["run", "--json", "-m", "demo"];
+    let finished = sandbox.rbee_with_stdin(&args, long.as_bytes()).expect_code(24);
+    let line = finished.json_lines().pop().expect("an event");
+    assert_eq!((&line["event"], &line["code"]), (&"error".into(), &"CONTEXT_OVERFLOW".into()));
+    assert!(line["details"]["over_tokens"].as_u64() > Some(0), "{line}");
+    let id = line["correlation_id"].as_str().expect("an id");
+    let log = sandbox.home().join(".local/state/rbee/log/agent.jsonl");
+    let log = std::fs::read_to_string(log).expect("a log");
+    assert!(log.lines().any(|line| line.contains(id)), "{log}");
 }
 
 #[test]
