@@ -61,6 +61,25 @@ fn this_machine_is_checked_followed_and_brought_down_by_keys_and_words() {
 }
 
 #[test]
+fn workers_are_filtered_by_what_they_compute_on() {
+    let sandbox = Sandbox::new();
+    let _ = sandbox.rbee(&["worker", "start", "-m", "demo"]).expect_code(0);
+    let row = "cpu    ready";
+    let mut seat = Seat::at(&sandbox, 140, 30);
+    seat.shows("1 Hives");
+    seat.types("\u{1b}2");
+    seat.shows(row);
+    seat.types("/cuda\r");
+    seat.until("none computes on a GPU", |screen| (!screen.contains(row)).then_some(()));
+    seat.types(ESC);
+    seat.shows(row);
+    seat.types("/cpu\r");
+    seat.shows("/cpu");
+    seat.shows(row);
+    let _ = seat.quits(false);
+}
+
+#[test]
 fn a_machine_becomes_a_hive_from_inside_is_used_and_removed_without_losing_a_comment() {
     let Some(fleet) = Fleet::up(&[("a", "")], "# mine\n") else { return };
     let _ = fleet.lab.keeper(&["sh", "-c", ": > .ssh/known_hosts"]).expect_code(0);
