@@ -408,9 +408,9 @@ fn the_same_refusals_hold_in_json() {
     assert_eq!(line["code"], "MODEL_NOT_FOUND");
     assert!(line["hints"].as_array().is_some_and(|hints| !hints.is_empty()), "{line}");
     // What the worker refuses comes back with its figures, and the id that its logs have.
-    let long = "hive ".repeat(4000);
+    let prompt = "hive ".repeat(4000);
     let args = ["run", "--json", "-m", "demo"];
-    let finished = sandbox.rbee_with_stdin(&args, long.as_bytes()).expect_code(24);
+    let finished = sandbox.rbee_with_stdin(&args, prompt.as_bytes()).expect_code(24);
     let line = finished.json_lines().pop().expect("an event");
     assert_eq!((&line["event"], &line["code"]), (&"error".into(), &"CONTEXT_OVERFLOW".into()));
     assert!(line["details"]["over_tokens"].as_u64() > Some(0), "{line}");
