@@ -172,7 +172,7 @@ fn a_request_whose_deadline_passes_in_the_queue_is_never_begun() {
 fn a_deadline_counts_the_load_that_the_request_waits_for() {
     let sandbox = Sandbox::with_config("[timings]\nstale_ms = 120000\n");
     let asked = Instant::now();
-    let args = ["run", "-m", "demo", "--deadline", "3s", QUESTION];
+    let args = ["run", "-m", "demo", "--json", "--deadline", "3s", QUESTION];
     let mut child = sandbox.command(&args).spawn().expect("rbee starts");
     let engine = wait_until("its worker begins to load", PATIENCE, || {
         let processes = sandbox.processes();
@@ -183,8 +183,11 @@ fn a_deadline_counts_the_load_that_the_request_waits_for() {
     let ended = sandbox::finish(child).expect_code(124);
     println!("a deadline of 3 s in a load that stood still: {:?}", asked.elapsed());
     assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
-    assert!(ended.stdout.is_empty() && ended.stderr.contains("deadline"), "{}", ended.stderr);
     procs::signal(engine, Signal::CONT);
+    let error = ended.json_lines().pop().expect("an error event");
+    assert_eq!(error["code"], "DEADLINE_EXCEEDED", "{error}");
+    let given = error["details"]["deadline_ms"].as_u64().expect("how long it had");
+    assert!((2000..=3000).contains(&given), "{error}");
 }
 
 #[test]

@@ -121,6 +121,7 @@ pub async fn answer(
     interrupts: &mut Interrupts,
 ) -> Result<Ending, Failure> {
     let (sent, id) = (RefCell::new(None), wish.ask.id);
+    let given = wish.ask.deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let mut stops = Stops::listen()?;
     let span = tracing::info_span!("request", request = %id);
     let outcome = tokio::select! {
@@ -128,7 +129,7 @@ pub async fn answer(
             outcome.map_err(|failure| if stops.happened() { stopped(failure) } else { failure })
         }
         () = interrupts.next() => Err(Failure::interrupted()),
-        () = passed(wish.ask.deadline) => Err(too_late().into()),
+        () = passed(wish.ask.deadline) => Err(too_late(given).into()),
     };
     if let Err(failure) = &outcome {
         tracing::info!(request = %id, code = failure.fault.code.as_str(), "request failed");
@@ -215,9 +216,14 @@ pub async fn passed(deadline: Option<Instant>) {
     }
 }
 
-fn too_late() -> Fault {
-    Fault::new(Code::DeadlineExceeded, "the deadline passed before the answer was complete")
-        .hint("rbee run --deadline 5m \"…\"")
+/// The fault of a request that had the time `given`.
+fn too_late(given: Option<Duration>) -> Fault {
+    let message = "the deadline passed before the answer was complete";
+    let fault = Fault::new(Code::DeadlineExceeded, message).hint("rbee run --deadline 5m \"…\"");
+    match given.and_then(|given| u64::try_from(given.as_millis()).ok()) {
+        Some(ms) => fault.detail("deadline_ms", ms),
+        None => fault,
+    }
 }
 
 /// Whether it ended on this side while the hive may still compute.
