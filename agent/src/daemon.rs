@@ -17,6 +17,7 @@ use crate::executor::{Executor, Handle, adopt};
 use crate::inventory::{Gpus, Inventory, Sources};
 use crate::peaks::Peaks;
 use crate::platform;
+use crate::pulls::Pulls;
 use crate::rotating::Rotating;
 use crate::scope::Scopes;
 use crate::session::{self, Hive, server};
@@ -55,14 +56,17 @@ pub async fn serve(build: BuildId, dirs: Dirs, settings: Settings) -> Result<(),
     let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
     let listener = server::bind(&socket)
         .map_err(|error| cannot(&format!("listen on {}", socket.display()), &error))?;
-    let store = Store::new(dirs.models(), &settings.agent.model_roots);
+    let store = Arc::new(Store::new(dirs.models(), &settings.agent.model_roots));
+    let sweeping = Arc::clone(&store);
+    tokio::task::spawn_blocking(move || sweeping.sweep());
+    let pulls = pulls(&store, &settings)?;
     let drain = timings.down_drain;
     let inventory = Inventory::look(gpus);
     let shortages = Arc::clone(&inventory.shortages);
     let watched = (dirs.clone(), settings.agent.clone());
     tokio::spawn(shortage::follow(shortages, watched.0, watched.1, timings.heartbeat));
     let hello = hello(build, &settings);
-    let hive = Hive::new(handle.clone(), hello, (dirs, store), inventory, settings);
+    let hive = Hive::new(handle.clone(), hello, (dirs, store, pulls), inventory, settings);
     let router = session::router(hive.into());
     spawn_signals(&handle, drain).map_err(|error| cannot("listen to signals", &error))?;
     tracing::info!(socket = %socket.display(), pid = std::process::id(), "agent runs");
@@ -104,7 +108,7 @@ fn setup(
     gpus: Gpus,
     carried: Carried,
 ) -> Result<Setup, Fault> {
-    let program = std::env::current_exe().map_err(|error| cannot("find itself", &error))?;
+    let program = own_program()?;
     let program = program
         .to_str()
         .ok_or_else(|| Fault::new(Code::AgentFailed, "the path of this program is not UTF-8"))?;
@@ -120,6 +124,15 @@ fn setup(
         carried,
         gpus,
     })
+}
+
+fn own_program() -> Result<PathBuf, Fault> {
+    std::env::current_exe().map_err(|error| cannot("find itself", &error))
+}
+
+fn pulls(store: &Arc<Store>, settings: &Settings) -> Result<Arc<Pulls>, Fault> {
+    let (store, agent) = (Arc::clone(store), settings.agent.clone());
+    Ok(Arc::new(Pulls::new(own_program()?, store, agent, settings.timings.clone())))
 }
 
 /// Takes the lock that the one agent of a hive and user holds for life.

@@ -15,6 +15,7 @@ mod kept;
 mod kill;
 mod peaks;
 mod platform;
+mod pulls;
 mod rotating;
 mod scope;
 mod session;

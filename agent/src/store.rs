@@ -1,17 +1,21 @@
 //! From a model reference to a checked file or directory on this hive.
 
+mod catalog;
 mod directory;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wire::gguf::{GgufError, Header, ModelShape};
 use wire::hugging_face::CONFIG;
+use wire::pull::{ModelList, RemoveReply, StoredFile, StoredModel};
 use wire::{Code, Fault, ModelRef, limits, text};
 
+use catalog::Catalog;
 use directory::Directory;
 
 /// The small model that every build carries.
@@ -39,13 +43,15 @@ pub struct Store {
     roots: Vec<PathBuf>,
     /// The demo model's file, once it has been checked in this process's life.
     demo: Mutex<Option<PathBuf>>,
+    /// Held by whoever changes what is kept: a file that one name lets go may be another's.
+    changing: Mutex<()>,
 }
 
 impl Store {
     /// A store in `dir`, whose `file:` models lie in `roots`.
     pub fn new(dir: PathBuf, roots: &[String]) -> Self {
         let roots = roots.iter().map(PathBuf::from).collect();
-        Self { dir, roots, demo: Mutex::new(None) }
+        Self { dir, roots, demo: Mutex::new(None), changing: Mutex::new(()) }
     }
 
     /// Finds a model and reads its header.
@@ -74,14 +80,61 @@ impl Store {
         match model {
             ModelRef::Demo => self.demo(),
             ModelRef::File(path) => self.file(path),
-            ModelRef::Hub { .. } => {
-                let message = format!(
-                    "{model} is not on this hive, and this version of rbee \
-                    does not download from the hub yet"
-                );
-                Err(Fault::new(Code::ModelNotFound, message).hint(USE_A_FILE))
-            }
+            ModelRef::Hub { .. } => match self.catalog().find(model)? {
+                Some(kept) => Ok(kept.path.into()),
+                None => {
+                    let pull = format!("rbee pull {}", text::shell_word(&model.to_string()));
+                    Err(Fault::new(Code::ModelNotFound, format!("{model} is not on this hive"))
+                        .detail(wire::pull::CAN_BE_PULLED, true)
+                        .hint(pull))
+                }
+            },
         }
+    }
+
+    fn catalog(&self) -> Catalog<'_> {
+        Catalog { dir: &self.dir }
+    }
+
+    /// Where the files of models are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// All models that were pulled.
+    ///
+    /// # Errors
+    /// `IO_ERROR`.
+    pub fn list(&self) -> Result<ModelList, Fault> {
+        self.catalog().list()
+    }
+
+    /// Keeps files that were fetched under a name.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND` when one of the files is gone again, `DISK_FULL`, `IO_ERROR`.
+    pub fn keep(
+        &self,
+        model: &ModelRef,
+        revision: String,
+        files: Vec<StoredFile>,
+    ) -> Result<StoredModel, Fault> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.catalog().register(model, revision, files, SystemTime::now())
+    }
+
+    /// Forgets a name, and removes the files that no other one needs.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND` for a name that is not kept, `IO_ERROR`.
+    pub fn remove(&self, model: &ModelRef) -> Result<RemoveReply, Fault> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.catalog().remove(model)
+    }
+
+    /// Removes what downloads left that nobody went on with for long.
+    pub fn sweep(&self) {
+        self.catalog().sweep(SystemTime::now());
     }
 
     fn file(&self, path: &str) -> Result<PathBuf, Fault> {
@@ -107,7 +160,9 @@ impl Store {
     }
 
     fn is_allowed(&self, real: &Path) -> bool {
-        self.roots.is_empty() || self.roots.iter().any(|root| is_below(real, root))
+        // What is kept is ours, and its files are named by what is in them.
+        let is_kept = || is_below(real, &self.dir);
+        self.roots.is_empty() || is_kept() || self.roots.iter().any(|root| is_below(real, root))
     }
 
     /// The demo model as a file, written and checked once in this process's life.

@@ -38,6 +38,8 @@ pub struct Config {
     pub ssh: SshSettings,
     /// The part that this machine takes.
     pub local: LocalSettings,
+    /// Where models come from.
+    pub hub: HubSettings,
     /// How the TUI is used.
     pub tui: TuiSettings,
     /// What the agent reads: limits of this hive.
@@ -128,6 +130,15 @@ pub struct LocalSettings {
     /// Take part in placement although there are other hives. Without others it always does.
     #[serde(rename = "use")]
     pub takes_part: bool,
+}
+
+/// `[hub]`: where models come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HubSettings {
+    /// Address of a mirror; `HF_ENDPOINT` of the environment comes first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<wire::pull::Endpoint>,
 }
 
 /// `[run]`: defaults of `run` and `chat`.

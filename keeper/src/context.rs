@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
+use wire::pull::HubSource;
 use wire::{BuildId, Code, Fault, HiveName, ModelRef, text};
 
 use crate::bootstrap::Witness;
@@ -13,6 +14,7 @@ use crate::dial::Dialer;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::hives;
+use crate::hub::Hub;
 use crate::link::Transport;
 use crate::link::local::Local;
 use crate::link::way::Way;
@@ -140,6 +142,30 @@ impl Context {
                 .hint("rbee config path  # default_model = \"…\" goes there"));
         }
         Ok(ModelRef::Demo)
+    }
+
+    /// Where models come from. What is wrong with the file of a token is said, and costs nothing
+    /// that everybody may have.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG`.
+    pub fn hub(&self) -> Result<HubSource, Fault> {
+        let Hub { source, caution } = self.find_hub()?;
+        if let Some(fault) = caution {
+            self.warn(&text::for_terminal(&fault.message));
+            for hint in &fault.hints {
+                self.note(&format!("hint: {}", text::for_terminal(hint)));
+            }
+        }
+        Ok(source)
+    }
+
+    /// The same without a word to anybody.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG`.
+    pub fn find_hub(&self) -> Result<Hub, Fault> {
+        Hub::find(&self.environment, &self.config, self.config_path.as_deref())
     }
 
     /// A command for a hive's own shell, as it is typed here.

@@ -72,6 +72,25 @@ pub struct Desk {
     pub tmux: bool,
 }
 
+/// What of the environment says where the hub is, and where its own programs keep a token.
+#[derive(Debug, Clone, Default)]
+pub struct AroundHub {
+    /// `HF_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// The first that exists counts.
+    pub token_files: Vec<PathBuf>,
+}
+
+impl AroundHub {
+    /// By the variables that the hub's own programs read, and where they look without one.
+    pub fn of(variable: impl Fn(&str) -> Option<String>, home: &Path) -> Self {
+        let cache = variable("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+        let hub = variable("HF_HOME").map_or_else(|| cache.join("huggingface"), PathBuf::from);
+        let token = variable("HF_TOKEN_PATH").map_or_else(|| hub.join("token"), PathBuf::from);
+        Self { endpoint: variable("HF_ENDPOINT"), token_files: vec![token] }
+    }
+}
+
 /// Everything outside the program that changes what it does.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -93,6 +112,8 @@ pub struct Environment {
     pub ssh: Around,
     /// What a person has beside this program.
     pub desk: Desk,
+    /// Where the hub is, and the person's token for it.
+    pub hub: AroundHub,
 }
 
 impl Environment {
@@ -129,6 +150,10 @@ impl Environment {
                 x11: variable("DISPLAY").is_some(),
                 tmux: variable("TMUX").is_some(),
             },
+            hub: AroundHub::of(
+                |name| variable(name).map(|text| text.to_string_lossy().into_owned()),
+                &variable("HOME").map(PathBuf::from).unwrap_or_default(),
+            ),
         })
     }
 
@@ -272,5 +297,19 @@ mod tests {
         assert_eq!(fault.code, Code::InvalidConfig);
         assert!(fault.message.contains("here/.config/rbee"), "{fault}");
         assert!(refuse_relative(Path::new("/home/ada/.config/rbee")).is_ok());
+    }
+
+    #[test]
+    fn the_hubs_own_programs_say_where_its_token_is() {
+        let of = |pairs: &[(&str, &str)]| {
+            let found = |name: &str| pairs.iter().find(|(key, _)| *key == name);
+            let around =
+                AroundHub::of(|name| found(name).map(|(_, v)| (*v).to_owned()), Path::new("/h"));
+            around.token_files[0].to_str().unwrap().to_owned()
+        };
+        assert_eq!(of(&[]), "/h/.cache/huggingface/token");
+        assert_eq!(of(&[("HF_HOME", "/x")]), "/x/token");
+        assert_eq!(of(&[("XDG_CACHE_HOME", "/c")]), "/c/huggingface/token");
+        assert_eq!(of(&[("HF_HOME", "/x"), ("HF_TOKEN_PATH", "/t")]), "/t");
     }
 }

@@ -63,6 +63,8 @@ pub const TABLE: &[Row] = &[
             Code::WorkerNotReady,
             Code::ShuttingDown,
             Code::DiskFull,
+            Code::AccessDenied,
+            Code::DownloadFailed,
             Code::Io,
             Code::Internal,
         ],
@@ -130,8 +132,8 @@ pub const TABLE: &[Row] = &[
     },
     Row {
         exit: Exit::Deadline,
-        meaning: "The deadline passed, or no token came for too long.",
-        codes: &[Code::DeadlineExceeded, Code::Stalled],
+        meaning: "The deadline passed, or no token or no byte came for too long.",
+        codes: &[Code::DeadlineExceeded, Code::Stalled, Code::DownloadTimeout],
     },
     Row {
         exit: Exit::Interrupted,

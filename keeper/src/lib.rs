@@ -1,6 +1,7 @@
 //! The program that a person sits at: command line, placement, and the link to each hive.
 
 pub mod ask;
+pub mod backup;
 pub mod bootstrap;
 pub mod cli;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod failure;
 pub mod fleet;
 pub mod habits;
 pub mod hives;
+pub mod hub;
 pub mod install;
 pub mod interrupt;
 pub mod last_words;

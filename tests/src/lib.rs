@@ -7,6 +7,7 @@ pub mod bench;
 pub mod enclosure;
 pub mod fleet;
 pub mod http;
+pub mod hub;
 pub mod lab;
 pub mod procs;
 pub mod sandbox;

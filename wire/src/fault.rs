@@ -86,6 +86,12 @@ codes! {
     ModelUnsupported = "MODEL_UNSUPPORTED", 422;
     /// Bytes differ from their recorded digest.
     ChecksumMismatch = "CHECKSUM_MISMATCH", 422;
+    /// The hub does not let this user have the model.
+    AccessDenied = "ACCESS_DENIED", 403;
+    /// A download failed in all its attempts.
+    DownloadFailed = "DOWNLOAD_FAILED", 502;
+    /// A download stood still in all its attempts.
+    DownloadTimeout = "DOWNLOAD_TIMEOUT", 504;
     /// No such worker.
     WorkerNotFound = "WORKER_NOT_FOUND", 404;
     /// The worker is not in a state that allows it.

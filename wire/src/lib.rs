@@ -23,6 +23,7 @@ pub mod marker;
 pub mod memory;
 pub mod model_ref;
 pub mod ndjson;
+pub mod pull;
 pub mod rendering;
 pub mod routes;
 pub mod safetensors;

@@ -160,6 +160,26 @@ pub const MAX_MODEL_INDEX_BYTES: u64 = 32 * 1024 * 1024;
 /// Files of weights of one model. The largest known have fewer than 200.
 pub const MAX_MODEL_SHARDS: usize = 1024;
 
+/// Bytes of the address of a hub.
+pub const MAX_ENDPOINT_BYTES: usize = 512;
+/// Bytes of a secret that opens repositories; those of the hub have 37.
+pub const MAX_TOKEN_BYTES: usize = 512;
+/// Bytes of the name of one file of a model.
+pub const MAX_FILE_NAME_BYTES: usize = 512;
+/// Files of a repository that are looked at.
+pub const MAX_REPOSITORY_FILES: usize = 16_384;
+/// Bytes of a file of a model whose digest the hub does not tell: configurations and tokenizers.
+/// What has weights is kept as large files are, with theirs.
+pub const MAX_SMALL_FILE_BYTES: u64 = MAX_TOKENIZER_JSON_BYTES as u64;
+/// Models that a hive keeps.
+pub const MAX_STORED_MODELS: usize = 4096;
+/// Bytes of what is written of one of them: a line for each of [`MAX_MODEL_SHARDS`].
+pub const MAX_STORED_MODEL_BYTES: u64 = 1024 * 1024;
+/// Models that a hive fetches at once; the others wait.
+pub const MAX_PULLS: usize = 4;
+/// Times in a row, without a byte between them, that a download is begun.
+pub const MAX_DOWNLOAD_ATTEMPTS: u32 = 6;
+
 /// Bytes of a model's card (`README.md`), of which the licence is shown.
 pub const MAX_MODEL_CARD_BYTES: u64 = 1024 * 1024;
 /// Bytes of a `tokenizer.json`. The largest known, of 262,144 tokens, has 33 MB.

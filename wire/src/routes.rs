@@ -41,6 +41,14 @@ pub const HANDOVER: &str = "/v1/handover";
 /// Agent: this keeper needs it no more. An ephemeral agent that nobody else is connected to ends.
 pub const LEAVE: &str = "/v1/leave";
 
+/// Agent: [`crate::pull::ModelList`].
+pub const MODELS_LIST: &str = "/v1/models/list";
+/// Agent: [`crate::pull::PullRequest`]; NDJSON of [`crate::pull::PullEvent`]. Whoever asks for a
+/// model that is being fetched hears of the same fetching; it ends with its last listener.
+pub const MODELS_PULL: &str = "/v1/models/pull";
+/// Agent: [`crate::pull::RemoveRequest`].
+pub const MODELS_REMOVE: &str = "/v1/models/remove";
+
 /// Agent: `[Check]` of [`crate::doctor`].
 pub const DOCTOR: &str = "/v1/doctor";
 

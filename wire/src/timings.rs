@@ -63,6 +63,12 @@ pub struct Timings {
     /// Failures of one model on one device within this time open its breaker.
     #[serde(rename = "breaker_window_ms", with = "millis")]
     pub breaker_window: Duration,
+    /// A download without a byte for this long is begun again where it was.
+    #[serde(rename = "download_stall_ms", with = "millis")]
+    pub download_stall: Duration,
+    /// First pause before a download goes on that failed; it doubles from there.
+    #[serde(rename = "download_retry_ms", with = "millis")]
+    pub download_retry: Duration,
     /// How long a cancelled request may hold its slot before the keeper stops waiting for the ack.
     #[serde(rename = "cancel_ack_ms", with = "millis")]
     pub cancel_ack: Duration,
@@ -99,6 +105,8 @@ impl Default for Timings {
             restart_first: secs(1),
             restart_reset: secs(5 * 60),
             breaker_window: secs(5 * 60),
+            download_stall: secs(60),
+            download_retry: Duration::from_millis(100),
             cancel_ack: secs(5),
             orphan_timeout: secs(5 * 60),
             lease: secs(30),

@@ -34,6 +34,10 @@ pub enum Command {
     /// Say what would bound a worker that is started from here, as one line of JSON.
     #[command(hide = true)]
     Limits,
+    /// Bring a model's files from a hub, as the line of JSON on standard input orders, and say how
+    /// far it is, as a line of JSON each.
+    #[command(hide = true)]
+    Fetch,
 }
 
 /// `rbee worker inspect`.

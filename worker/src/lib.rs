@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod engine;
+mod fetch;
 mod guard;
 mod input;
 mod log;
@@ -28,6 +29,7 @@ pub fn main(args: cli::Args, build: BuildId) -> ExitCode {
         cli::Command::Template(args) => template::run(&args),
         cli::Command::Inspect(args) => tell(&engine::inspection::inspect(&args.model)),
         cli::Command::Limits => tell(&Ok(guard::bounds::containment())),
+        cli::Command::Fetch => fetch::run(),
     };
     match outcome {
         Ok(code) => code,

@@ -7,6 +7,7 @@ mod exchange;
 mod generate;
 mod limits;
 mod logs;
+mod models;
 mod relay;
 mod requests;
 mod socket;
@@ -35,6 +36,7 @@ use crate::dirs::Dirs;
 use crate::executor::Handle;
 use crate::inventory::Inventory;
 use crate::journal::Journal;
+use crate::pulls::Pulls;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -47,6 +49,8 @@ pub struct Hive {
     pub hello: Hello,
     /// The models of this hive.
     pub store: Arc<Store>,
+    /// Those that are being fetched.
+    pub pulls: Arc<Pulls>,
     /// The devices of this hive.
     pub inventory: Inventory,
     /// Where everything is.
@@ -66,15 +70,16 @@ impl Hive {
     pub fn new(
         handle: Handle,
         hello: Hello,
-        places: (Dirs, Store),
+        places: (Dirs, Arc<Store>, Arc<Pulls>),
         inventory: Inventory,
         settings: Settings,
     ) -> Self {
-        let (dirs, store) = places;
+        let (dirs, store, pulls) = places;
         Self {
             handle,
             hello,
-            store: Arc::new(store),
+            store,
+            pulls,
             inventory,
             journal: Journal::open(&dirs.log),
             log_streams: Arc::new(Semaphore::new(wire::limits::MAX_LOG_STREAMS)),
@@ -102,6 +107,9 @@ pub fn router(hive: Arc<Hive>) -> Router {
         .route(routes::WORKER_RESTART, post(workers::restart))
         .route(routes::WORKER_CHAT, post(generate::chat))
         .route(routes::WORKER_COMPLETE, post(generate::complete))
+        .route(routes::MODELS_LIST, get(models::list))
+        .route(routes::MODELS_PULL, post(models::pull))
+        .route(routes::MODELS_REMOVE, post(models::remove))
         .route(routes::REQUESTS, get(requests::list))
         .route(routes::REQUEST_CANCEL, post(requests::cancel))
         .route(routes::LOGS, get(logs::agent))

@@ -28,6 +28,7 @@ use crate::dirs::Dirs;
 use crate::executor::process::Setup;
 use crate::executor::{Executor, Handle};
 use crate::inventory::{Gpus, Inventory};
+use crate::pulls::Pulls;
 use crate::scope::Scopes;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -81,9 +82,12 @@ impl Agent {
         };
         let socket = PathBuf::from(layout::agent_socket(&dirs.runtime));
         let listener = server::bind(&socket).unwrap();
-        let store = Store::new(dirs.models(), &[]);
-        let places = (dirs, store);
         let settings = Settings { timings: timings.clone(), ..Settings::default() };
+        let store = Arc::new(Store::new(dirs.models(), &[]));
+        let program = PathBuf::from("no such program");
+        let pulls =
+            Pulls::new(program, Arc::clone(&store), settings.agent.clone(), timings.clone());
+        let places = (dirs, store, Arc::new(pulls));
         let hive =
             Hive::new(handle.clone(), hello, places, Inventory::look(Gpus::none()), settings);
         let (handle_of_server, timings) = (handle.clone(), timings.clone());

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tracing::Instrument;
 use wire::generate::{Chunk, FinishReason, GenerationTimings, Usage};
 use wire::journal::RequestPrefix;
+use wire::pull::{HubSource, PullEvent};
 use wire::worker::WorkerInfo;
-use wire::{Code, Fault, HiveName, RequestId, Timings, limits};
+use wire::{Code, Fault, HiveName, ModelRef, RequestId, Timings, limits};
 
 use crate::failure::Failure;
 use crate::fleet::place::Want;
@@ -99,6 +100,13 @@ pub trait Audience {
     }
     /// So many are served before the request, which waits for a slot since `elapsed`.
     fn queued(&mut self, _ahead: u64, _elapsed: Duration) {}
+    /// Where a hive shall fetch a model that it does not have.
+    ///
+    /// # Errors
+    /// `INVALID_CONFIG`.
+    fn hub(&mut self) -> Result<HubSource, Fault>;
+    /// The hive does not have the model, and fetches it.
+    fn pulls(&mut self, hive: &HiveName, model: &ModelRef, event: &PullEvent);
     /// The worker is not ready yet; called again with every news of it.
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration);
     /// The request has a worker, and the worker took it.

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use wire::event::{Event, Snapshot};
+use wire::pull::{CAN_BE_PULLED, PullRequest};
 use wire::text::shell_word;
 use wire::worker::{SpawnRequest, WorkerInfo, WorkerState};
-use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId};
+use wire::{Code, Fault, HiveName, ModelRef, RequestId, Timings, WorkerId};
 
 use super::{Audience, Placed, watched};
 use crate::failure::Failure;
@@ -15,7 +16,7 @@ use crate::fleet::place::{Placement, Want, place, takes_it_at_once};
 use crate::fleet::{Fleet, Moment, Picture};
 use crate::last_words;
 use crate::link::client::Client;
-use crate::link::streams::Events;
+use crate::link::streams::{Events, Step};
 use crate::link::way::Way;
 use crate::link::{self, Transport};
 
@@ -49,8 +50,10 @@ impl<'a> View<'a> {
             ways.iter().map(|way| async { (way.hive(), arrive(way, timings).await) }).collect();
         let patience = audience.deadline(timings.hive_wait);
         let passed = patience.within(std::future::pending::<()>());
-        tokio::pin!(passed);
-        let mut impatient = false;
+        let hush = audience.deadline(timings.stale);
+        let hushed = hush.within(std::future::pending::<()>());
+        tokio::pin!(passed, hushed);
+        let (mut impatient, mut told) = (false, false);
         loop {
             tokio::select! {
                 biased;
@@ -60,6 +63,12 @@ impl<'a> View<'a> {
                     None => break,
                 },
                 _ = &mut passed, if !impatient => impatient = true,
+                _ = &mut hushed, if !told => {
+                    told = true;
+                    for hive in ways.iter().map(Transport::hive).filter(|hive| !view.knows(hive)) {
+                        audience.silent(hive, Some(timings.stale));
+                    }
+                }
             }
             if view.has_a_ready_worker(want) {
                 // The others are not needed, so nobody has to hear of them.
@@ -128,19 +137,20 @@ impl<'a> View<'a> {
             }
             Placement::Use { hive, why, .. } => {
                 let (id, reused) =
-                    self.spawn(&chosen.client, want, want.device, keep_alive_s).await?;
+                    self.spawn(&chosen.client, want, want.device, keep_alive_s, audience).await?;
                 (hive, id, reused, why)
             }
             Placement::Spawn { hive, device, why } => {
                 let (id, reused) =
-                    self.spawn(&chosen.client, want, Some(device), keep_alive_s).await?;
+                    self.spawn(&chosen.client, want, Some(device), keep_alive_s, audience).await?;
                 (hive, id, reused, why)
             }
         };
         let mut found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
         if reused && found.as_ref().is_err_and(had_no_room) {
             // It could not come back: a new one is refused with the figures of now, or fits.
-            let (id, there) = self.spawn(&chosen.client, want, want.device, keep_alive_s).await?;
+            let (id, there) =
+                self.spawn(&chosen.client, want, want.device, keep_alive_s, audience).await?;
             reused = there;
             found = routable(&mut self.fleet, &mut chosen, &id, self.timings, audience).await;
         }
@@ -153,6 +163,7 @@ impl<'a> View<'a> {
         want: &Want,
         device: Option<wire::Device>,
         keep_alive_s: Option<i64>,
+        audience: &mut impl Audience,
     ) -> Result<(WorkerId, bool), Fault> {
         let request = SpawnRequest {
             model: want.model.clone(),
@@ -161,9 +172,32 @@ impl<'a> View<'a> {
             keep_alive_s,
             reuse: true,
         };
-        let reply = client.spawn(&request).await?;
+        let reply = match client.spawn(&request).await {
+            Err(fault) if fault.details.contains_key(CAN_BE_PULLED) => {
+                pull(client, &want.model, self.timings, audience).await?;
+                client.spawn(&request).await?
+            }
+            reply => reply?,
+        };
         self.fleet.adopt(client.hive(), &reply);
         Ok((reply.worker.id, reply.reused))
+    }
+}
+
+/// Has a hive fetch a model, and waits until it is there.
+async fn pull(
+    client: &Client,
+    model: &ModelRef,
+    timings: &Timings,
+    audience: &mut impl Audience,
+) -> Result<(), Fault> {
+    let request = PullRequest { model: model.clone(), source: audience.hub()? };
+    let mut pulling = client.pull(&request).await?;
+    loop {
+        match watched(client, timings, audience, pulling.step()).await? {
+            Step::Going(event) => audience.pulls(client.hive(), model, &event),
+            Step::Done(_) => return Ok(()),
+        }
     }
 }
 
@@ -275,7 +309,7 @@ fn hint_after_failure(worker: &WorkerInfo, code: &Code) -> String {
         return format!("rbee run -m {model} --ctx-size {ctx} \"…\"");
     }
     match &worker.spec.model {
-        wire::ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
+        ModelRef::File(path) => format!("ls -l {}", shell_word(path)),
         _ => "rbee worker list --all".to_owned(),
     }
 }

@@ -64,9 +64,9 @@ mod tests {
         assert!(text.starts_with("#compdef rbee\n") && text.contains("_rbee_hives() {"));
         let takes = |line: &&str| line.starts_with('\'') && line.contains(":_rbee_hives'");
         let options = text.lines().filter(takes).filter(|line| line.starts_with("'--hive="));
-        // run, chat, ps, why, down, worker list, start, stop, restart and logs; show, remove, logs
-        // and four with several.
-        assert_eq!(options.count(), 10, "{text}");
-        assert_eq!(text.lines().filter(takes).count(), 10 + 7, "{text}");
+        // run, chat, ps, why, down, worker list, start, stop, restart and logs, pull, ls and rm by
+        // two names, ls by three; show, remove, logs and four with several.
+        assert_eq!(options.count(), 17, "{text}");
+        assert_eq!(text.lines().filter(takes).count(), 17 + 7, "{text}");
     }
 }

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and who does it.
 
+mod ask_all;
+mod backup;
 mod chat;
 mod completions;
 mod config;
@@ -69,7 +71,12 @@ enum Command {
     Ps(ps::Args),
     Hive(hive::Args),
     Worker(worker::Args),
+    Pull(model::pull::Args),
+    Ls(model::list::Args),
+    Rm(model::remove::Args),
     Model(model::Args),
+    Backup(backup::Args),
+    Restore(backup::RestoreArgs),
     Why(why::Args),
     Replay(replay::Args),
     Down(down::Args),
@@ -150,7 +157,12 @@ fn dispatch(cli: &Cli, context: &Context) -> Result<(), Failure> {
         Command::Ps(args) => ps::run(args, context),
         Command::Hive(args) => hive::run(args, context),
         Command::Worker(args) => worker::run(args, context),
+        Command::Pull(args) => model::pull::run(args, context),
+        Command::Ls(args) => model::list::run(args, context),
+        Command::Rm(args) => model::remove::run(args, context),
         Command::Model(args) => model::run(args, context),
+        Command::Backup(args) => backup::make(args, context),
+        Command::Restore(args) => backup::restore(args, context),
         Command::Why(args) => why::run(args, context),
         Command::Replay(args) => replay::run(args, context),
         Command::Down(args) => down::run(args, context),
@@ -179,11 +191,18 @@ impl Command {
             Self::Ps(args) => (args.json, Json::Value),
             Self::Hive(args) => (args.json(), Json::Value),
             Self::Worker(args) => (args.json(), Json::Value),
-            Self::Model(args) => (args.json(), Json::Value),
+            Self::Pull(args) => (args.json, Json::Events),
+            Self::Ls(args) => (args.json, Json::Value),
+            Self::Rm(args) => (args.json, Json::Value),
+            Self::Model(args) => {
+                (args.json(), if args.is_pull() { Json::Events } else { Json::Value })
+            }
+            Self::Backup(args) => (args.json, Json::Value),
             Self::Why(args) => (args.json, Json::Value),
             Self::Down(args) => (args.json, Json::Value),
             Self::Doctor(args) => (args.json, Json::Value),
             Self::Chat(_)
+            | Self::Restore(_)
             | Self::Config(_)
             | Self::Completions(_)
             | Self::Man(_)
@@ -235,7 +254,7 @@ fn refused(error: &clap::Error, args: &[OsString]) -> Exit {
             let word = |index: usize| args.get(index).and_then(|word| word.to_str());
             let json = match (args.iter().any(|word| word == "--json"), word(0)) {
                 (false, _) => Json::Off,
-                (true, Some("run")) => Json::Events,
+                (true, Some("run" | "pull")) => Json::Events,
                 (true, _) => Json::Value,
             };
             let failure = usage_failure(error, args);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use serde::Serialize;
 use wire::event::{Snapshot, Warning};
 use wire::memory::Limit;
 use wire::worker::{LastEnd, WorkerInfo, WorkerState};
-use wire::{Code, Device, Fault, HiveName, ModelRef, Timings, WorkerId, limits, text};
+use wire::{Device, Fault, HiveName, ModelRef, Timings, WorkerId, limits, text};
 
+use super::ask_all::ask_all;
 use crate::context::{Context, block_on};
 use crate::failure::Failure;
 use crate::last_words;
@@ -106,38 +106,12 @@ pub fn list(
     context.print(&table(&rows, show).render(context.environment.stdout_width()))
 }
 
-/// Asks all hives at once. Those that cannot be asked are named on standard error.
+/// Looks at the workers of all hives at once; see [`ask_all`].
 ///
 /// # Errors
 /// When none can be asked.
 pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<Seen>, Failure> {
-    let timings = &context.config.timings;
-    let bound = timings.ssh_connect;
-    let asked = ways.iter().map(|way| async move {
-        let seen = context.dialer.deadline(bound).within(look_at(way, timings)).await;
-        seen.unwrap_or_else(|| {
-            let message = format!("no answer within {} s", bound.as_secs_f32());
-            Err(Fault::new(Code::HiveUnreachable, message).hint(link::doctor(way.hive())))
-        })
-    });
-    let outcomes = join_all(asked).await;
-    let alone = ways.len() == 1;
-    let (mut seen, mut failure) = (Vec::new(), None);
-    for (way, outcome) in ways.iter().zip(outcomes) {
-        match outcome {
-            Ok(one) => seen.push(one),
-            Err(fault) => {
-                if !alone {
-                    context.warn_of(way.hive(), &fault);
-                }
-                failure = failure.or(Some(fault));
-            }
-        }
-    }
-    match failure {
-        Some(fault) if seen.is_empty() => Err(fault.into()),
-        _ => Ok(seen),
-    }
+    ask_all(ways, context, |way| look_at(way, &context.config.timings)).await
 }
 
 async fn look_at(way: &Way, timings: &Timings) -> Result<Seen, Fault> {

@@ -4,8 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use wire::generate::{Choice, Chunk, FinishReason};
+use wire::pull::{HubSource, PullEvent};
 use wire::worker::WorkerInfo;
-use wire::{Fault, HiveName, RequestId, text};
+use wire::{Fault, HiveName, ModelRef, RequestId, text};
 
 use crate::ask::{Audience, Ending, Placed};
 use crate::context::Context;
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::link;
 use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
-use crate::output::progress::Progress;
+use crate::output::progress::{self, Fetching, Progress};
 use crate::ssh::client::patience::Deadline;
 
 /// How an answer is written.
@@ -216,6 +217,24 @@ impl Audience for Teller<'_> {
             Some(time) => format!("{whose} has been silent for {} s; waiting", time.as_secs_f32()),
             None => format!("{whose} is heard again"),
         });
+    }
+
+    fn hub(&mut self) -> Result<HubSource, Fault> {
+        Ok(self.context.hub()?)
+    }
+
+    fn pulls(&mut self, _: &HiveName, model: &ModelRef, event: &PullEvent) {
+        match progress::fetching(model, event) {
+            Some(Fetching::Said(line)) => {
+                self.clear_progress();
+                self.context.note(&line);
+            }
+            // Progress that cannot be shown is no reason to stop.
+            Some(Fetching::Passing(line)) => {
+                let _ = self.progress.say(&mut io::stderr().lock(), &line);
+            }
+            None => {}
+        }
     }
 
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration) {

@@ -127,6 +127,18 @@ impl Store {
         failed(&self.path, error)
     }
 
+    /// Writes all of it into a new file, as it is at one moment, whoever else writes meanwhile.
+    ///
+    /// # Errors
+    /// `IO_ERROR` and `DISK_FULL`.
+    pub fn copy_to(&self, path: &Path) -> Result<(), Fault> {
+        let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+        made.map_err(|error| of_system(path, error))?;
+        let place = path.to_string_lossy();
+        let copied = self.connection.execute("VACUUM INTO ?1", params![place.as_ref()]);
+        copied.map(|_| ()).map_err(|error| failed(path, error))
+    }
+
     /// Saves what is known of a conversation and some of its turns, all or nothing. What was saved
     /// before is replaced. It is not done, and `false`, where a turn goes on from one that is not
     /// in the file: another program deleted the conversation.

@@ -17,15 +17,16 @@ use wire::fault::ErrorEnvelope;
 use wire::generate::{ChatRequest, CompletionRequest, Prompt};
 use wire::hello::{Hello, agent_protocol};
 use wire::journal::{ClientName, Entry, RequestPrefix};
+use wire::pull::{ModelList, PullRequest, RemoveReply, RemoveRequest};
 use wire::sampling::SamplingFields;
 use wire::settings::Lifetime;
 use wire::silence::sign_pause;
 use wire::worker::{HandoverReply, SpawnReply, SpawnRequest, StopReply, StopRequest};
-use wire::{Code, Fault, HiveName, RequestId, Timings, WorkerId, limits, ndjson, routes};
+use wire::{Code, Fault, HiveName, ModelRef, RequestId, Timings, WorkerId, limits, ndjson, routes};
 
 use super::generation::Generation;
 use super::signs::{self, Sent};
-use super::streams::{Events, Lines};
+use super::streams::{Events, Lines, Pulling};
 use super::voice::{self, Hearing};
 use super::{Opened, doctor, named};
 
@@ -178,6 +179,33 @@ impl Client {
     /// Those of admission: no such model, does not fit, no such device.
     pub async fn spawn(&self, spawn: &SpawnRequest) -> Result<SpawnReply, Fault> {
         self.post(routes::WORKERS_SPAWN, spawn).await
+    }
+
+    /// All models that the hive keeps.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for an agent that keeps none, and those of the connection.
+    pub async fn models(&self) -> Result<ModelList, Fault> {
+        self.get(routes::MODELS_LIST).await
+    }
+
+    /// Has the hive fetch a model. It does so for as long as somebody listens.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a model of no hub, and those of the connection.
+    pub async fn pull(&self, pull: &PullRequest) -> Result<Pulling, Fault> {
+        let request = self.request(Method::POST, routes::MODELS_PULL, encode(pull)?)?;
+        let response = self.send(request).await?;
+        Ok(Pulling::new(response.into_body(), self.peer.clone()))
+    }
+
+    /// Has the hive forget a model.
+    ///
+    /// # Errors
+    /// `MODEL_NOT_FOUND` for one that it does not keep, and those of the connection.
+    pub async fn remove_model(&self, model: &ModelRef) -> Result<RemoveReply, Fault> {
+        let request = RemoveRequest { model: model.clone() };
+        self.post(routes::MODELS_REMOVE, &request).await
     }
 
     /// Sends a request to a worker and waits until its stream begins.

@@ -4,22 +4,29 @@ use std::collections::VecDeque;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
 use wire::event::{Event, Snapshot};
+use wire::pull::{PullEvent, StoredModel};
 use wire::{Code, Fault, ndjson};
 
 use super::client::Peer;
 use super::{doctor, named};
 
-/// Events of one hive, in order.
+/// Values of a stream of one hive, in order.
 #[derive(Debug)]
-pub struct Events {
+pub struct Values<T> {
     body: Incoming,
     decoder: ndjson::Decoder,
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<T>,
     peer: Peer,
 }
 
-impl Events {
+/// Events of one hive.
+pub type Events = Values<Event>;
+/// How a model is fetched.
+pub type Pulling = Values<PullEvent>;
+
+impl<T: DeserializeOwned> Values<T> {
     /// Reads `body`. Whether the hive still says anything is known of its connection: on a slow
     /// line its events wait behind tokens.
     pub fn new(body: Incoming, peer: Peer) -> Self {
@@ -27,12 +34,12 @@ impl Events {
         Self { body, decoder, waiting, peer }
     }
 
-    /// The next event; none when the hive ended the stream.
+    /// The next value; none when the hive ended the stream.
     ///
     /// # Errors
     /// `HIVE_UNREACHABLE` for a broken connection or a silent hive, `PROTOCOL_ERROR` for a line
-    /// that is no event.
-    pub async fn next(&mut self) -> Result<Option<Event>, Fault> {
+    /// that is no such value.
+    pub async fn next(&mut self) -> Result<Option<T>, Fault> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
@@ -47,6 +54,38 @@ impl Events {
         }
     }
 
+    /// The hive ended the stream.
+    pub fn ended(&self) -> Fault {
+        let message = format!("{} ended its stream of events", named(&self.peer.hive));
+        Fault::new(Code::HiveUnreachable, message).hint(doctor(&self.peer.hive))
+    }
+}
+
+impl Pulling {
+    /// What happens next, or at last what is kept.
+    ///
+    /// # Errors
+    /// Why it was given up.
+    pub async fn step(&mut self) -> Result<Step, Fault> {
+        match self.next().await? {
+            Some(PullEvent::Done { model }) => Ok(Step::Done(Box::new(model))),
+            Some(PullEvent::Failed { fault }) => Err(fault),
+            Some(event) => Ok(Step::Going(event)),
+            None => Err(self.ended()),
+        }
+    }
+}
+
+/// One step of a model's way to a hive.
+#[derive(Debug)]
+pub enum Step {
+    /// It goes on.
+    Going(PullEvent),
+    /// It is there.
+    Done(Box<StoredModel>),
+}
+
+impl Events {
     /// The snapshot that the stream begins with.
     ///
     /// # Errors
@@ -59,12 +98,6 @@ impl Events {
             }
             None => Err(self.ended()),
         }
-    }
-
-    /// The hive ended the stream.
-    pub fn ended(&self) -> Fault {
-        let message = format!("{} ended its stream of events", named(&self.peer.hive));
-        Fault::new(Code::HiveUnreachable, message).hint(doctor(&self.peer.hive))
     }
 }
 

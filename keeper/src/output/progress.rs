@@ -4,8 +4,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use wire::text;
+use wire::pull::PullEvent;
 use wire::worker::{WorkerInfo, WorkerState};
+use wire::{ModelRef, text};
+
+use super::clock;
 
 /// Silence in a pipe until a load has taken this long.
 const QUIET_IN_A_PIPE: Duration = Duration::from_secs(1);
@@ -17,6 +20,8 @@ const BAR_CELLS: u64 = 24;
 const ERASE_LINE: &str = "\r\u{1b}[2K";
 /// Bytes of a model's name in the line.
 const MAX_NAME_BYTES: usize = 48;
+/// Bytes of why a download is begun again.
+const MAX_WHY_BYTES: usize = 72;
 
 /// The line about a load.
 #[derive(Debug)]
@@ -86,21 +91,68 @@ impl Progress {
 pub fn how_far(state: &WorkerState) -> String {
     match state {
         WorkerState::Loading { bytes_done, bytes_total } if *bytes_total > 0 => {
-            let done = *bytes_done.min(bytes_total);
-            let part =
-                |whole: u64| done.saturating_mul(whole).checked_div(*bytes_total).unwrap_or(0);
-            let cells = usize::try_from(part(BAR_CELLS)).unwrap_or(0);
-            let rest = usize::try_from(BAR_CELLS).unwrap_or(0).saturating_sub(cells);
-            format!(
-                "{}{} {:>3} %  {} of {}",
-                "█".repeat(cells),
-                "░".repeat(rest),
-                part(100),
-                bytes(done),
-                bytes(*bytes_total)
-            )
+            bar(*bytes_done, *bytes_total)
         }
         _ => "…".to_owned(),
+    }
+}
+
+fn bar(done: u64, total: u64) -> String {
+    let done = done.min(total);
+    let part = |whole: u64| {
+        let (done, whole, total) = (u128::from(done), u128::from(whole), u128::from(total));
+        u64::try_from(done * whole / total.max(1)).unwrap_or(0)
+    };
+    let cells = usize::try_from(part(BAR_CELLS)).unwrap_or(0);
+    let rest = usize::try_from(BAR_CELLS).unwrap_or(0).saturating_sub(cells);
+    format!(
+        "{}{} {:>3} %  {} of {}",
+        "█".repeat(cells),
+        "░".repeat(rest),
+        part(100),
+        bytes(done),
+        bytes(total)
+    )
+}
+
+/// What a person is told of a model that is fetched; what passes is for a line that is rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetching {
+    /// A line that stays.
+    Said(String),
+    /// One that the next one replaces.
+    Passing(String),
+}
+
+/// One event of a model's way to a hive in words; none for what says nothing.
+pub fn fetching(model: &ModelRef, event: &PullEvent) -> Option<Fetching> {
+    let name = text::one_line(&model.to_string(), MAX_NAME_BYTES);
+    match event {
+        PullEvent::Found { files, bytes_total, bytes_done, .. } => {
+            let unit = if *files == 1 { "file" } else { "files" };
+            let size = bytes(*bytes_total);
+            let percent = u128::from(*bytes_done) * 100 / u128::from(*bytes_total).max(1);
+            Some(Fetching::Said(match percent {
+                _ if bytes_done >= bytes_total => format!("pulling {name}: {size} are here"),
+                0 => format!("pulling {name}: {files} {unit}, {size}"),
+                _ => format!("pulling {name}: {size}, resuming from {percent} %"),
+            }))
+        }
+        PullEvent::Progress { bytes_done, bytes_total, bytes_per_s } => {
+            let left = bytes_total.saturating_sub(*bytes_done).checked_div(*bytes_per_s);
+            let left = left.filter(|s| *s > 0).map(|s| clock::span(s.saturating_mul(1000)));
+            let left = left.map(|left| format!(", {left} left")).unwrap_or_default();
+            let (bar, speed) = (bar(*bytes_done, *bytes_total), bytes(*bytes_per_s));
+            Some(Fetching::Passing(format!("{bar}, {speed}/s{left}")))
+        }
+        PullEvent::Retrying { attempt, attempts, why, .. } => {
+            let why = text::one_line(&why.message, MAX_WHY_BYTES);
+            Some(Fetching::Said(format!("{why}; attempt {attempt} of {attempts}")))
+        }
+        PullEvent::Fetched { .. }
+        | PullEvent::Done { .. }
+        | PullEvent::Failed { .. }
+        | PullEvent::Unknown => None,
     }
 }
 
@@ -155,6 +207,36 @@ mod tests {
         }
         progress.clear(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "loading demo…\n");
+    }
+
+    #[test]
+    fn a_fetching_is_told_in_short_lines() {
+        let model: ModelRef = format!("hf:{}/{}", "o".repeat(90), "r".repeat(90)).parse().unwrap();
+        let (gib, revision) = (1_u64 << 30, "c0ffee".to_owned());
+        let found = |bytes_done| PullEvent::Found {
+            revision: revision.clone(),
+            files: 1,
+            bytes_total: 4 * gib,
+            bytes_done,
+        };
+        let progress =
+            PullEvent::Progress { bytes_done: 3 * gib, bytes_total: 4 * gib, bytes_per_s: gib / 8 };
+        let why = wire::Fault::new(wire::Code::DownloadFailed, "x".repeat(500));
+        let retrying = PullEvent::Retrying { attempt: 2, attempts: 6, pause_ms: 100, why };
+        let events = [found(0), found(3 * gib), found(4 * gib), progress, retrying];
+        let lines: Vec<String> = events
+            .iter()
+            .map(|event| match fetching(&model, event) {
+                Some(Fetching::Said(line) | Fetching::Passing(line)) => line,
+                None => panic!("{event:?} says nothing"),
+            })
+            .collect();
+        for line in &lines {
+            assert!(line.chars().count() < 100, "{line}");
+        }
+        assert!(lines[0].ends_with("1 file, 4.0 GiB") && lines[1].ends_with("resuming from 75 %"));
+        assert!(lines[3].ends_with(" 75 %  3.0 GiB of 4.0 GiB, 128 MiB/s, 8.0 s left"));
+        assert!(lines[4].ends_with("attempt 2 of 6"));
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub enum Phase {
     Placing,
     /// Its worker is not ready yet.
     Waiting(Box<WorkerInfo>),
+    /// Its hive fetches the model: how far that is, in words.
+    Pulling(String),
     /// All slots are taken.
     Retrying(Duration),
     /// So many are served before it.
@@ -258,11 +260,13 @@ impl Chat {
                 }
             }
             News::Waits(worker) if !cancelling => turn.phase = Phase::Waiting(worker),
+            News::Pulls(line) if !cancelling => turn.phase = Phase::Pulling(line),
             News::Retries(_, pause) if !cancelling => turn.phase = Phase::Retrying(pause),
             News::Queued(ahead) if turn.phase == Phase::Coming || turn.is_queued() => {
                 turn.phase = Phase::Queued(ahead);
             }
             News::Waits(_)
+            | News::Pulls(_)
             | News::Retries(..)
             | News::Absent(..)
             | News::Queued(_)

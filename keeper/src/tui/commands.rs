@@ -51,10 +51,18 @@ const COMMANDS: &[Command] = &[
     command("add", "add NAME ADDRESS", "make a machine a hive", &[Takes::Free, Takes::Free]),
     command("doctor", "doctor [HIVE]", "check the way to a hive", &[Takes::Hive]),
     command("down", "down", "stop everything, on all hives", &[]),
+    command(
+        "forget",
+        "forget MODEL [HIVE]",
+        "remove a model that was pulled",
+        &[Takes::Model, Takes::Hive],
+    ),
     command("install", "install [HIVE]", "put this build on a hive", &[Takes::Hive]),
     command("load", "load MODEL [HIVE]", "load a model", &[Takes::Model, Takes::Hive]),
     command("logs", "logs HIVE|WORKER", "follow a log", &[Takes::Log]),
     command("model", "model [NAME]", "talk with a model", &[Takes::Model]),
+    command("models", "models [HIVE]", "list the models that were pulled", &[Takes::Hive]),
+    command("pull", "pull MODEL [HIVE]", "fetch a model of the hub", &[Takes::Model, Takes::Hive]),
     command("remove", "remove HIVE [--purge] [--force]", "forget a hive", &[Takes::Hive]),
     command("restart", "restart WORKER", "load a worker's model anew", &[Takes::Worker]),
     command("ssh", "ssh [HIVE]", "go to a hive, and come back", &[Takes::Hive]),
@@ -238,6 +246,7 @@ fn run_command(
             let how = How { purge: has("--purge"), force: has("--force") };
             one(Operation::Remove(hive(state, name)?, how))
         }
+        ("pull" | "models" | "forget", _) => one(of_models(state, command, arguments)?),
         ("why", []) => one(Operation::Why(None)),
         ("why", [id]) => {
             let request = id.parse().map_err(|_| format!("{id} is no id of a request"))?;
@@ -246,6 +255,25 @@ fn run_command(
         _ => return Err(usage()),
     };
     Ok(propose(state, operations))
+}
+
+/// What is done with the models that hives keep.
+fn of_models(state: &State, command: &Command, arguments: &[&str]) -> Result<Operation, String> {
+    let place = |name: Option<&&str>| match name {
+        Some(name) => hive(state, name),
+        None => chosen_hive(state).cloned().ok_or("there is no hive".to_owned()),
+    };
+    match (command.name, arguments) {
+        ("models", []) => Ok(Operation::Models(place(None)?)),
+        ("models", [name]) => Ok(Operation::Models(place(Some(name))?)),
+        ("pull", [name, rest @ ..]) if rest.len() < 2 => {
+            Ok(Operation::Pull(model(state, name)?, place(rest.first())?))
+        }
+        ("forget", [name, rest @ ..]) if rest.len() < 2 => {
+            Ok(Operation::Forget(model(state, name)?, place(rest.first())?))
+        }
+        _ => Err(format!("it is :{}", command.usage)),
+    }
 }
 
 fn add(state: &mut State, arguments: &[&str]) -> Result<Vec<Effect>, String> {

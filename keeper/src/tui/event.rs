@@ -76,6 +76,8 @@ pub enum News {
     Waits(Box<WorkerInfo>),
     /// All slots are taken; it is sent again after the pause.
     Retries(Fault, Duration),
+    /// Its hive fetches the model: how far that is, in words.
+    Pulls(String),
     /// So many are served before it.
     Queued(u64),
     /// Its hive has been silent for so long; none: it is heard again.

@@ -59,6 +59,12 @@ pub enum Operation {
     RestartWorker(HiveName, WorkerId),
     /// Loads a model, wherever it fits or there.
     Load(ModelRef, Option<HiveName>),
+    /// Fetches a model of the hub.
+    Pull(ModelRef, HiveName),
+    /// Lists the models that a hive keeps.
+    Models(HiveName),
+    /// Removes one of them.
+    Forget(ModelRef, HiveName),
     /// Shows what a worker writes.
     WorkerLog(HiveName, WorkerId),
     /// Starts an agent, and installs this build where it is missing.
@@ -96,6 +102,9 @@ impl Operation {
             | Self::Doctor(hive)
             | Self::HiveLog(hive)
             | Self::Remove(hive, _)
+            | Self::Pull(_, hive)
+            | Self::Models(hive)
+            | Self::Forget(_, hive)
             | Self::Add(hive, _) => Some(hive),
             Self::Load(_, hive) => hive.as_ref(),
             Self::Down | Self::Why(_) | Self::Reload => None,
@@ -124,8 +133,13 @@ impl Operation {
                 format!("Stop {hive}, delete all that rbee put there, and forget it?")
             }
             Self::Remove(hive, _) => format!("Stop what runs on {hive} and forget it?"),
+            Self::Forget(model, hive) => {
+                format!("Remove {} from {hive}?", one_line(&model.to_string(), MAX_MODEL_BYTES))
+            }
             Self::Down => "Stop all workers and all agents, on all hives?".to_owned(),
             Self::Load(..)
+            | Self::Pull(..)
+            | Self::Models(_)
             | Self::WorkerLog(..)
             | Self::Doctor(_)
             | Self::HiveLog(_)
@@ -145,6 +159,13 @@ impl Operation {
             Self::RestartWorker(hive, id) => format!("rbee worker restart --hive {hive} {id}"),
             Self::Load(model, hive) => {
                 format!("rbee worker start{} -m {}", on(hive), shell_word(&model.to_string()))
+            }
+            Self::Pull(model, hive) => {
+                format!("rbee pull --hive {hive} {}", shell_word(&model.to_string()))
+            }
+            Self::Models(hive) => format!("rbee ls --hive {hive}"),
+            Self::Forget(model, hive) => {
+                format!("rbee rm --hive {hive} {}", shell_word(&model.to_string()))
             }
             Self::WorkerLog(hive, id) => format!("rbee worker logs --hive {hive} -f {id}"),
             Self::StartAgent(hive) => format!("rbee hive start {hive}"),
@@ -173,6 +194,13 @@ impl Operation {
             Self::Load(model, _) => {
                 format!("Load {}", one_line(&model.to_string(), MAX_MODEL_BYTES))
             }
+            Self::Pull(model, _) => {
+                format!("Pull {}", one_line(&model.to_string(), MAX_MODEL_BYTES))
+            }
+            Self::Models(hive) => format!("Models of {hive}"),
+            Self::Forget(model, _) => {
+                format!("Remove {}", one_line(&model.to_string(), MAX_MODEL_BYTES))
+            }
             Self::WorkerLog(hive, id) => format!("Log of {id} on {hive}"),
             Self::StartAgent(hive) => format!("Start {hive}"),
             Self::StopAgent(hive) => format!("Stop {hive}"),
@@ -194,6 +222,8 @@ impl Operation {
             Self::WorkerLog(..)
                 | Self::HiveLog(_)
                 | Self::Doctor(_)
+                | Self::Pull(..)
+                | Self::Models(_)
                 | Self::Why(_)
                 | Self::Down
                 | Self::Install(_)
@@ -203,6 +233,6 @@ impl Operation {
 
     /// Whether it ends when nobody looks any more: before it is done, nothing has changed.
     pub fn is_followed(&self) -> bool {
-        matches!(self, Self::WorkerLog(..) | Self::HiveLog(_) | Self::Add(..))
+        matches!(self, Self::WorkerLog(..) | Self::HiveLog(_) | Self::Add(..) | Self::Pull(..))
     }
 }

@@ -217,6 +217,7 @@ fn of_phase(turn: &Turn, width: usize) -> Vec<Row> {
     match &turn.phase {
         Phase::Placing => muted("looking for a worker…"),
         Phase::Waiting(worker) => muted(&loading(&worker.state)),
+        Phase::Pulling(line) => muted(line),
         Phase::Retrying(pause) => {
             muted(&format!("all slots are taken; again in {} s", pause.as_secs()))
         }

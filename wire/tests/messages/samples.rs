@@ -2,6 +2,7 @@
 
 mod bounds;
 mod devices;
+mod pulls;
 mod tools;
 
 use std::fmt::Debug;
@@ -98,9 +99,17 @@ pub fn all() -> Vec<Sample> {
         sample("chunk_completion", completion_chunk()),
         sample("chunk_logprobs", logprobs_chunk()),
         sample("chunk_last", last_chunk()),
+        sample("pull_request", pulls::request()),
+        sample("pull_request_least", pulls::least_request()),
+        sample("fetch_order", pulls::order()),
+        sample("model_list", pulls::list()),
+        sample("remove_request", pulls::removal()),
+        sample("remove_reply", pulls::removed()),
         strict("agent_settings", bounds::agent_settings()),
         strict("timings", Timings::default()),
     ];
+    let pulls = pulls::events().into_iter();
+    samples.extend(pulls.map(|event| sample(pulls::event_name(&event), event)));
     samples.extend(events().into_iter().map(|event| sample(event_name(&event), event)));
     samples.extend(states().into_iter().map(|state| sample(state_name(&state), worker(state))));
     samples.extend(phases().into_iter().map(|phase| sample(phase_name(&phase), status(phase))));

@@ -1,5 +1,8 @@
-//! `rbee model …`: what a model's own files say, without loading it.
+//! `rbee model …`: the models that hives keep, and what a model's own files say without loading it.
 
+pub mod list;
+pub mod pull;
+pub mod remove;
 mod show;
 mod template;
 mod tokenize;
@@ -10,7 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::{model, role};
 
-/// Look into models.
+/// Fetch, list and remove models, and look into them.
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 #[command(disable_help_subcommand = true)]
@@ -21,15 +24,27 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Pull(pull::Args),
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Rm(remove::Args),
     Show(show::Args),
     Template(template::Args),
     Tokenize(tokenize::Args),
 }
 
 impl Args {
+    /// Whether it tells of its steps as they happen.
+    pub fn is_pull(&self) -> bool {
+        matches!(self.command, Command::Pull(_))
+    }
+
     /// Whether a script reads the output.
     pub fn json(&self) -> bool {
         match &self.command {
+            Command::Pull(args) => args.json,
+            Command::List(args) => args.json,
+            Command::Rm(args) => args.json,
             Command::Show(args) => args.json,
             Command::Template(_) => false,
             Command::Tokenize(args) => args.json,
@@ -43,6 +58,9 @@ impl Args {
 /// The failure that ended it.
 pub fn run(args: &Args, context: &Context) -> Result<(), Failure> {
     match &args.command {
+        Command::Pull(args) => pull::run(args, context),
+        Command::List(args) => list::run(args, context),
+        Command::Rm(args) => remove::run(args, context),
         Command::Show(args) => show::run(args, context),
         Command::Template(args) => template::run(args, context),
         Command::Tokenize(args) => tokenize::run(args, context),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use wire::generate::{Chunk, Prompt};
+use wire::pull::{HubSource, PullEvent};
 use wire::worker::WorkerInfo;
-use wire::{Code, Fault, HiveName, RequestId};
+use wire::{Code, Fault, HiveName, ModelRef, RequestId};
 
 use crate::ask::{self, Audience, Ending, Placed, Wish};
 use crate::context::Context;
@@ -15,6 +16,7 @@ use crate::interrupt::Interrupts;
 use crate::link::Transport;
 use crate::link::client::Ask;
 use crate::link::way::Way;
+use crate::output::progress::{Fetching, fetching};
 use crate::ssh::client::patience::Deadline;
 use crate::tui::event::{AskId, Event, News, Piece, Wanted};
 
@@ -91,6 +93,16 @@ impl Audience for Listener<'_> {
 
     fn queued(&mut self, ahead: u64, _: Duration) {
         self.mention(News::Queued(ahead));
+    }
+
+    fn hub(&mut self) -> Result<HubSource, Fault> {
+        Ok(self.context.find_hub()?.source)
+    }
+
+    fn pulls(&mut self, _: &HiveName, model: &ModelRef, event: &PullEvent) {
+        if let Some(Fetching::Said(line) | Fetching::Passing(line)) = fetching(model, event) {
+            self.mention(News::Pulls(line));
+        }
     }
 
     fn waits(&mut self, worker: &WorkerInfo, _: Duration) {

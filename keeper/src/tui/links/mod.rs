@@ -4,6 +4,7 @@
 mod answer;
 pub mod desk;
 mod follow;
+mod models;
 mod operate;
 mod operating;
 mod told;

@@ -7,16 +7,18 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use wire::generate::Chunk;
+use wire::pull::{HubSource, PullEvent};
 use wire::worker::{StopRequest, WorkerInfo};
-use wire::{Fault, HiveName, WorkerId};
+use wire::{Fault, HiveName, ModelRef, WorkerId};
 
-use super::follow;
 use super::told::Told;
+use super::{follow, models};
 use crate::ask::{self, Audience, Placed};
 use crate::bootstrap::Witness;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::fleet::place::Want;
+use crate::hub::Hub;
 use crate::link::way::Way;
 use crate::link::{self, Transport};
 use crate::operations::end::{Ended, Stopped, end, end_in_time, nothing_left, sentences};
@@ -104,6 +106,9 @@ pub async fn operate(
             }
             String::new()
         }
+        Operation::Pull(model, hive) => models::pull(way(means, hive)?, model, means).await?,
+        Operation::Models(hive) => models::list(way(means, hive)?, context, &told).await?,
+        Operation::Forget(model, hive) => models::forget(way(means, hive)?, model, context).await?,
         Operation::HiveLog(hive) => {
             let way = way(means, hive)?.clone();
             follow::of_agent(&way, context, &told, means.given_up).await?;
@@ -258,6 +263,18 @@ impl Audience for Hearer<'_> {
             Some(time) => format!("{hive} has been silent for {} s; waiting", time.as_secs()),
             None => format!("{hive} is heard again"),
         });
+    }
+
+    fn hub(&mut self) -> Result<HubSource, Fault> {
+        let Hub { source, caution } = self.context.find_hub()?;
+        if let Some(fault) = caution {
+            self.told.warns(&fault.message);
+        }
+        Ok(source)
+    }
+
+    fn pulls(&mut self, _: &HiveName, model: &ModelRef, event: &PullEvent) {
+        models::tell(self.told, model, event);
     }
 
     fn waits(&mut self, worker: &WorkerInfo, _: Duration) {

@@ -138,6 +138,7 @@ pub enum Answered {
 pub enum Heard {
     Waits(Box<WorkerInfo>),
     Retries(Fault, Duration),
+    Pulls(String),
     Queued(u64),
     Silent(HiveName, Option<Duration>),
     Absent(HiveName, Fault),
@@ -337,6 +338,7 @@ impl Heard {
         match news {
             News::Waits(worker) => Self::Waits(worker.clone()),
             News::Retries(why, pause) => Self::Retries(why.clone(), *pause),
+            News::Pulls(line) => Self::Pulls(line.clone()),
             News::Queued(ahead) => Self::Queued(*ahead),
             News::Silent(hive, time) => Self::Silent(hive.clone(), *time),
             News::Absent(hive, why) => Self::Absent(hive.clone(), why.clone()),
@@ -356,6 +358,7 @@ impl Heard {
         match self {
             Self::Waits(worker) => News::Waits(worker),
             Self::Retries(why, pause) => News::Retries(why, pause),
+            Self::Pulls(line) => News::Pulls(text::one_line(&line, MAX_QUESTION_BYTES)),
             Self::Queued(ahead) => News::Queued(ahead),
             Self::Silent(hive, time) => News::Silent(hive, time),
             Self::Absent(hive, why) => News::Absent(hive, why),

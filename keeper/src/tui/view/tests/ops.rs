@@ -225,6 +225,11 @@ fn words_with_arguments_mean_what_they_say() {
     assert_eq!(of("stop pc"), Some(Operation::StopAgent(pc())));
     assert_eq!(of("load demo pc"), Some(Operation::Load(ModelRef::Demo, Some(pc()))));
     assert_eq!(of("down"), Some(Operation::Down));
+    let hub = || "hf:org/repo:Q8_0".parse::<ModelRef>().unwrap();
+    assert_eq!(of("pull hf:org/repo:Q8_0 pc"), Some(Operation::Pull(hub(), pc())));
+    assert_eq!(of("models pc"), Some(Operation::Models(pc())));
+    assert_eq!(of("forget hf:org/repo:Q8_0 pc"), Some(Operation::Forget(hub(), pc())));
+    assert_eq!(of("pull"), None);
     let how = How { purge: true, force: false };
     assert_eq!(of("remove pc --purge"), Some(Operation::Remove(pc(), how)));
     assert_eq!(of("remove pc --perge"), None);
