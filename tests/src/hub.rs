@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use sha2::Digest;
 use tokio::sync::oneshot;
+
+use crate::lab::Lab;
 
 /// Bytes that are sent at once.
 const PIECE: usize = 16 * 1024;
@@ -144,8 +147,28 @@ impl Hub {
     /// # Panics
     /// When this machine has no port or no thread for it.
     pub fn start() -> Self {
+        Self::of(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
+    }
+
+    /// Starts one on a machine of a lab, whose hosts reach it over their cables.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_on(lab: &Lab, machine: &str) -> Self {
+        let path = format!("/proc/{}/ns/net", lab.process_of(machine));
+        let place = format!("{}:0", lab.address(machine));
+        let bind = move || {
+            let namespace = std::fs::File::open(path).expect("its network");
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).expect("root");
+            std::net::TcpListener::bind(place).expect("a port")
+        };
+        // A socket stays where it was made; the thread is not needed there any more.
+        Self::of(std::thread::spawn(bind).join().expect("a socket"))
+    }
+
+    fn of(listener: std::net::TcpListener) -> Self {
         let state = Shared::default();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let (end, ended) = oneshot::channel();

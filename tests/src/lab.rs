@@ -86,6 +86,28 @@ impl Lab {
         self.must(&["exec", machine, "readlink", "/proc/self/ns/pid"]).trim().to_owned()
     }
 
+    /// The number, on this machine, of a process of one of the lab's machines.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn process_of(&self, machine: &str) -> i32 {
+        let namespace = PathBuf::from(self.namespace(machine));
+        let all = all_processes();
+        let inside = all.iter().find(|process| process.namespaces.contains(&namespace));
+        inside.expect("a process of the machine").pid
+    }
+
+    /// The address of one of the lab's machines.
+    ///
+    /// # Panics
+    /// When the lab has no such machine.
+    pub fn address(&self, machine: &str) -> String {
+        let rows = self.ls();
+        let words = |row: &String| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let found = rows.iter().map(words).find(|row| row.first().is_some_and(|it| it == machine));
+        found.and_then(|row| row.get(1).cloned()).expect("its address")
+    }
+
     /// Runs a command of scripts/lab to its end.
     pub fn run(&self, args: &[&str]) -> Finished {
         finish(spawn(self.command(args)))

@@ -11,6 +11,8 @@ pub enum Role {
     Guard,
     /// `rbee worker serve`.
     Engine,
+    /// `rbee worker fetch`.
+    Fetch,
     /// Anything else that names the sandbox.
     Other,
 }
@@ -84,6 +86,7 @@ impl Role {
             () if has("agent") && has("serve") => Self::Agent,
             () if has("worker") && has("guard") => Self::Guard,
             () if has("worker") && has("serve") => Self::Engine,
+            () if has("worker") && has("fetch") => Self::Fetch,
             () => Self::Other,
         }
     }

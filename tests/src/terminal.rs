@@ -28,9 +28,20 @@ impl Terminal {
     /// # Panics
     /// When the terminal does not start.
     pub fn start(fleet: &Fleet, args: &[&str]) -> Self {
-        let line = format!("bin/rbee {}", args.join(" "));
+        Self::of(fleet, &format!("bin/rbee {}", args.join(" ")))
+    }
+
+    /// As [`Self::start`], with everything written into the keeper's log that can be.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn start_logged(fleet: &Fleet, args: &[&str]) -> Self {
+        Self::of(fleet, &format!("RBEE_LOG=trace bin/rbee {}", args.join(" ")))
+    }
+
+    fn of(fleet: &Fleet, line: &str) -> Self {
         // Whoever runs the suite may have no terminal at all.
-        let words = ["keeper", "env", "TERM=xterm-256color", "script", "-qefc", &line, "/dev/null"];
+        let words = ["keeper", "env", "TERM=xterm-256color", "script", "-qefc", line, "/dev/null"];
         let mut command = fleet.lab.command(&words);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("a terminal");
         let keys = child.stdin.take().expect("a pipe");

@@ -80,9 +80,17 @@ impl Endpoint {
             Some(v6) => v6.split(']').next().unwrap_or(v6),
             None => host.split(':').next().unwrap_or(host),
         };
-        host != "localhost"
-            && !host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        !is_this_machine(host)
     }
+}
+
+/// Whether a name or an address leads back to whoever uses it (RFC 6890: `127.0.0.0/8` and `::1`).
+fn is_this_machine(host: &str) -> bool {
+    let mut parts = host.split('.');
+    let is_v4 = parts.next() == Some("127")
+        && parts.clone().count() == 3
+        && parts.all(|part| part.parse::<u8>().is_ok());
+    is_v4 || host == "::1" || host == "localhost"
 }
 
 impl FromStr for Endpoint {

@@ -1,3 +1,5 @@
+//! What a backup is, and what of it is noticed.
+
 use super::*;
 
 fn source(dir: &Path, name: &str, content: &str) -> Source {

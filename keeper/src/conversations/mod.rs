@@ -3,6 +3,7 @@
 //! A conversation is a tree of turns, of which one branch goes on. A turn that was edited or
 //! answered anew gets a sibling: what was said before stays in the file.
 
+mod copy;
 pub mod desk;
 pub mod export;
 pub mod field;

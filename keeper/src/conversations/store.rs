@@ -33,7 +33,7 @@ const MAX_FOUND_BYTES: usize = 160;
 /// The open file.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
 }
 
@@ -125,18 +125,6 @@ impl Store {
 
     fn failed(&self, error: rusqlite::Error) -> Fault {
         failed(&self.path, error)
-    }
-
-    /// Writes all of it into a new file, as it is at one moment, whoever else writes meanwhile.
-    ///
-    /// # Errors
-    /// `IO_ERROR` and `DISK_FULL`.
-    pub fn copy_to(&self, path: &Path) -> Result<(), Fault> {
-        let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
-        made.map_err(|error| of_system(path, error))?;
-        let place = path.to_string_lossy();
-        let copied = self.connection.execute("VACUUM INTO ?1", params![place.as_ref()]);
-        copied.map(|_| ()).map_err(|error| failed(path, error))
     }
 
     /// Saves what is known of a conversation and some of its turns, all or nothing. What was saved
@@ -452,7 +440,7 @@ fn set_aside(path: &Path, seen: Option<u64>) -> io::Result<Option<PathBuf>> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many broken files lie beside it"))
 }
 
-fn of_system(path: &Path, error: io::Error) -> Fault {
+pub(super) fn of_system(path: &Path, error: io::Error) -> Fault {
     let message = format!("conversations cannot be kept in {}", path.display());
     let full = error.kind() == io::ErrorKind::StorageFull;
     Fault::new(if full { Code::DiskFull } else { Code::Io }, message).cause(error)
@@ -482,7 +470,7 @@ fn of_sqlite(path: &Path, error: rusqlite::Error) -> Trouble {
 }
 
 /// What a person can do about it.
-fn failed(path: &Path, error: rusqlite::Error) -> Fault {
+pub(super) fn failed(path: &Path, error: rusqlite::Error) -> Fault {
     let shown = path.display();
     let word = shell_word(&path.to_string_lossy());
     match error.sqlite_error_code() {

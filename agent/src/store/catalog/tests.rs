@@ -1,3 +1,5 @@
+//! What is kept, and what damage costs.
+
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_700_000_000);
