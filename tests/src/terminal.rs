@@ -22,6 +22,9 @@ pub struct Terminal {
     seen: usize,
 }
 
+/// A log of everything that is not about each packet.
+const LOUD: &str = "trace,russh::cipher=info,russh::sshbuffer=info";
+
 impl Terminal {
     /// Starts the program there; each of its arguments is one plain word.
     ///
@@ -31,12 +34,13 @@ impl Terminal {
         Self::of(fleet, &format!("bin/rbee {}", args.join(" ")))
     }
 
-    /// As [`Self::start`], with everything written into the keeper's log that can be.
+    /// As [`Self::start`], with everything written into the keeper's log that can be, but for the
+    /// lengths of each packet: those of an upload would push everything else out of it.
     ///
     /// # Panics
     /// As there.
     pub fn start_logged(fleet: &Fleet, args: &[&str]) -> Self {
-        Self::of(fleet, &format!("RBEE_LOG=trace bin/rbee {}", args.join(" ")))
+        Self::of(fleet, &format!("RBEE_LOG={LOUD} bin/rbee {}", args.join(" ")))
     }
 
     fn of(fleet: &Fleet, line: &str) -> Self {

@@ -110,7 +110,6 @@ fn models_that_are_not_there_or_not_models_have_their_codes() {
     for model in [
         format!("file:{home}/absent.gguf"),
         "./absent.gguf".to_owned(),
-        "hf:org/repo".to_owned(),
         format!("file:{home}/text.gguf"),
         "./short.gguf".to_owned(),
         format!("file:{home}"),
