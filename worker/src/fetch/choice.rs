@@ -22,6 +22,8 @@ const COMPANIONS: &[&str] = &[
 ];
 /// The card of a model.
 pub const CARD: &str = "README.md";
+/// Where models are that an engine here may load.
+const OTHERS: &str = "open https://huggingface.co/models?library=gguf";
 /// Names that a refusal lists.
 const MAX_LISTED: usize = 24;
 
@@ -98,14 +100,14 @@ fn safetensors(repo: &str, names: &[FileName]) -> Result<Vec<FileName>, Fault> {
             weights.len(),
             limits::MAX_MODEL_SHARDS
         );
-        return Err(Fault::new(Code::ModelUnsupported, message));
+        return Err(Fault::new(Code::ModelUnsupported, message).hint(OTHERS));
     }
     if weights.is_empty() || !has(CONFIG) {
         let message = format!(
             "{repo} is no model that an engine here loads: it has neither a .gguf file nor \
              {CONFIG} with {SINGLE} or {INDEX}"
         );
-        return Err(Fault::new(Code::ModelUnsupported, message));
+        return Err(Fault::new(Code::ModelUnsupported, message).hint(OTHERS));
     }
     let belongs = |name: &&FileName| COMPANIONS.contains(&name.as_str());
     Ok(names.iter().filter(belongs).chain(weights).cloned().collect())
@@ -215,7 +217,7 @@ fn split(repo: &str, wanted: &str) -> Fault {
         "{repo} has {wanted} in several GGUF files only, which no engine here loads: take a \
          quantization that is one file"
     );
-    Fault::new(Code::ModelUnsupported, message)
+    Fault::new(Code::ModelUnsupported, message).hint(OTHERS)
 }
 
 #[cfg(test)]

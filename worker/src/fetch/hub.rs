@@ -237,7 +237,12 @@ impl Hub {
     }
 
     fn failed(&self, what: &str) -> Fault {
-        Fault::new(Code::DownloadFailed, format!("{} {what}", self.place()))
+        Fault::new(Code::DownloadFailed, format!("{} {what}", self.place())).hint(self.look())
+    }
+
+    /// The command that shows whether the hub answers at all.
+    pub fn look(&self) -> String {
+        format!("curl -I {}  # on the hive: does it answer?", text::shell_word(self.place()))
     }
 
     fn absent(&self, message: String) -> Fault {

@@ -161,12 +161,12 @@ impl Way<'_> {
 
     fn ended_early(&self, missing: u64) -> Trouble {
         let message = format!("{} ended {missing} bytes early", self.hub.place());
-        Trouble::passing(Fault::new(Code::DownloadFailed, message))
+        Trouble::passing(Fault::new(Code::DownloadFailed, message).hint(self.hub.look()))
     }
 }
 
 /// The trouble of a hub that said nothing for so long.
 pub fn silent(hub: &Hub, stall: Duration) -> Trouble {
     let message = format!("{} sent nothing for {} ms", hub.place(), stall.as_millis());
-    Trouble::passing(Fault::new(Code::DownloadTimeout, message))
+    Trouble::passing(Fault::new(Code::DownloadTimeout, message).hint(hub.look()))
 }
