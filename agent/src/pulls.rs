@@ -193,12 +193,10 @@ impl Pulls {
         };
         let line = zeroize::Zeroizing::new(ndjson::encode(order)?);
         stdin.write_all(&line).await.map_err(|error| failed("hears nothing").caused_by(&error))?;
-        let listened = self.listen(model, stdout, news).await;
-        match listened {
-            Ok(Some(PullEvent::Fetched { revision, files })) => Ok((revision, files)),
-            Ok(Some(PullEvent::Failed { fault })) => Err(fault),
-            Ok(_) => Err(ended(child, stdin).await),
-            Err(fault) => Err(fault),
+        match self.listen(model, stdout, news).await? {
+            Some(PullEvent::Fetched { revision, files }) => Ok((revision, files)),
+            Some(PullEvent::Failed { fault }) => Err(fault),
+            _ => Err(ended(child, stdin).await),
         }
     }
 

@@ -80,15 +80,15 @@ impl Store {
         match model {
             ModelRef::Demo => self.demo(),
             ModelRef::File(path) => self.file(path),
-            ModelRef::Hub { .. } => match self.catalog().find(model)? {
-                Some(kept) => Ok(kept.path.into()),
-                None => {
-                    let pull = format!("rbee pull {}", text::shell_word(&model.to_string()));
-                    Err(Fault::new(Code::ModelNotFound, format!("{model} is not on this hive"))
-                        .detail(wire::pull::CAN_BE_PULLED, true)
-                        .hint(pull))
+            ModelRef::Hub { .. } => {
+                if let Some(kept) = self.catalog().find(model)? {
+                    return Ok(kept.path.into());
                 }
-            },
+                let pull = format!("rbee pull {}", text::shell_word(&model.to_string()));
+                Err(Fault::new(Code::ModelNotFound, format!("{model} is not on this hive"))
+                    .detail(wire::pull::CAN_BE_PULLED, true)
+                    .hint(pull))
+            }
         }
     }
 

@@ -64,6 +64,11 @@ impl Place {
         serde_json::from_str(&listed.stdout).expect("a JSON array")
     }
 
+    /// Bytes of the model's file.
+    fn length(&self) -> u64 {
+        u64::try_from(self.bytes).expect("a length")
+    }
+
     fn downloads(&self) -> usize {
         self.hub.downloads(REPO, FILE).len()
     }
@@ -81,7 +86,7 @@ impl Place {
 
     /// Waits until a third of the model is there.
     fn wait_for_a_third(&self) {
-        let third = u64::try_from(self.bytes / 3).expect("a length");
+        let third = self.length() / 3;
         wait_until("a third is there", PATIENCE, || (self.begun() > third).then_some(()));
     }
 }
@@ -116,7 +121,7 @@ fn the_first_run_fetches_a_model_and_the_next_finds_it_until_it_is_removed() {
         (&MODEL.into(), &"hf".into(), &"local".into())
     );
     assert_eq!(kept["bytes"], place.bytes);
-    assert_eq!(std::fs::metadata(path).expect("its file").len() as usize, place.bytes);
+    assert_eq!(std::fs::metadata(path).expect("its file").len(), place.length());
     assert!(kept["pulled_at_ms"].as_u64().is_some_and(|ms| ms > 1_700_000_000_000), "{kept}");
     assert_eq!(kept["revision"].as_str().map(str::len), Some(40));
     let of = |provider| place.rbee(&["ls", "--provider", provider, "--json"]).expect_code(0).stdout;
@@ -147,7 +152,7 @@ fn three_who_ask_at_once_wait_for_one_download() {
         assert_eq!(events.last().expect("an event")["event"], "done", "{events:?}");
     }
     assert_eq!(place.downloads(), 1);
-    assert_eq!(place.hub.bytes_sent(REPO, FILE) as usize, place.bytes);
+    assert_eq!(place.hub.bytes_sent(REPO, FILE), place.length());
 }
 
 #[test]
@@ -209,7 +214,7 @@ fn what_stands_still_or_breaks_is_tried_again_where_it_was_and_given_up_at_last(
     assert!(pulled.stderr.contains("attempt 2 of 6"), "{}", pulled.stderr);
     let range = place.hub.downloads(REPO, FILE)[1].range.clone().expect("a range");
     assert!(!range.starts_with("bytes=0-"), "{range}");
-    assert!(place.hub.bytes_sent(REPO, FILE) < place.bytes as u64 + 100_000);
+    assert!(place.hub.bytes_sent(REPO, FILE) < place.length() + 100_000);
 
     for (wrong, code, exit) in [
         (Fault::Stall(0), "DOWNLOAD_TIMEOUT", 124),
@@ -259,7 +264,7 @@ fn whoever_is_ended_in_the_middle_loses_nothing_of_what_came() {
     assert!(last.stderr.contains("resuming from"), "{}", last.stderr);
     // What was on its way when somebody ended is sent twice.
     let slack = 4_000_000;
-    assert!(place.hub.bytes_sent(REPO, FILE) < place.bytes as u64 + slack);
+    assert!(place.hub.bytes_sent(REPO, FILE) < place.length() + slack);
     let _answered = place.rbee(&["run", "-m", MODEL, "What is rbee?"]).expect_code(0);
 }
 

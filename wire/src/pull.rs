@@ -198,6 +198,17 @@ impl Sha256 {
     }
 }
 
+impl From<[u8; 32]> for Sha256 {
+    fn from(digest: [u8; 32]) -> Self {
+        use fmt::Write;
+        Self(digest.iter().fold(String::with_capacity(64), |mut digits, byte| {
+            // Writing to a String does not fail.
+            let _ok = write!(digits, "{byte:02x}");
+            digits
+        }))
+    }
+}
+
 impl FromStr for Sha256 {
     type Err = InvalidSha256;
 

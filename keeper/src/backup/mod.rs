@@ -270,10 +270,8 @@ fn digest(path: &Path) -> Result<(pull::Sha256, u64), Fault> {
         hash.update(piece.get(..read).unwrap_or_default());
         bytes = bytes.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
-    let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let digest = digits.parse();
-    let digest = digest.map_err(|error| Fault::new(Code::Internal, "a digest").cause(error))?;
-    Ok((digest, bytes))
+    let digest: [u8; 32] = hash.finalize().into();
+    Ok((digest.into(), bytes))
 }
 
 /// All of a file of at most `limit` bytes.

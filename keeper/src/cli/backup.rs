@@ -154,7 +154,7 @@ fn place(name: &str, context: &Context) -> Option<PathBuf> {
         name if BESIDE.contains(&name) => Some(beside(name)),
         name => {
             let theme = name.strip_prefix(THEMES)?.strip_prefix('/')?;
-            theme.ends_with(".toml").then(|| beside(THEMES).join(theme))
+            Some(beside(THEMES).join(theme))
         }
     }
 }

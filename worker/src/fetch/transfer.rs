@@ -69,7 +69,8 @@ impl Way<'_> {
         if partial.bytes() < bytes {
             return Err(self.ended_early(bytes - partial.bytes()));
         }
-        if let Some(actual) = partial.digest().filter(|digest| digest != sha256) {
+        let actual = partial.digest();
+        if actual != *sha256 {
             partial.discard();
             teller.note(number, 0, 0, Instant::now()).map_err(Trouble::Lasting)?;
             let message = format!("what came of {} is not what the hub says it is", file.name);
@@ -89,14 +90,9 @@ impl Way<'_> {
         teller: &mut Teller<W>,
     ) -> Result<StoredFile, Trouble> {
         let mut partial = self.store.fresh()?;
-        let brought = self.pour_small(file, &mut partial, number, teller).await;
-        let digest = brought.and_then(|()| {
-            let digest = partial.digest().ok_or("a digest is no digest");
-            digest.map_err(|why| Trouble::Lasting(Fault::new(Code::Internal, why)))
-        });
-        match digest {
-            Ok(sha256) => {
-                let bytes = partial.bytes();
+        match self.pour_small(file, &mut partial, number, teller).await {
+            Ok(()) => {
+                let (sha256, bytes) = (partial.digest(), partial.bytes());
                 self.store.keep(&partial, &sha256)?;
                 Ok(StoredFile { name: file.name.clone(), sha256, bytes })
             }
