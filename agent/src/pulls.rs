@@ -18,6 +18,12 @@ use crate::store::Store;
 
 /// Events that may wait for one slow listener; it misses older ones, and never the last.
 const BACKLOG: usize = 64;
+/// What the hub's library shall not do of its own accord: report what it fetched, and keep ten
+/// gigabytes of it a second time.
+const MANNERS: [(&str, &str); 2] =
+    [("HF_HUB_DISABLE_TELEMETRY", "1"), ("HF_XET_CHUNK_CACHE_SIZE_BYTES", "0")];
+/// Where that library may write, in the store's directory: nothing of it is elsewhere in a home.
+const LIBRARY: &str = "hub";
 /// Bytes of a child's output that are read at once.
 const READ_BYTES: usize = 16 * 1024;
 /// Bytes of what a child says on its standard error that are repeated.
@@ -182,6 +188,8 @@ impl Pulls {
         let _place = self.places.acquire().await;
         let mut child = Command::new(&self.program)
             .args(["worker", "fetch"])
+            .envs(MANNERS)
+            .env("HF_HOME", self.store.dir().join(LIBRARY))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

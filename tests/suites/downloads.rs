@@ -194,6 +194,10 @@ fn a_token_opens_what_is_private_and_is_seen_nowhere() {
             let text = std::fs::read(format!("/proc/{}/{what}", process.pid)).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
             assert!(!text.contains(TOKEN), "{process:?} shows it in {what}");
+            if process.role == Role::Fetch && what == "environ" {
+                assert!(text.contains("HF_HUB_DISABLE_TELEMETRY=1"), "{text}");
+                assert!(text.contains("HF_XET_CHUNK_CACHE_SIZE_BYTES=0"), "{text}");
+            }
         }
     }
     let pulled = finish(pulling).expect_code(0);

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::link;
 use crate::output::event::{Event, Token};
 use crate::output::pipe::Pipe;
-use crate::output::progress::{self, Fetching, Progress};
+use crate::output::progress::Progress;
 use crate::ssh::client::patience::Deadline;
 
 /// How an answer is written.
@@ -224,17 +224,8 @@ impl Audience for Teller<'_> {
     }
 
     fn pulls(&mut self, _: &HiveName, model: &ModelRef, event: &PullEvent) {
-        match progress::fetching(model, event) {
-            Some(Fetching::Said(line)) => {
-                self.clear_progress();
-                self.context.note(&line);
-            }
-            // Progress that cannot be shown is no reason to stop.
-            Some(Fetching::Passing(line)) => {
-                let _ = self.progress.say(&mut io::stderr().lock(), &line);
-            }
-            None => {}
-        }
+        let mut stderr = io::stderr();
+        self.progress.fetch(&mut stderr, model, event, |line| self.context.note(line));
     }
 
     fn waits(&mut self, worker: &WorkerInfo, elapsed: Duration) {

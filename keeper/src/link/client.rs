@@ -184,18 +184,18 @@ impl Client {
     /// All models that the hive keeps.
     ///
     /// # Errors
-    /// `NOT_FOUND` for an agent that keeps none, and those of the connection.
+    /// `VERSION_MISMATCH` for an agent that keeps none, and those of the connection.
     pub async fn models(&self) -> Result<ModelList, Fault> {
-        self.get(routes::MODELS_LIST).await
+        self.get(routes::MODELS_LIST).await.map_err(|fault| self.too_old(fault))
     }
 
     /// Has the hive fetch a model. It does so for as long as somebody listens.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a model of no hub, and those of the connection.
+    /// `INVALID_ARGUMENT` for a model of no hub, and as [`Self::models`].
     pub async fn pull(&self, pull: &PullRequest) -> Result<Pulling, Fault> {
         let request = self.request(Method::POST, routes::MODELS_PULL, encode(pull)?)?;
-        let response = self.send(request).await?;
+        let response = self.send(request).await.map_err(|fault| self.too_old(fault))?;
         Ok(Pulling::new(response.into_body(), self.peer.clone()))
     }
 
@@ -205,7 +205,22 @@ impl Client {
     /// `MODEL_NOT_FOUND` for one that it does not keep, and those of the connection.
     pub async fn remove_model(&self, model: &ModelRef) -> Result<RemoveReply, Fault> {
         let request = RemoveRequest { model: model.clone() };
-        self.post(routes::MODELS_REMOVE, &request).await
+        let removed = self.post(routes::MODELS_REMOVE, &request).await;
+        removed.map_err(|fault| self.too_old(fault))
+    }
+
+    /// What it means that an agent does not have a route about models.
+    fn too_old(&self, fault: Fault) -> Fault {
+        if fault.code != Code::NotFound {
+            return fault;
+        }
+        let hive = &self.peer.hive;
+        let message = format!("the agent of {} is of a build that keeps no models", named(hive));
+        let fault = Fault::new(Code::VersionMismatch, message);
+        if *hive == HiveName::local() {
+            return fault.hint("rbee down  # the next command starts an agent of this build");
+        }
+        fault.hint(format!("rbee hive install {hive}"))
     }
 
     /// Sends a request to a worker and waits until its stream begins.

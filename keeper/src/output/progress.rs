@@ -73,6 +73,27 @@ impl Progress {
         to.flush()
     }
 
+    /// Shows how a model is fetched; `note` says a line that stays.
+    pub fn fetch(
+        &mut self,
+        to: &mut dyn Write,
+        model: &ModelRef,
+        event: &PullEvent,
+        note: impl FnOnce(&str),
+    ) {
+        // Progress that cannot be shown is no reason to stop.
+        match fetching(model, event) {
+            Some(Fetching::Said(line)) => {
+                let _ = self.clear(to);
+                note(&line);
+            }
+            Some(Fetching::Passing(line)) => {
+                let _ = self.say(to, &line);
+            }
+            None => {}
+        }
+    }
+
     /// Takes the line away again.
     ///
     /// # Errors

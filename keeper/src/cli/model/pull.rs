@@ -14,7 +14,7 @@ use crate::link::way::Way;
 use crate::link::{self, Transport};
 use crate::model;
 use crate::output::clock;
-use crate::output::progress::{Fetching, Progress, bytes, fetching};
+use crate::output::progress::{Progress, bytes};
 
 /// Fetch a model from the Hugging Face hub, to use it later.
 ///
@@ -101,6 +101,7 @@ async fn pull(
     tokio::select! {
         fetched = fetched => fetched,
         () = interrupts.next() => {
+            // The line about how far it is belongs to what was given up: take it away.
             let _ = Progress::new(context.environment.terminals.stderr)
                 .say(&mut io::stderr().lock(), "");
             context.note("what has come is kept: the same command goes on where it was");
@@ -130,17 +131,8 @@ impl<'a> Teller<'a> {
                 event => self.context.print_json(&event),
             };
         }
-        match fetching(self.model, &event) {
-            Some(Fetching::Said(line)) => {
-                self.clear();
-                self.context.note(&line);
-            }
-            // Progress that cannot be shown is no reason to stop.
-            Some(Fetching::Passing(line)) => {
-                let _ = self.progress.say(&mut io::stderr().lock(), &line);
-            }
-            None => {}
-        }
+        let note = |line: &str| self.context.note(line);
+        self.progress.fetch(&mut io::stderr(), self.model, &event, note);
         Ok(())
     }
 
