@@ -58,7 +58,7 @@ pub fn decode<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, Fault>
 }
 
 /// The program that runs, also when its file was replaced since it was started.
-fn own_program() -> PathBuf {
+pub fn own_program() -> PathBuf {
     let link = Path::new("/proc/self/exe");
     let path = if link.exists() { Ok(link.to_owned()) } else { std::env::current_exe() };
     path.unwrap_or_else(|_| "rbee".into())

@@ -80,6 +80,24 @@ fn workers_are_filtered_by_what_they_compute_on() {
 }
 
 #[test]
+fn any_other_command_is_typed_inside_and_what_it_says_is_shown() {
+    let sandbox = Sandbox::new();
+    let mut seat = Seat::at(&sandbox, 100, 40);
+    seat.shows("1 Hives");
+    seat.types("\u{1b}1:rbee model show demo\r");
+    seat.shows("$ rbee model show demo");
+    seat.shows("architecture");
+    seat.types(ESC);
+    seat.shows("1 Hives");
+    seat.types(":rbee rm hf:org/none\r");
+    seat.shows("hint: rbee ls");
+    seat.shows("it ended with exit status: 20");
+    seat.types(ESC);
+    seat.shows("1 Hives");
+    let _ = seat.quits(false);
+}
+
+#[test]
 fn a_machine_becomes_a_hive_from_inside_is_used_and_removed_without_losing_a_comment() {
     let Some(fleet) = Fleet::up(&[("a", "")], "# mine\n") else { return };
     let _ = fleet.lab.keeper(&["sh", "-c", ": > .ssh/known_hosts"]).expect_code(0);

@@ -63,6 +63,7 @@ const COMMANDS: &[Command] = &[
     command("model", "model [NAME]", "talk with a model", &[Takes::Model]),
     command("models", "models [HIVE]", "list the models that were pulled", &[Takes::Hive]),
     command("pull", "pull MODEL [HIVE]", "fetch a model of the hub", &[Takes::Model, Takes::Hive]),
+    command("rbee", "rbee COMMAND…", "run any other command", &[]),
     command("remove", "remove HIVE [--purge] [--force]", "forget a hive", &[Takes::Hive]),
     command("restart", "restart WORKER", "load a worker's model anew", &[Takes::Worker]),
     command("ssh", "ssh [HIVE]", "go to a hive, and come back", &[Takes::Hive]),
@@ -245,6 +246,9 @@ fn run_command(
             let has = |flag| flags.contains(&flag);
             let how = How { purge: has("--purge"), force: has("--force") };
             one(Operation::Remove(hive(state, name)?, how))
+        }
+        ("rbee", [_, ..]) => {
+            one(Operation::Command(arguments.iter().map(|&word| word.to_owned()).collect()))
         }
         ("pull" | "models" | "forget", _) => one(of_models(state, command, arguments)?),
         ("why", []) => one(Operation::Why(None)),

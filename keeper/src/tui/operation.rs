@@ -8,7 +8,7 @@ use crate::config::HiveSettings;
 use crate::operations::add;
 use crate::operations::removal::How;
 
-/// Bytes of a model's name in a sentence.
+/// Bytes of a model's name, or of a command, in a sentence.
 const MAX_MODEL_BYTES: usize = 128;
 
 /// What a key does to what is chosen.
@@ -87,6 +87,8 @@ pub enum Operation {
     Why(Option<RequestPrefix>),
     /// Reads the configuration again.
     Reload,
+    /// Runs any command of this program.
+    Command(Vec<String>),
 }
 
 impl Operation {
@@ -107,7 +109,7 @@ impl Operation {
             | Self::Forget(_, hive)
             | Self::Add(hive, _) => Some(hive),
             Self::Load(_, hive) => hive.as_ref(),
-            Self::Down | Self::Why(_) | Self::Reload => None,
+            Self::Down | Self::Why(_) | Self::Reload | Self::Command(_) => None,
         }
     }
 
@@ -145,6 +147,7 @@ impl Operation {
             | Self::HiveLog(_)
             | Self::Add(..)
             | Self::Why(_)
+            | Self::Command(_)
             | Self::Reload => return None,
         })
     }
@@ -183,6 +186,9 @@ impl Operation {
             Self::Why(None) => "rbee why".to_owned(),
             Self::Why(Some(request)) => format!("rbee why {request}"),
             Self::Reload => "rbee config check".to_owned(),
+            Self::Command(words) => words
+                .iter()
+                .fold("rbee".to_owned(), |line, word| format!("{line} {}", shell_word(word))),
         }
     }
 
@@ -212,6 +218,7 @@ impl Operation {
             Self::Down => "Down".to_owned(),
             Self::Why(_) => "Where the request went".to_owned(),
             Self::Reload => "Configuration".to_owned(),
+            Self::Command(_) => one_line(&self.command(), MAX_MODEL_BYTES),
         }
     }
 
@@ -224,6 +231,7 @@ impl Operation {
                 | Self::Doctor(_)
                 | Self::Pull(..)
                 | Self::Models(_)
+                | Self::Command(_)
                 | Self::Why(_)
                 | Self::Down
                 | Self::Install(_)
@@ -231,8 +239,16 @@ impl Operation {
         )
     }
 
-    /// Whether it ends when nobody looks any more: before it is done, nothing has changed.
+    /// Whether it ends when nobody looks any more: before it is done, nothing has changed, or the
+    /// person typed what is ended.
     pub fn is_followed(&self) -> bool {
-        matches!(self, Self::WorkerLog(..) | Self::HiveLog(_) | Self::Add(..) | Self::Pull(..))
+        matches!(
+            self,
+            Self::WorkerLog(..)
+                | Self::HiveLog(_)
+                | Self::Add(..)
+                | Self::Pull(..)
+                | Self::Command(_)
+        )
     }
 }

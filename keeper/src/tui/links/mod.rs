@@ -2,6 +2,7 @@
 //! there, so that nothing on the way to a hive can hold up a key.
 
 mod answer;
+mod command;
 pub mod desk;
 mod follow;
 mod models;

@@ -12,7 +12,7 @@ use wire::worker::{StopRequest, WorkerInfo};
 use wire::{Fault, HiveName, ModelRef, WorkerId};
 
 use super::told::Told;
-use super::{follow, models};
+use super::{command, follow, models};
 use crate::ask::{self, Audience, Placed};
 use crate::bootstrap::Witness;
 use crate::context::Context;
@@ -106,6 +106,7 @@ pub async fn operate(
             }
             String::new()
         }
+        Operation::Command(words) => command::run(words, &told, means.given_up).await?,
         Operation::Pull(model, hive) => models::pull(way(means, hive)?, model, means).await?,
         Operation::Models(hive) => models::list(way(means, hive)?, context, &told).await?,
         Operation::Forget(model, hive) => models::forget(way(means, hive)?, model, context).await?,

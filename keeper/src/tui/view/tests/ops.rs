@@ -230,6 +230,9 @@ fn words_with_arguments_mean_what_they_say() {
     assert_eq!(of("models pc"), Some(Operation::Models(pc())));
     assert_eq!(of("forget hf:org/repo:Q8_0 pc"), Some(Operation::Forget(hub(), pc())));
     assert_eq!(of("pull"), None);
+    let words = ["model", "show", "demo"].map(str::to_owned).to_vec();
+    assert_eq!(of("rbee model show demo"), Some(Operation::Command(words)));
+    assert_eq!(of("rbee"), None);
     let how = How { purge: true, force: false };
     assert_eq!(of("remove pc --purge"), Some(Operation::Remove(pc(), how)));
     assert_eq!(of("remove pc --perge"), None);
