@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use wire::pull::{ModelList, StoredModel};
-use wire::{Fault, HiveName, text};
+use wire::{Code, Fault, HiveName, text};
 
 use crate::cli::ask_all::ask_all;
 use crate::context::{Context, block_on};
@@ -15,7 +15,7 @@ use crate::output::clock;
 use crate::output::progress::bytes;
 use crate::output::table::Table;
 
-/// List the models that were pulled, of all hives.
+/// List the models that were pulled, of all hives whose agents run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only those of this hive.
@@ -78,8 +78,18 @@ pub async fn look(ways: &[Way], context: &Context) -> Result<Vec<(HiveName, Mode
 }
 
 async fn look_at(way: &Way, context: &Context) -> Result<(HiveName, ModelList), Fault> {
-    let (client, _events) = link::reach(way, &context.config.timings).await?;
-    Ok((way.hive().clone(), client.models().await?))
+    let (hive, timings) = (way.hive().clone(), &context.config.timings);
+    if hive == HiveName::local() {
+        let (client, _events) = link::reach(way, timings).await?;
+        return Ok((hive, client.models().await?));
+    }
+    // On other machines a look starts nothing: it could begin with an upload.
+    let client = link::connect(way, timings).await?;
+    let client = client.ok_or_else(|| {
+        let message = format!("no agent runs on {}", link::named(&hive));
+        Fault::new(Code::HiveUnreachable, message).hint(format!("rbee hive start {hive}"))
+    })?;
+    Ok((hive, client.models().await?))
 }
 
 fn table(rows: &[(&HiveName, &StoredModel)]) -> Table {
